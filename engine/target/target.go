@@ -1,0 +1,131 @@
+// Package target is the vocabulary of one storage target: what the transaction
+// kernel and the engine ask of it. engine/vos implements it on pebble and
+// segment files; the kernel's simulator implements it in memory with crashes.
+//
+// A target knows nothing of other targets. It keeps versions, and a row for
+// each transaction that spans targets: {id, epoch, participants}. A
+// transaction is committed if and only if every participant has its row or is
+// past it; the engine decides that, the target only obeys.
+package target
+
+import (
+	"context"
+
+	"daos/engine/object"
+)
+
+// TxID names a transaction that spans targets: its commit epoch is unique in
+// the engine, so it serves.
+type TxID = object.Epoch
+
+// Placed is one write with its place: redundancy group, placement hash.
+type Placed struct {
+	object.Write
+	Group uint16
+	Hash  uint32 // hash32(oid, group); its top bits are the placement group
+}
+
+// Batch is what one transaction does on one target.
+type Batch struct {
+	Dataset object.DatasetID
+	Epoch   object.Epoch
+	Writes  []Placed
+	// Participants lists all targets of the transaction, this one too; empty
+	// for a transaction of one target, which needs no row.
+	Participants []uint16
+	// Request is kept with the batch on the first participant only.
+	Request object.RequestID
+	Answer  []byte
+	// Deferred leaves out both syncs.
+	Deferred bool
+}
+
+// TxRow is the row of a transaction as found on a target.
+type TxRow struct {
+	ID           TxID
+	Dataset      object.DatasetID
+	Participants []uint16
+}
+
+// Place addresses one object's redundancy group on a target.
+type Place struct {
+	Dataset object.DatasetID
+	Hash    uint32
+	OID     object.ID
+	Group   uint16
+}
+
+// Version is a version met by a read.
+type Version struct {
+	Epoch  object.Epoch
+	Record object.Record
+}
+
+// Target is one storage target.
+type Target interface {
+	// Prepare makes a batch durable: bytes longer than object.InlineMax to a
+	// segment, fdatasync, then one synced index batch with the versions, the
+	// transaction row, the request row and the usage counters. Concurrent
+	// calls share both syncs. On error nothing of the batch is visible or will
+	// become so.
+	Prepare(ctx context.Context, b *Batch) error
+	// Abort removes the versions and the row of an undecided transaction, durably.
+	Abort(ctx context.Context, ds object.DatasetID, id TxID) error
+	// Forget drops the rows of decided transactions, without a sync. The
+	// caller has made sure that every participant's row is durable.
+	Forget(ids []TxID) error
+	// Undecided returns the rows present, for recovery at open.
+	Undecided() ([]TxRow, error)
+	// Sync makes everything deferred durable.
+	Sync() error
+
+	// Request returns the row of a request id, if it is kept here.
+	Request(ds object.DatasetID, id object.RequestID) (object.Result, bool, error)
+
+	// Get returns the newest visible single value at or below an epoch.
+	// fault.NotFound if absent or punched.
+	Get(at object.Epoch, p Place, dkey, akey []byte) (Version, error)
+	// Newest returns the epoch of the newest change (write or punch, of the
+	// key or of anything above it) to what a Read names; 0 if there never was any.
+	Newest(p Place, r object.Read) (object.Epoch, error)
+	// Exists reports whether a dkey (akey nil) or an akey has anything visible.
+	Exists(at object.Epoch, p Place, dkey, akey []byte) (bool, error)
+	// Extents returns visible pieces of [off, off+n), in order of offset.
+	Extents(at object.Epoch, p Place, dkey, akey []byte, off, n uint64) ([]object.Extent, error)
+	// List walks the single values of one redundancy group in key order.
+	List(ctx context.Context, at object.Epoch, p Place, o object.ListOptions, fn func(object.Item) bool) error
+	// ListArrays walks the (dkey, akey) of one group that have visible array bytes.
+	ListArrays(ctx context.Context, at object.Epoch, p Place, o object.ListOptions, fn func(dkey, akey []byte) bool) error
+	// Scan walks the namespace plane of a dataset over hashes [from, to] (both
+	// inclusive) in key order, starting after the position resume (opaque to
+	// the caller, nil: at from); fn gets the position of its row.
+	Scan(ctx context.Context, ds object.DatasetID, at object.Epoch, from, to uint32, resume []byte,
+		fn func(r object.Row, pos []byte) bool) error
+	// ReadRecord reads and verifies bytes [skip, skip+len(p)) of a record.
+	ReadRecord(ds object.DatasetID, r object.Record, skip uint64, p []byte) error
+	// Segment maps a segment.
+	Segment(ds object.DatasetID, segment uint64) (object.Mapping, error)
+
+	// Usage is the counter of a dataset here.
+	Usage(ds object.DatasetID) (object.Usage, error)
+	// Sweep drops versions of a dataset that no epoch in keep (rising; reads
+	// happen at these and at or above floor) can see, expired request rows,
+	// and segments without live records. It works in small paced steps until
+	// ctx ends or nothing is left.
+	Sweep(ctx context.Context, ds object.DatasetID, keep []object.Epoch, floor object.Epoch) (SweepStats, error)
+	// Scrub re-reads every record and reports each that does not verify.
+	Scrub(ctx context.Context, ds object.DatasetID, report func(error)) (records int64, err error)
+	// Destroy removes a dataset: a range delete and unlinks.
+	Destroy(ds object.DatasetID) error
+	// MaxEpoch is an epoch not below any version on this target, so that the
+	// clock never goes back.
+	MaxEpoch() (object.Epoch, error)
+	Close() error
+}
+
+// SweepStats counts what a sweep did.
+type SweepStats struct {
+	Versions int64 // versions dropped
+	Bytes    int64 // payload bytes dropped
+	Segments int64 // segment files unlinked or rewritten
+}
