@@ -64,7 +64,7 @@ type ListOptions struct {
 	To      []byte // end before this dkey, nil: no bound
 	Prefix  []byte // only dkeys with this prefix
 	Akey    []byte // only this akey, nil: all
-	Reverse bool   // in falling order, from To (or Before) down
+	Reverse bool   // in falling order within the same bounds (go on with To = the last dkey)
 	Limit   int    // at most this many items, 0: no limit
 	// KeysOnly leaves Item.Value nil where it would have to be read from a segment.
 	KeysOnly bool

@@ -72,6 +72,7 @@ type Tx struct {
 	ReadAt Epoch
 	Reads  []Read
 	Conds  []Cond
+	// Writes take effect in their order: what comes later in the list wins.
 	Writes []Write
 	Answer []byte
 	// Deferred: durable only when a later transaction with Barrier has been

@@ -29,7 +29,12 @@ type Placed struct {
 type Batch struct {
 	Dataset object.DatasetID
 	Epoch   object.Epoch
-	Writes  []Placed
+	// Writes are normalised by the kernel: at most one put of a key, pieces of
+	// one array (writes and holes) disjoint, and no write of the list is
+	// covered by a punch that came after it. So there is no order among them,
+	// with one rule: a punch of an akey, dkey or object at this epoch removes
+	// what is older than this epoch, never a write of the same epoch.
+	Writes []Placed
 	// Participants lists all targets of the transaction, this one too; empty
 	// for a transaction of one target, which needs no row.
 	Participants []uint16
