@@ -1,0 +1,138 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"daos/internal/fault"
+	"daos/server/auth"
+	"daos/server/telemetry"
+	"daos/server/wire"
+)
+
+// Default time limits of a call whose caller named none.
+const (
+	UnaryTimeout  = 60 * time.Second
+	StreamTimeout = time.Hour
+)
+
+// Guard is the gate of every call: who calls, how long it may take, what it is
+// counted as, and what happens when it panics. Every method needs an
+// authenticated caller; there is no list of exceptions to forget an entry in.
+type Guard struct {
+	Auth          *auth.Authenticator
+	Telemetry     *telemetry.Telemetry
+	Log           *slog.Logger
+	UnaryTimeout  time.Duration // 0: UnaryTimeout
+	StreamTimeout time.Duration // 0: StreamTimeout
+}
+
+// Do runs one call behind the gate. A transport that authenticates connections
+// instead of calls (the feed, at HELLO) has put auth.WithIdentity into ctx;
+// else the token is looked for in gRPC's metadata. The returned error is a
+// fault, not a status.
+func (g *Guard) Do(ctx context.Context, method string, limit time.Duration, fn func(context.Context) error) (err error) {
+	if _, ok := auth.IdentityOf(ctx); !ok {
+		md, _ := metadata.FromIncomingContext(ctx)
+		id, err := g.Auth.Check(bearer(md), auth.PeerFromContext(ctx))
+		if err != nil {
+			g.Log.WarnContext(ctx, "call refused", "op", method, "err", err)
+			return err
+		}
+		ctx = g.Telemetry.WithTraceparent(auth.WithIdentity(ctx, id), first(md, "traceparent"))
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	ctx, end := g.Telemetry.Start(ctx, method)
+	defer func() {
+		if p := recover(); p != nil {
+			err = g.panicked(ctx, method, p)
+		}
+		end(err)
+	}()
+	err = wire.Fault(fn(ctx))
+	if fault.Is(err, fault.Internal, fault.Corrupt, fault.DataLoss) {
+		g.Log.ErrorContext(ctx, "call failed", "op", method, "err", err)
+	} else if err != nil {
+		g.Log.DebugContext(ctx, "call failed", "op", method, "err", err)
+	}
+	return err
+}
+
+// panicked answers a panic of a handler: the log has the stack, the caller the
+// number to look for.
+func (g *Guard) panicked(ctx context.Context, method string, p any) error {
+	var raw [6]byte
+	_, _ = rand.Read(raw[:]) // never fails (crypto/rand)
+	id := hex.EncodeToString(raw[:])
+	g.Log.ErrorContext(ctx, "panic in a call", "op", method, "id", id, "panic", p, "stack", string(debug.Stack()))
+	return fault.New(fault.Internal, method, "", "the server failed at this call (id %s)", id).
+		Do("look for id %s in the server's log and report it", id)
+}
+
+// Unary guards unary calls. Errors become statuses.
+func (g *Guard) Unary() grpc.UnaryServerInterceptor {
+	limit := g.UnaryTimeout
+	if limit <= 0 {
+		limit = UnaryTimeout
+	}
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
+		err = g.Do(ctx, info.FullMethod, limit, func(ctx context.Context) (err error) {
+			resp, err = handler(ctx, req)
+			return err
+		})
+		if err != nil {
+			return nil, wire.Status(err)
+		}
+		return resp, nil
+	}
+}
+
+// Stream guards streaming calls. Errors become statuses.
+func (g *Guard) Stream() grpc.StreamServerInterceptor {
+	limit := g.StreamTimeout
+	if limit <= 0 {
+		limit = StreamTimeout
+	}
+	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		return wire.Status(g.Do(ss.Context(), info.FullMethod, limit, func(ctx context.Context) error {
+			return handler(srv, &guarded{ServerStream: ss, ctx: ctx})
+		}))
+	}
+}
+
+// guarded is a stream with the context that Do has made.
+type guarded struct {
+	grpc.ServerStream
+	ctx context.Context //nolint:containedctx // a ServerStream is asked for its context
+}
+
+func (s *guarded) Context() context.Context { return s.ctx }
+
+// bearer is the token in the authorization header, if there is one. A header
+// that says something else is a wrong token, not a missing one.
+func bearer(md metadata.MD) string {
+	h := first(md, "authorization")
+	if len(h) > 7 && strings.EqualFold(h[:7], "bearer ") {
+		return h[7:]
+	}
+	return h
+}
+
+func first(md metadata.MD, key string) string {
+	if v := md.Get(key); len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}

@@ -1,0 +1,175 @@
+// Package telemetry is the server's traces and metrics: OpenTelemetry for both,
+// read by Prometheus at /metrics and, where an endpoint is configured, pushed
+// by OTLP. Every call of every transport passes Start; what the engine and the
+// server count of themselves is observed through Gauge.
+//
+// There is no global state: a Telemetry belongs to one server and is handed to
+// those who use it.
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	promexporter "go.opentelemetry.io/otel/exporters/prometheus"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+
+	"daos/internal/fault"
+)
+
+// Options say where telemetry goes.
+type Options struct {
+	Version string // of the binary
+	// OTLPEndpoint is HOST:PORT of a collector's gRPC port; empty: none.
+	OTLPEndpoint string
+	// OTLPInsecure sends without TLS.
+	OTLPInsecure bool
+	// SpanProcessor also gets every span; for tests.
+	SpanProcessor sdktrace.SpanProcessor
+}
+
+// Telemetry makes spans and counts calls.
+type Telemetry struct {
+	registry *prometheus.Registry
+	meters   *sdkmetric.MeterProvider
+	traces   *sdktrace.TracerProvider
+	tracer   trace.Tracer
+	meter    metric.Meter
+	duration metric.Float64Histogram
+	inflight metric.Int64UpDownCounter
+	bytes    metric.Int64Counter
+	prop     propagation.TraceContext
+}
+
+// New starts the exporters. Close ends them.
+func New(ctx context.Context, o Options) (*Telemetry, error) {
+	t := &Telemetry{registry: prometheus.NewRegistry()}
+	t.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	reader, err := promexporter.New(promexporter.WithRegisterer(t.registry), promexporter.WithoutScopeInfo())
+	if err != nil {
+		return nil, fault.Wrap(err, "telemetry.open", "prometheus")
+	}
+	res := resource.NewSchemaless(attribute.String("service.name", "daos"), attribute.String("service.version", o.Version))
+	mopts := []sdkmetric.Option{sdkmetric.WithReader(reader), sdkmetric.WithResource(res)}
+	topts := []sdktrace.TracerProviderOption{sdktrace.WithResource(res)}
+	if o.SpanProcessor != nil {
+		topts = append(topts, sdktrace.WithSpanProcessor(o.SpanProcessor))
+	}
+	if o.OTLPEndpoint != "" {
+		tro := []otlptracegrpc.Option{otlptracegrpc.WithEndpoint(o.OTLPEndpoint)}
+		mro := []otlpmetricgrpc.Option{otlpmetricgrpc.WithEndpoint(o.OTLPEndpoint)}
+		if o.OTLPInsecure {
+			tro, mro = append(tro, otlptracegrpc.WithInsecure()), append(mro, otlpmetricgrpc.WithInsecure())
+		}
+		spans, err := otlptracegrpc.New(ctx, tro...)
+		if err != nil {
+			return nil, fault.Wrap(err, "telemetry.open", o.OTLPEndpoint)
+		}
+		metrics, err := otlpmetricgrpc.New(ctx, mro...)
+		if err != nil {
+			return nil, errors.Join(fault.Wrap(err, "telemetry.open", o.OTLPEndpoint), spans.Shutdown(ctx))
+		}
+		topts = append(topts, sdktrace.WithBatcher(spans))
+		mopts = append(mopts, sdkmetric.WithReader(sdkmetric.NewPeriodicReader(metrics)))
+	} else if o.SpanProcessor == nil {
+		topts = append(topts, sdktrace.WithSampler(sdktrace.NeverSample())) // nobody would see them
+	}
+	t.meters, t.traces = sdkmetric.NewMeterProvider(mopts...), sdktrace.NewTracerProvider(topts...)
+	t.tracer, t.meter = t.traces.Tracer("daos"), t.meters.Meter("daos")
+	return t, t.instruments()
+}
+
+func (t *Telemetry) instruments() (err error) {
+	t.duration, err = t.meter.Float64Histogram("daos.call.duration", metric.WithUnit("s"),
+		metric.WithDescription("Time of one call, by method and kind of error."),
+		metric.WithExplicitBucketBoundaries(.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60))
+	if err != nil {
+		return fault.Wrap(err, "telemetry.open", "daos.call.duration")
+	}
+	t.inflight, err = t.meter.Int64UpDownCounter("daos.call.inflight", metric.WithDescription("Calls under way, by method."))
+	if err != nil {
+		return fault.Wrap(err, "telemetry.open", "daos.call.inflight")
+	}
+	t.bytes, err = t.meter.Int64Counter("daos.feed.payload", metric.WithUnit("By"), metric.WithDescription("Payload bytes of the feed, by direction."))
+	return fault.Wrap(err, "telemetry.open", "daos.feed.payload")
+}
+
+// Start begins a call of a method, and its span; the returned function ends
+// both with the call's error. Methods must be a closed set: each is a series.
+func (t *Telemetry) Start(ctx context.Context, method string) (context.Context, func(error)) {
+	begin := time.Now()
+	name := attribute.String("method", method)
+	t.inflight.Add(ctx, 1, metric.WithAttributeSet(attribute.NewSet(name)))
+	ctx, span := t.tracer.Start(ctx, method, trace.WithSpanKind(trace.SpanKindServer))
+	return ctx, func(err error) {
+		kind := "ok"
+		if err != nil {
+			kind = fault.KindOf(err).String()
+			span.SetStatus(codes.Error, err.Error())
+			span.SetAttributes(attribute.String("daos.kind", kind))
+		}
+		span.End()
+		t.inflight.Add(ctx, -1, metric.WithAttributeSet(attribute.NewSet(name)))
+		t.duration.Record(ctx, time.Since(begin).Seconds(), metric.WithAttributeSet(attribute.NewSet(name, attribute.String("kind", kind))))
+	}
+}
+
+// Payload counts payload bytes of the feed; direction is "in" or "out".
+func (t *Telemetry) Payload(ctx context.Context, direction string, n int64) {
+	t.bytes.Add(ctx, n, metric.WithAttributeSet(attribute.NewSet(attribute.String("direction", direction))))
+}
+
+// WithTraceparent makes the span of ctx's next Start a child of the caller's,
+// which came as a W3C traceparent; one that is malformed is ignored.
+func (t *Telemetry) WithTraceparent(ctx context.Context, traceparent string) context.Context {
+	if traceparent == "" {
+		return ctx
+	}
+	return t.prop.Extract(ctx, propagation.MapCarrier{"traceparent": traceparent})
+}
+
+// Sample is one value of a gauge.
+type Sample struct {
+	Value  float64
+	Labels map[string]string
+}
+
+// Gauge registers a gauge whose values are asked for at each collection.
+func (t *Telemetry) Gauge(name, unit, description string, read func(context.Context) []Sample) error {
+	_, err := t.meter.Float64ObservableGauge(name, metric.WithUnit(unit), metric.WithDescription(description),
+		metric.WithFloat64Callback(func(ctx context.Context, o metric.Float64Observer) error {
+			for _, s := range read(ctx) {
+				attrs := make([]attribute.KeyValue, 0, len(s.Labels))
+				for k, v := range s.Labels {
+					attrs = append(attrs, attribute.String(k, v))
+				}
+				o.Observe(s.Value, metric.WithAttributes(attrs...))
+			}
+			return nil
+		}))
+	return fault.Wrap(err, "telemetry.gauge", name)
+}
+
+// Handler serves the metrics as Prometheus text.
+func (t *Telemetry) Handler() http.Handler {
+	return promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}
+
+// Close flushes and ends the exporters.
+func (t *Telemetry) Close(ctx context.Context) error {
+	return errors.Join(t.traces.Shutdown(ctx), t.meters.Shutdown(ctx))
+}
