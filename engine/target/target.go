@@ -76,9 +76,14 @@ type Target interface {
 	Prepare(ctx context.Context, b *Batch) error
 	// Abort removes the versions and the row of an undecided transaction, durably.
 	Abort(ctx context.Context, ds object.DatasetID, id TxID) error
-	// Forget drops the rows of decided transactions, without a sync. The
-	// caller has made sure that every participant's row is durable.
-	Forget(ids []TxID) error
+	// Settle drops the transaction rows at or below upTo and remembers upTo, in
+	// one batch without a sync. The caller has made sure that each of those
+	// transactions is either durable on every participant or durably aborted on
+	// every participant. So a row that is missing on a target does not mean
+	// "never prepared here" if the target is past it.
+	Settle(upTo TxID) error
+	// Settled is the highest upTo that is known here, 0 if none.
+	Settled() (TxID, error)
 	// Undecided returns the rows present, for recovery at open.
 	Undecided() ([]TxRow, error)
 	// Sync makes everything deferred durable.
@@ -125,6 +130,12 @@ type Target interface {
 	// MaxEpoch is an epoch not below any version on this target, so that the
 	// clock never goes back.
 	MaxEpoch() (object.Epoch, error)
+	// Failed is not nil once the target has stopped writing for good (a sync
+	// failed). A Prepare that was in progress then has an unknown outcome: its
+	// versions may be visible here, and may be there after a restart.
+	Failed() error
+	// Generation changes whenever a record may have moved or gone.
+	Generation() uint64
 	Close() error
 }
 
