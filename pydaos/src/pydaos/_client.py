@@ -1,0 +1,453 @@
+"""The client: calls, streams, manifests and batches over a pool of connections.
+
+`Client` is what `pydaos.connect()` returns. The classes for pools and datasets are
+thin over its `call`; `pydaos.torch` stands on `open_manifest`, `fetch_batch` and
+`open_pipe`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
+
+from pydaos import _errors as errors
+from pydaos import _manifest as manifests
+from pydaos._address import Address, encode_path
+from pydaos._discovery import Credentials, Endpoint, endpoint
+from pydaos._feed import BatchMeta, Buffer, FeedConnection
+from pydaos._manifest import BatchPipe, Manifest
+from pydaos._proto.daos.dataset.v1 import dataset_service_pb2 as dspb
+from pydaos._proto.daos.loader.v1 import loader_service_pb2 as lpb
+from pydaos._proto.daos.pool.v1 import pool_service_pb2 as ppb
+from pydaos._proto.daos.system.v1 import system_service_pb2 as spb
+from pydaos._retry import ConnectionPool, Patience
+
+if TYPE_CHECKING:
+    from pydaos._dataset import Dataset
+    from pydaos._pool import Pool
+
+M = TypeVar("M", bound=Message)
+
+DEFAULT_TIMEOUT = 60.0
+DEFAULT_RETRY = 60.0
+
+
+def connect(
+    addr: str | os.PathLike[str] | None = None,
+    *,
+    token: str | None = None,
+    token_file: str | os.PathLike[str] | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    retry: float = DEFAULT_RETRY,
+) -> Client:
+    """Connect to a running server, or to a folder.
+
+    Parameters
+    ----------
+    addr
+        ``HOST:PORT``, ``unix:PATH``, or a folder (a path with a slash, or an existing
+        one): its server is attached to or, if there is none, started; it ends some
+        seconds after its last client. Without `addr`: DAOS_ADDR, else the server of
+        this user that was started last.
+    token, token_file
+        The server's token, or the file with it. Without: DAOS_TOKEN, else the one that
+        the server has registered for this user. On a unix socket the server's own user
+        needs none.
+    timeout
+        Seconds that one answer may take.
+    retry
+        Seconds to wait for a server that has gone (it is being restarted) before a call
+        fails. A change is carried out once, however often it is sent.
+
+    Returns
+    -------
+    Client
+        Safe to share between threads, to inherit by fork and to pickle.
+
+    Raises
+    ------
+    UnreachableError
+        There is no server.
+    UnauthenticatedError
+        The token is wrong.
+
+    Examples
+    --------
+    >>> import pydaos
+    >>> with pydaos.connect() as client:
+    ...     pools = client.pools()
+    """
+    credentials = Credentials(token or "", os.fspath(token_file) if token_file is not None else "")
+    client = Client(endpoint(addr, credentials), timeout=timeout, retry=retry)
+    # Connect once now, without patience, so that a wrong address or token is said here.
+    client._pool.run(lambda conn: None, retry=0.0)
+    return client
+
+
+class Client:
+    """A connection to a server, made by `connect`.
+
+    Connections are opened when they are needed and belong to the process that opened
+    them: a forked child and an unpickled copy open their own.
+
+    Examples
+    --------
+    >>> with pydaos.connect() as client:                       # doctest: +SKIP
+    ...     client.create_pool("p", quota=50 << 30)
+    ...     photos = client.create_dataset("p/photos", type="posix")
+    """
+
+    def __init__(self, endpoint: Endpoint, *, timeout: float = DEFAULT_TIMEOUT, retry: float = DEFAULT_RETRY) -> None:
+        self._endpoint = endpoint
+        self._pool = ConnectionPool(endpoint, timeout, retry)
+        self._seen = 0
+
+    # Pools and datasets.
+
+    def pools(self) -> list[Pool]:
+        """List the pools, by name."""
+        from pydaos._pool import Pool
+
+        reply = self.call("pool.ListPools", ppb.ListPoolsRequest(), ppb.ListPoolsResponse)
+        return [Pool(self, p.name) for p in reply.pools]
+
+    def pool(self, name: str) -> Pool:
+        """Return a pool; NotFoundError if it does not exist."""
+        from pydaos._pool import Pool
+
+        pool = Pool(self, name)
+        pool.info()
+        return pool
+
+    def create_pool(self, name: str, *, quota: int = 0) -> Pool:
+        """Make a pool; `quota` in bytes, 0 for none."""
+        from pydaos._pool import Pool
+
+        self.call("pool.CreatePool", ppb.CreatePoolRequest(name=name, quota_bytes=quota), ppb.CreatePoolResponse)
+        return Pool(self, name)
+
+    def destroy_pool(self, name: str, *, force: bool = False) -> None:
+        """Remove a pool; with `force` also one that holds datasets."""
+        self.call("pool.DestroyPool", ppb.DestroyPoolRequest(name=name, force=force), ppb.DestroyPoolResponse)
+
+    def datasets(self, pool: str = "") -> list[Dataset]:
+        """List the datasets of a pool, or of all pools, by name."""
+        from pydaos._dataset import Dataset
+
+        reply = self.call("dataset.ListDatasets", dspb.ListDatasetsRequest(pool=pool), dspb.ListDatasetsResponse)
+        return [Dataset(self, Address(d.pool, d.name), d) for d in reply.datasets]
+
+    def dataset(self, address: str) -> Dataset:
+        """Return the dataset ``"POOL/DATASET"``, or its frozen state ``"POOL/DATASET@SNAPSHOT"``.
+
+        NotFoundError if it does not exist.
+        """
+        from pydaos._dataset import Dataset
+
+        where = Address.parse(address)
+        if where.path:
+            raise errors.InvalidError(
+                f"{address}: a path is not part of a dataset's address",
+                resource=address,
+                resolution=f"use dataset({str(where.root)!r})",
+            )
+        reply = self.call("dataset.GetDataset", dspb.GetDatasetRequest(dataset=str(where)), dspb.GetDatasetResponse)
+        return Dataset(self, where, reply.dataset)
+
+    def create_dataset(
+        self,
+        address: str,
+        *,
+        type: str = "posix",
+        object_class: str = "",
+        chunk_bytes: int = 0,
+        quota: int = 0,
+        attributes: Mapping[str, bytes] | None = None,
+    ) -> Dataset:
+        """Make a dataset.
+
+        Parameters
+        ----------
+        address
+            ``"POOL/DATASET"``.
+        type
+            ``"posix"`` (directories and files) or ``"tensor"`` (columns along a sample axis).
+        object_class
+            How bulk data is spread over the targets: ``"SX"`` (the default) or ``"S1"``.
+        chunk_bytes
+            Bytes of a file chunk; 0: 1 MiB.
+        quota
+            Largest number of bytes; 0: only the pool's.
+        attributes
+            User attributes.
+        """
+        from pydaos._dataset import Dataset, type_number
+
+        where = Address.parse(address)
+        request = dspb.CreateDatasetRequest(
+            dataset=str(where),
+            type=type_number(type),
+            object_class=object_class,
+            chunk_bytes=chunk_bytes,
+            quota_bytes=quota,
+            attributes=attributes or {},
+        )
+        reply = self.call("dataset.CreateDataset", request, dspb.CreateDatasetResponse)
+        return Dataset(self, where, reply.dataset)
+
+    def destroy_dataset(self, address: str) -> None:
+        """Remove a dataset with all its snapshots."""
+        self.call("dataset.DestroyDataset", dspb.DestroyDatasetRequest(dataset=address), dspb.DestroyDatasetResponse)
+
+    def status(self) -> spb.StatusResponse:
+        """Describe the server: version, addresses, targets."""
+        return self.call("system.Status", spb.StatusRequest(), spb.StatusResponse)
+
+    def ping(self) -> None:
+        """Return when the server has answered."""
+        self.call("system.Ping", spb.PingRequest(), spb.PingResponse)
+
+    # Manifests and batches, for loaders.
+
+    def open_manifest(
+        self,
+        dataset: str,
+        path: str | bytes = b"",
+        glob: str = "",
+        columns: Sequence[str] = (),
+        label_dirname: bool = False,
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> Manifest:
+        """Open the manifest of ``"POOL/DATASET@SNAPSHOT"``: what sample *i* is.
+
+        It is built at the first call, which `progress` follows with the number of entries
+        looked at so far, and found at later ones.
+        """
+        request = lpb.OpenManifestRequest(
+            dataset=dataset, path=encode_path(path), glob=glob, columns=columns, label_dirname=label_dirname
+        )
+        return manifests.open_manifest(self, request, progress)
+
+    def fetch_batch(
+        self,
+        manifest: Manifest,
+        indices: npt.NDArray[np.uint64],
+        alloc: Callable[[int], Buffer] | None = None,
+    ) -> tuple[BatchMeta, Buffer]:
+        """Read samples by index, in the order given, with one request.
+
+        Parameters
+        ----------
+        manifest
+            From `open_manifest`, also of another process or another client of this server.
+        indices
+            At most 65,536 sample indices; repeats are allowed.
+        alloc
+            Is called with a number of bytes and returns the writable buffer to fill; it may
+            be called again when the connection was lost half way. Without: numpy.empty.
+
+        Returns
+        -------
+        tuple
+            Where the columns lie (docs/protocol.md, "Batches"), and the filled buffer.
+        """
+        with self.open_pipe(manifest) as pipe:
+            pipe.send_batch(indices)
+            return pipe.recv_batch(alloc)
+
+    def open_pipe(self, manifest: Manifest) -> BatchPipe:
+        """Return a pipe for batches: requests are sent ahead, answers come in order."""
+        return BatchPipe(self, manifest)
+
+    def sample_paths(self, manifest: Manifest, indices: Iterable[int]) -> list[bytes]:
+        """Return the paths of samples, relative to the manifest's path (POSIX datasets)."""
+        return manifests.sample_paths(self, manifest, indices)
+
+    # Calls.
+
+    def call(
+        self,
+        method: str,
+        request: Message,
+        response_cls: type[M],
+        payload: Buffer | None = None,
+        *,
+        timeout: float | None = None,
+        retry: float | None = None,
+    ) -> M:
+        """Carry out one call, ``"posix.Stat"``, and return its answer without a payload.
+
+        A request with a `mutation` gets a request id, by which the server recognises a call
+        that is sent again after its answer was lost.
+        """
+        return self.call_payload(method, request, response_cls, payload, timeout=timeout, retry=retry)[0]
+
+    def call_payload(
+        self,
+        method: str,
+        request: Message,
+        response_cls: type[M],
+        payload: Buffer | None = None,
+        *,
+        alloc: Callable[[int], Buffer] | None = None,
+        timeout: float | None = None,
+        retry: float | None = None,
+    ) -> tuple[M, Any]:
+        """Carry out one call and return its answer and payload (bytes, or alloc's buffer)."""
+        full = full_method(method)
+        message = self._prepare(request)
+        meta, data = self._pool.run(
+            lambda conn: conn.unary(full, message, payload, alloc=alloc, timeout=timeout), retry=retry
+        )
+        return self._parse(response_cls, meta), data
+
+    def stream(
+        self,
+        method: str,
+        request: Message,
+        response_cls: type[M],
+        *,
+        alloc: Callable[[int], Buffer] | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[tuple[M, Any]]:
+        """Carry out a call with a stream of answers; yields each with its payload.
+
+        It is begun again while nothing has been received; after that a lost connection is
+        raised, as only the caller knows where to go on.
+        """
+        full = full_method(method)
+        message = self._prepare(request)
+        patience = Patience(self._pool.retry)
+        while True:
+            got = False
+            try:
+                with self.connection() as conn:
+                    for meta, payload in conn.stream(full, message, alloc=alloc, timeout=timeout):
+                        got = True
+                        yield self._parse(response_cls, meta), payload
+                return
+            except (errors.UnreachableError, errors.OverloadedError) as e:
+                if got:
+                    raise
+                patience.wait(e)
+
+    def upload(
+        self,
+        method: str,
+        messages: Callable[[], Iterator[tuple[Message, Buffer | None]]],
+        response_cls: type[M],
+        *,
+        timeout: float | None = None,
+    ) -> M:
+        """Carry out a call whose request is a stream of messages with payloads.
+
+        `messages` starts the stream anew for every attempt; the first message must be the
+        same each time, request id included.
+        """
+        full = full_method(method)
+
+        def once(conn: FeedConnection) -> bytes:
+            stream = iter(messages())
+            first, payload = next(stream)
+            call_id = conn.send_call(full, first.SerializeToString(), payload, more=True, timeout=timeout)
+            for message, payload in stream:
+                conn.send_message(call_id, message.SerializeToString(), payload, more=True)
+            conn.send_message(call_id, b"", more=False)
+            return conn.finish(call_id)
+
+        return self._parse(response_cls, self._pool.run(once))
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[FeedConnection]:
+        """Lend a connection for low-level use; it is dropped if the block raises."""
+        conn = self._pool.acquire()
+        try:
+            yield conn
+        except errors.DaosError:
+            if conn.broken:
+                self._pool.drop_idle()
+            raise
+        except BaseException:
+            conn.broken = True
+            raise
+        finally:
+            self._pool.release(conn)
+
+    def _prepare(self, request: Message) -> bytes:
+        has_mutation, has_seen = _request_traits(request.DESCRIPTOR)
+        if has_mutation and not request.mutation.request_id:  # type: ignore[attr-defined]
+            request.mutation.request_id = new_request_id()  # type: ignore[attr-defined]
+        if has_seen and not request.seen:  # type: ignore[attr-defined]
+            request.seen = self._seen  # type: ignore[attr-defined]
+        return request.SerializeToString()
+
+    def _parse(self, response_cls: type[M], meta: bytes) -> M:
+        response = response_cls()
+        response.ParseFromString(meta)
+        if _has_changed(response_cls.DESCRIPTOR):
+            self._seen = max(self._seen, response.changed.epoch)  # type: ignore[attr-defined]
+        return response
+
+    # Lifetime.
+
+    def close(self) -> None:
+        """Close the connections; later calls raise InvalidError."""
+        self._pool.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "endpoint": self._endpoint,
+            "timeout": self._pool.timeout,
+            "retry": self._pool.retry,
+            "seen": self._seen,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._endpoint = state["endpoint"]
+        self._pool = ConnectionPool(state["endpoint"], state["timeout"], state["retry"])
+        self._seen = state["seen"]
+
+    def __repr__(self) -> str:
+        return f"<pydaos.Client {self._endpoint}>"
+
+
+def new_request_id() -> bytes:
+    """Return 16 random bytes; from the kernel, so that a forked child's differ."""
+    return os.urandom(16)
+
+
+@functools.cache
+def full_method(method: str) -> str:
+    """Return ``"/daos.posix.v1.PosixService/Stat"`` for ``"posix.Stat"``."""
+    area, name = method.split(".")
+    return sys.intern(f"/daos.{area}.v1.{area.capitalize()}Service/{name}")
+
+
+@functools.cache
+def _request_traits(descriptor: Descriptor) -> tuple[bool, bool]:
+    fields = descriptor.fields_by_name
+    return "mutation" in fields, "seen" in fields
+
+
+@functools.cache
+def _has_changed(descriptor: Descriptor) -> bool:
+    return "changed" in descriptor.fields_by_name

@@ -1,0 +1,434 @@
+"""One connection of the feed: frames out, frames in (docs/protocol.md, "Feed").
+
+The bottom of the client. A connection knows nothing of retries, pools of
+connections or processes: whoever owns it gives it to one thread at a time and
+drops it after any failure but a STATUS frame (`broken` says so).
+
+Bytes go from the socket straight into the caller's memory: a reply costs one
+receive for its header and one for its meta part and payload together. Deadlines
+are the socket's own (SO_RCVTIMEO), so that waiting needs no extra system call.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pydaos import _errors as errors
+from pydaos._proto.daos.feed.v1 import feed_pb2 as feed
+from pydaos._version import __version__
+
+# What may be sent or filled: anything with the buffer protocol.
+Buffer = Any
+
+MAGIC = b"DFD1"
+HEADER = struct.Struct("<4sBBHQIIQQ24x")
+BATCH_REQUEST = struct.Struct("<QII16x")
+BATCH_META = struct.Struct("<IIII48x")
+BATCH_COLUMN = struct.Struct("<BBHIQQQQ24x")
+
+HELLO, HELLO_REPLY, CALL, MESSAGE, REPLY, STATUS, CANCEL, BATCH, BATCH_REPLY, CREDIT, GOAWAY = range(1, 12)
+MORE = 1
+
+MAX_META = 64 << 20
+MAX_PAYLOAD = (1 << 30) + (1 << 20)
+MAX_BATCH = 65536
+# Requests sent ahead of their answers; beyond it the server stops reading.
+MAX_PIPELINED = 16
+
+_NO_META = memoryview(b"")
+_TIMEVAL = struct.Struct("@ll")
+_MAX_TIMEOUT_MILLIS = 24 * 3600 * 1000
+
+
+class Frame(NamedTuple):
+    """A received frame; `payload` is bytes, or the caller's buffer cut to length."""
+
+    kind: int
+    flags: int
+    status: int
+    id: int
+    meta: bytes
+    payload: Any
+
+
+class Part(NamedTuple):
+    """Where one column of a batch lies in the payload; sizes and offsets in bytes."""
+
+    layout: int
+    nulls: bool
+    item_size: int
+    data_offset: int
+    data_len: int
+    offsets_offset: int
+    validity_offset: int
+
+
+class BatchMeta(NamedTuple):
+    """Number of samples of a batch, and a `Part` for each of its columns."""
+
+    samples: int
+    parts: tuple[Part, ...]
+
+
+def parse_batch_meta(meta: bytes) -> BatchMeta:
+    """Decode the meta part of a BATCH_REPLY frame."""
+    if len(meta) < BATCH_META.size:
+        raise errors.InternalError("the server sent a batch without a description")
+    count, columns, _, _ = BATCH_META.unpack_from(meta)
+    if len(meta) < BATCH_META.size + columns * BATCH_COLUMN.size:
+        raise errors.InternalError("the server sent a batch with a cut description")
+    parts = []
+    for i in range(columns):
+        layout, nulls, _, item, data, size, offsets, validity = BATCH_COLUMN.unpack_from(
+            meta, BATCH_META.size + i * BATCH_COLUMN.size
+        )
+        parts.append(Part(layout, bool(nulls), item, data, size, offsets, validity))
+    return BatchMeta(count, tuple(parts))
+
+
+class FeedConnection:
+    """A connection that has exchanged HELLO.
+
+    Parameters
+    ----------
+    sock
+        A connected stream socket; the connection owns it from now on.
+    peer
+        The address, for error messages.
+    timeout
+        Seconds that one answer may take, unless a call says otherwise.
+    """
+
+    def __init__(self, sock: socket.socket, peer: str, timeout: float) -> None:
+        self.peer = peer
+        self.pid = os.getpid()
+        self.broken = False
+        self.draining = False
+        self.calls = 0
+        self.hello = feed.HelloReply()
+        self._sock = sock
+        self._default_timeout = timeout
+        self._timeout = -1.0
+        self._next_id = 1
+        self._head = bytearray(HEADER.size)
+        self._meta = bytearray(4096)
+        self._last_meta = b""
+        self._last_batch = BatchMeta(0, ())
+        sock.settimeout(None)
+        self._set_timeout(timeout)
+
+    @classmethod
+    def open(cls, address: str, token: str = "", timeout: float = 60.0) -> FeedConnection:
+        """Connect to ``HOST:PORT`` or ``unix:PATH`` and say HELLO.
+
+        Raises
+        ------
+        UnreachableError
+            Nobody answers there.
+        UnauthenticatedError
+            The token is wrong.
+        """
+        try:
+            sock = dial(address, min(timeout, 10.0))
+        except OSError as e:
+            raise errors.UnreachableError(
+                f"{address}: no server answers: {e.strerror or e}",
+                resource=address,
+                resolution="start one with `daos serve --root DIR`",
+            ) from e
+        conn = cls(sock, address, timeout)
+        try:
+            hello = feed.Hello(version=1, token=token, client=f"pydaos {__version__}", pid=os.getpid())
+            conn._send(HELLO, 0, 0, hello.SerializeToString())
+            frame = conn.recv_frame()
+            if frame.kind == STATUS:
+                raise errors.from_wire(frame.status, frame.meta)
+            if frame.kind != HELLO_REPLY:
+                raise errors.InternalError(f"{address}: answered HELLO with a frame of kind {frame.kind}")
+            conn.hello.ParseFromString(frame.meta)
+        except BaseException:
+            conn.close()
+            raise
+        return conn
+
+    def close(self) -> None:
+        """Close the socket; a second call does nothing. Never call it in a forked child."""
+        self.broken = True
+        self._sock.close()
+
+    # Calls.
+
+    def unary(
+        self,
+        method: str,
+        message: bytes,
+        payload: Buffer | None = None,
+        *,
+        alloc: Callable[[int], Buffer] | None = None,
+        timeout: float | None = None,
+    ) -> tuple[bytes, Any]:
+        """Call a method that has one answer; returns the encoded message and its payload.
+
+        `alloc` is asked for a buffer of so many bytes, which the payload is received into;
+        without it the payload is bytes.
+        """
+        call_id = self.send_call(method, message, payload, timeout=timeout)
+        frame = self.recv_frame(alloc)
+        self._check(frame, call_id)
+        if frame.kind == STATUS:
+            if frame.status:
+                raise errors.from_wire(frame.status, frame.meta)
+            return b"", b""
+        return frame.meta, frame.payload
+
+    def stream(
+        self,
+        method: str,
+        message: bytes,
+        *,
+        alloc: Callable[[int], Buffer] | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[tuple[bytes, Any]]:
+        """Call a method that answers with a stream of messages.
+
+        `timeout` is the longest silence between two of them. Leaving the iterator early
+        breaks the connection, which is cheaper than reading what is under way.
+        """
+        call_id = self.send_call(method, message, timeout=timeout, streaming=True)
+        whole = False
+        try:
+            while True:
+                frame = self.recv_frame(alloc)
+                self._check(frame, call_id)
+                if frame.kind == STATUS:
+                    whole = True
+                    if frame.status:
+                        raise errors.from_wire(frame.status, frame.meta)
+                    return
+                whole = not frame.flags & MORE
+                yield frame.meta, frame.payload
+                if whole:
+                    return
+        finally:
+            if not whole:
+                self.broken = True
+
+    def send_call(
+        self,
+        method: str,
+        message: bytes,
+        payload: Buffer | None = None,
+        *,
+        more: bool = False,
+        timeout: float | None = None,
+        streaming: bool = False,
+    ) -> int:
+        """Send a CALL; returns its id. With `more`, MESSAGE frames are to follow."""
+        seconds = self._default_timeout if timeout is None else timeout
+        self._set_timeout(seconds)
+        millis = _MAX_TIMEOUT_MILLIS if streaming or more else max(1, int(seconds * 1000))
+        call = feed.Call(method=method, message=message, timeout_millis=millis)
+        call_id = self._new_id()
+        self._send(CALL, MORE if more else 0, call_id, call.SerializeToString(), payload)
+        return call_id
+
+    def send_message(self, call_id: int, message: bytes, payload: Buffer | None = None, *, more: bool) -> None:
+        """Send a further message of a client stream; the last one without `more`."""
+        self._send(MESSAGE, MORE if more else 0, call_id, message, payload)
+
+    def finish(self, call_id: int) -> bytes:
+        """Receive the one answer of a call that was sent in pieces."""
+        frame = self.recv_frame()
+        self._check(frame, call_id)
+        if frame.kind == STATUS and frame.status:
+            raise errors.from_wire(frame.status, frame.meta)
+        return frame.meta if frame.kind == REPLY else b""
+
+    # Batches.
+
+    def send_batch(self, handle: int, indices: npt.NDArray[np.uint64]) -> int:
+        """Ask for samples; returns the id. At most `MAX_PIPELINED` may be unanswered."""
+        wanted = np.ascontiguousarray(indices, dtype="<u8").data.cast("B")
+        call_id = self._new_id()
+        self._send(BATCH, 0, call_id, BATCH_REQUEST.pack(handle, len(indices), 0), wanted)
+        return call_id
+
+    def recv_batch(self, call_id: int, alloc: Callable[[int], Buffer]) -> tuple[BatchMeta, Any]:
+        """Receive the answer of `send_batch`: the description and the filled buffer."""
+        frame = self.recv_frame(alloc)
+        self._check(frame, call_id)
+        if frame.kind == STATUS:
+            raise errors.from_wire(frame.status, frame.meta)
+        if frame.meta != self._last_meta:
+            self._last_batch = parse_batch_meta(frame.meta)
+            self._last_meta = frame.meta
+        return self._last_batch, frame.payload
+
+    # Frames.
+
+    def recv_frame(self, alloc: Callable[[int], Buffer] | None = None) -> Frame:
+        """Receive the next frame that is not a GOAWAY."""
+        while True:
+            self._recv_exactly(memoryview(self._head))
+            magic, kind, flags, status, call_id, meta_len, _, payload_len, _ = HEADER.unpack(self._head)
+            if magic != MAGIC or meta_len > MAX_META or payload_len > MAX_PAYLOAD:
+                self.broken = True
+                raise errors.InternalError(f"{self.peer}: what answers there does not speak the feed's protocol")
+            if kind != GOAWAY:
+                break
+            self.draining = True
+        padded = (meta_len + 63) & ~63
+        if padded > len(self._meta):
+            self._meta = bytearray(padded)
+        meta_view = memoryview(self._meta)[:padded]
+        if not payload_len:
+            if padded:
+                self._recv_exactly(meta_view)
+            return Frame(kind, flags, status, call_id, bytes(meta_view[:meta_len]), b"")
+        if alloc is None:
+            if padded:
+                self._recv_exactly(meta_view)
+            return Frame(kind, flags, status, call_id, bytes(meta_view[:meta_len]), self._recv_bytes(payload_len))
+        buffer = alloc(payload_len)
+        view = memoryview(buffer).cast("B")[:payload_len]
+        if len(view) != payload_len:
+            self.broken = True
+            raise errors.InvalidError(f"the buffer holds {len(view)} bytes, the answer has {payload_len}")
+        self._recv_both(meta_view, view)
+        return Frame(kind, flags, status, call_id, bytes(meta_view[:meta_len]), buffer)
+
+    def _new_id(self) -> int:
+        call_id = self._next_id
+        self._next_id = call_id + 1
+        self.calls += 1
+        return call_id
+
+    def _check(self, frame: Frame, call_id: int) -> None:
+        if frame.kind == STATUS and frame.id == 0:
+            self.broken = True
+            raise errors.from_wire(frame.status, frame.meta)
+        if frame.id != call_id or frame.kind not in (REPLY, STATUS, BATCH_REPLY):
+            self.broken = True
+            raise errors.InternalError(f"{self.peer}: expected the answer of call {call_id}, got one of {frame.id}")
+
+    def _set_timeout(self, seconds: float) -> None:
+        if seconds != self._timeout:
+            value = _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1e6) or 1)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+            self._timeout = seconds
+
+    def _send(self, kind: int, flags: int, call_id: int, meta: bytes, payload: Buffer | None = None) -> None:
+        view = _NO_META if payload is None else memoryview(payload).cast("B")
+        head = HEADER.pack(MAGIC, kind, flags, 0, call_id, len(meta), 0, len(view), 0)
+        pad = bytes(-len(meta) & 63)
+        try:
+            if len(view) <= 16384:
+                self._sock.sendall(b"".join((head, meta, pad, view)))
+                return
+            sent = self._sock.sendmsg((head, meta, pad, view))
+            before = len(head) + len(meta) + len(pad)
+            if sent < before:
+                self._sock.sendall(b"".join((head, meta, pad))[sent:])
+                sent = before
+            self._sock.sendall(view[sent - before :])
+        except OSError as e:
+            raise self._lost(e) from e
+        except BaseException:
+            self.broken = True
+            raise
+
+    def _recv_exactly(self, view: memoryview) -> None:
+        try:
+            got = self._sock.recv_into(view, 0, socket.MSG_WAITALL)
+            if got == len(view):
+                return
+            deadline = time.monotonic() + self._timeout
+            while got < len(view):
+                n = self._sock.recv_into(view[got:], 0, socket.MSG_WAITALL) if got else 0
+                if n == 0:
+                    raise self._lost(None)
+                got += n
+                if got < len(view) and time.monotonic() > deadline:
+                    raise self._late()
+        except OSError as e:
+            if isinstance(e, errors.DaosError):
+                raise
+            raise self._lost(e) from e
+        except BaseException:
+            self.broken = True
+            raise
+
+    def _recv_both(self, meta: memoryview, view: memoryview) -> None:
+        """Receive meta part and payload with one system call where it can be one."""
+        try:
+            got = self._sock.recvmsg_into((meta, view), 0, socket.MSG_WAITALL)[0]
+        except OSError as e:
+            raise self._lost(e) from e
+        except BaseException:
+            self.broken = True
+            raise
+        if got == len(meta) + len(view):
+            return
+        if got == 0:
+            raise self._lost(None)
+        if got < len(meta):
+            self._recv_exactly(meta[got:])
+            got = len(meta)
+        self._recv_exactly(view[got - len(meta) :])
+
+    def _recv_bytes(self, size: int) -> bytes:
+        try:
+            data = self._sock.recv(size, socket.MSG_WAITALL)
+        except OSError as e:
+            raise self._lost(e) from e
+        except BaseException:
+            self.broken = True
+            raise
+        if len(data) == size:
+            return data
+        if not data:
+            raise self._lost(None)
+        rest = bytearray(size - len(data))
+        self._recv_exactly(memoryview(rest))
+        return data + rest
+
+    def _lost(self, cause: OSError | None) -> errors.DaosError:
+        self.broken = True
+        if isinstance(cause, BlockingIOError):
+            return self._late()
+        why = "closed it" if cause is None else (cause.strerror or str(cause))
+        return errors.ConnectionLostError(f"{self.peer}: the connection was lost: {why}", resource=self.peer)
+
+    def _late(self) -> errors.DeadlineError:
+        self.broken = True
+        return errors.DeadlineError(
+            f"{self.peer}: no answer within {self._timeout:g} s",
+            resource=self.peer,
+            resolution="give the client a longer timeout, or see what the server is doing",
+        )
+
+
+def dial(address: str, timeout: float) -> socket.socket:
+    """Connect a stream socket to ``HOST:PORT`` or ``unix:PATH``; raises OSError."""
+    if address.startswith("unix:"):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(timeout)
+            sock.connect(address[len("unix:") :])
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+    host, _, port = address.rpartition(":")
+    sock = socket.create_connection((host.strip("[]"), int(port)), timeout)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
