@@ -1,0 +1,145 @@
+package segment
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"daos/internal/fault"
+)
+
+// File is one segment: open for appending, or closed for good. Closed ones are
+// immutable. Files are shared and counted: who gets one from a Set releases it.
+type File struct {
+	set     *Set
+	dataset uint64
+	number  uint64
+	name    string
+	f       vfs.File
+
+	refs atomic.Int32 // holders; the Set's table counts as one
+	used atomic.Int64 // tick of the last use, for eviction
+
+	mu      sync.Mutex
+	cond    sync.Cond
+	open    bool   // takes records
+	tail    uint64 // next free byte
+	users   int    // writers that have appended and not yet ended
+	written uint64 // appends whose pwrite has returned
+	synced  uint64 // appends covered by a finished fdatasync
+	syncing bool
+	err     error // sticky: a failed sync
+	entries []Entry
+}
+
+func (f *File) init() { f.cond.L = &f.mu }
+
+// Name is the file's path, for errors.
+func (f *File) Name() string { return f.name }
+
+// Number is the segment's number in its dataset.
+func (f *File) Number() uint64 { return f.number }
+
+// Release gives the file back to its Set.
+func (f *File) Release() {
+	if f.refs.Add(-1) == 0 {
+		_ = f.f.Close() // read-only by now: nothing can be lost
+	}
+}
+
+// ReadAt reads exactly len(p) bytes at off.
+func (f *File) ReadAt(p []byte, off uint64) error {
+	n, err := f.f.ReadAt(p, int64(off))
+	if n == len(p) {
+		return nil
+	}
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fault.New(fault.Corrupt, "segment.read", f.name, "file ends before byte %d, where a record lies", off+uint64(len(p)))
+	}
+	if errors.Is(err, syscall.EIO) {
+		return fault.New(fault.Corrupt, "segment.read", f.name, "bytes at %d can't be read", off).Because(err)
+	}
+	return fault.New(fault.Internal, "segment.read", f.name, "read at %d", off).Because(err)
+}
+
+// reserve takes room for n bytes; ok is false when the segment is full.
+func (f *File) reserve(n int, entries int) (pos uint64, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.open || f.err != nil {
+		return 0, false
+	}
+	pos = Align(f.tail, n)
+	if pos+uint64(n) > f.set.opts.Cap && f.tail > HeaderSize || len(f.entries)+entries > MaxEntries {
+		f.open = false
+		return 0, false
+	}
+	f.tail = pos + uint64(n)
+	return pos, true
+}
+
+// write puts bytes at a reserved position.
+func (f *File) write(p []byte, pos uint64) error {
+	if _, err := f.f.WriteAt(p, int64(pos)); err != nil {
+		return writeError(f.name, err)
+	}
+	f.mu.Lock()
+	f.written++
+	f.mu.Unlock()
+	return nil
+}
+
+// Sync makes every append that has returned durable. Concurrent calls share
+// one fdatasync: the first does it for all that had written when it began.
+func (f *File) Sync() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	want := f.written
+	for f.synced < want && f.err == nil {
+		if f.syncing {
+			f.cond.Wait()
+			continue
+		}
+		f.syncing = true
+		covered := f.written
+		f.mu.Unlock()
+		err := f.f.SyncData()
+		f.mu.Lock()
+		f.syncing = false
+		if err != nil {
+			// What the failed sync was to cover may be lost, whatever a later
+			// sync says: the segment takes nothing any more.
+			f.err, f.open = syncError(f.name, err), false
+		} else {
+			f.synced = max(f.synced, covered)
+		}
+		f.cond.Broadcast()
+	}
+	return f.err
+}
+
+func writeError(name string, err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fault.New(fault.NoSpace, "segment.write", name, "the disk is full").
+			Do("free space on this file system or delete datasets; reads go on").Because(err)
+	}
+	return fault.New(fault.Internal, "segment.write", name, "write failed").Because(err)
+}
+
+// ErrSync marks a failed fdatasync: the target that sees it stops writing.
+var ErrSync = errors.New("sync failed")
+
+func syncError(name string, err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		// Delayed allocation: the bytes of this group never got a place. No
+		// committed record refers to them and the segment is given up.
+		return fault.New(fault.NoSpace, "segment.sync", name, "the disk is full").
+			Do("free space on this file system or delete datasets; reads go on").Because(err)
+	}
+	return fault.New(fault.Internal, "segment.sync", name, "fdatasync failed").
+		Do("check the disk, then restart the server: writes to this target are stopped").Because(errors.Join(ErrSync, err))
+}

@@ -1,0 +1,174 @@
+package segment
+
+import "daos/engine/object"
+
+// Writer appends the records of one batch. It is used by one goroutine:
+// Append for each record, Sync, then, when the index knows them, Commit; End
+// in any case.
+type Writer struct {
+	set     *Set
+	dataset uint64
+	bulk    bool
+	files   []*File // segments in use, the current one last
+
+	pending []byte // small records not yet written, contiguous from pos
+	pos     uint64
+}
+
+// bulkBatch is the size from which a batch gets a stream of its own.
+const bulkBatch = 1 << 20
+
+// pendingMax bounds the bytes gathered for one pwrite of small records.
+const pendingMax = 1 << 20
+
+// Writer begins a batch of about total bytes.
+func (s *Set) Writer(ds uint64, total int) *Writer {
+	return &Writer{set: s, dataset: ds, bulk: total >= bulkBatch}
+}
+
+// Append puts one record and says where. p may be used until Sync returns.
+func (w *Writer) Append(p []byte) (segment, pos uint64, err error) {
+	if len(w.files) > 0 {
+		f := w.files[len(w.files)-1]
+		if pos, ok := f.reserve(len(p), 1); ok {
+			return f.number, pos, w.put(f, p, pos)
+		}
+		if err := w.flush(); err != nil {
+			return 0, 0, err
+		}
+	}
+	for {
+		f, err := w.set.acquire(w.dataset, w.bulk)
+		if err != nil {
+			return 0, 0, err
+		}
+		pos, ok := f.reserve(len(p), 1)
+		if !ok {
+			// Another writer filled it meanwhile; acquire makes a new one.
+			w.drop(f)
+			continue
+		}
+		w.files = append(w.files, f)
+		return f.number, pos, w.put(f, p, pos)
+	}
+}
+
+// put writes a large record at once and gathers small ones that lie side by
+// side. Side by side means that nothing but alignment is between them: what
+// lies in any other gap belongs to another writer.
+func (w *Writer) put(f *File, p []byte, pos uint64) error {
+	end := w.pos + uint64(len(w.pending))
+	if len(w.pending) > 0 && (len(p) >= bulkFrom || pos != Align(end, len(p)) || len(w.pending)+len(p) > pendingMax) {
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
+	if len(p) >= bulkFrom {
+		return f.write(p, pos)
+	}
+	if len(w.pending) == 0 {
+		w.pos = pos
+	} else {
+		w.pending = append(w.pending, make([]byte, pos-end)...)
+	}
+	w.pending = append(w.pending, p...)
+	return nil
+}
+
+func (w *Writer) flush() error {
+	if len(w.pending) == 0 {
+		return nil
+	}
+	err := w.files[len(w.files)-1].write(w.pending, w.pos)
+	w.pending = w.pending[:0]
+	return err
+}
+
+// Flush hands everything to the operating system, not yet to the disk.
+func (w *Writer) Flush() error { return w.flush() }
+
+// Sync makes the batch durable.
+func (w *Writer) Sync() error {
+	if err := w.flush(); err != nil {
+		return err
+	}
+	for _, f := range w.files {
+		if err := f.Sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Commit notes what the footers will list: called once the index has it.
+func (w *Writer) Commit(segment uint64, e Entry) {
+	for _, f := range w.files {
+		if f.number == segment {
+			f.mu.Lock()
+			f.entries = append(f.entries, e)
+			f.mu.Unlock()
+			return
+		}
+	}
+}
+
+// End gives the segments back.
+func (w *Writer) End() {
+	for _, f := range w.files {
+		w.drop(f)
+	}
+	w.files = nil
+}
+
+func (w *Writer) drop(f *File) {
+	f.mu.Lock()
+	f.users--
+	sealable := !f.open && f.users == 0
+	f.mu.Unlock()
+	if sealable {
+		// A footer that can't be written is no loss: the index has its
+		// entries, and the sweeper writes it later.
+		_ = f.seal()
+	}
+	f.Release()
+}
+
+// seal writes the footer of a closed segment that nobody writes to.
+func (f *File) seal() error {
+	f.mu.Lock()
+	if f.open || f.users > 0 || f.err != nil || len(f.entries) == 0 {
+		f.mu.Unlock()
+		return nil
+	}
+	entries, pos := f.entries, Align(f.tail, 1)
+	f.entries = nil
+	f.mu.Unlock()
+	if err := f.write(EncodeFooter(pos, entries), pos); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// Footer reads the footer of a sealed segment; ok is false where it has none.
+func (f *File) Footer() (entries []Entry, ok bool, err error) {
+	st, err := f.f.Stat()
+	if err != nil || st.Size() < HeaderSize+TrailerSize {
+		return nil, false, err
+	}
+	var b [TrailerSize]byte
+	if err := f.ReadAt(b[:], uint64(st.Size())-TrailerSize); err != nil {
+		return nil, false, err
+	}
+	t, ok, err := decodeTrailer(f.name, b[:], uint64(st.Size()))
+	if !ok || err != nil {
+		return nil, ok, err
+	}
+	p := make([]byte, t.size)
+	if err := f.ReadAt(p, t.pos); err != nil {
+		return nil, true, err
+	}
+	entries, err = decodeEntries(f.name, p, t)
+	return entries, true, err
+}
+
+var _ object.Mapping = (*Mapping)(nil)

@@ -1,0 +1,179 @@
+package vos
+
+import (
+	"errors"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"daos/internal/fault"
+)
+
+// guardFS stops a target at the first failed sync. After that what the disk
+// holds is not known, and a later sync that succeeds would prove nothing: from
+// then on it lets no byte through, from the index's background work neither,
+// so that the disk stays as after a crash at that moment. Reads go on.
+type guardFS struct {
+	vfs.FS
+	poison atomic.Pointer[fault.Error]
+}
+
+func newGuardFS(f vfs.FS) *guardFS { return &guardFS{FS: f} }
+
+func (g *guardFS) failed() error {
+	if e := g.poison.Load(); e != nil {
+		return e
+	}
+	return nil
+}
+
+func noSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// fail makes the target refuse writes for good.
+func (g *guardFS) fail(name, what string, err error) {
+	kind, do := fault.Internal, "check the disk, then restart the server: writes to this target are stopped, reads go on"
+	if noSpace(err) {
+		kind, do = fault.NoSpace, "free space on this file system, then restart the server: writes to this target are stopped, reads go on"
+	}
+	e := fault.New(kind, "vos.write", name, "%s failed", what).Do("%s", do)
+	if err != nil {
+		e = e.Because(err)
+	}
+	g.poison.CompareAndSwap(nil, e)
+}
+
+func (g *guardFS) wrap(name string, f vfs.File, err error) (vfs.File, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &guardFile{File: f, g: g, name: name}, nil
+}
+
+func (g *guardFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := g.failed(); err != nil {
+		return nil, err
+	}
+	f, err := g.FS.Create(name, c)
+	g.pace(err)
+	return g.wrap(name, f, err)
+}
+
+func (g *guardFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.OpenOption) (vfs.File, error) {
+	if err := g.failed(); err != nil {
+		return nil, err
+	}
+	f, err := g.FS.OpenReadWrite(name, c, o...)
+	return g.wrap(name, f, err)
+}
+
+func (g *guardFS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := g.failed(); err != nil {
+		return nil, err
+	}
+	f, err := g.FS.ReuseForWrite(from, to, c)
+	return g.wrap(to, f, err)
+}
+
+func (g *guardFS) OpenDir(name string) (vfs.File, error) {
+	f, err := g.FS.OpenDir(name)
+	return g.wrap(name, f, err)
+}
+
+func (g *guardFS) Link(from, to string) error {
+	if err := g.failed(); err != nil {
+		return err
+	}
+	return g.FS.Link(from, to)
+}
+
+func (g *guardFS) Remove(name string) error {
+	if err := g.failed(); err != nil {
+		return err
+	}
+	return g.FS.Remove(name)
+}
+
+func (g *guardFS) RemoveAll(name string) error {
+	if err := g.failed(); err != nil {
+		return err
+	}
+	return g.FS.RemoveAll(name)
+}
+
+func (g *guardFS) Rename(from, to string) error {
+	if err := g.failed(); err != nil {
+		return err
+	}
+	return g.FS.Rename(from, to)
+}
+
+func (g *guardFS) Unwrap() vfs.FS { return g.FS }
+
+// pace keeps the index's retries of background work from spinning on a full disk.
+func (g *guardFS) pace(err error) {
+	if noSpace(err) {
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+type guardFile struct {
+	vfs.File
+	g    *guardFS
+	name string
+}
+
+func (f *guardFile) Write(p []byte) (int, error) {
+	if err := f.g.failed(); err != nil {
+		return 0, err
+	}
+	n, err := f.File.Write(p)
+	f.g.pace(err)
+	return n, err
+}
+
+func (f *guardFile) WriteAt(p []byte, off int64) (int, error) {
+	if err := f.g.failed(); err != nil {
+		return 0, err
+	}
+	return f.File.WriteAt(p, off)
+}
+
+func (f *guardFile) synced(err error) error {
+	if err == nil {
+		return nil
+	}
+	if noSpace(err) {
+		// The bytes never had a place. Who asked gives up the file: the index
+		// its table, the segments that segment. Only a log can't: see pebbleLogger.
+		f.g.pace(err)
+		return err
+	}
+	f.g.fail(f.name, "sync", err)
+	return err
+}
+
+func (f *guardFile) Sync() error {
+	if err := f.g.failed(); err != nil {
+		return err
+	}
+	return f.synced(f.File.Sync())
+}
+
+func (f *guardFile) SyncData() error {
+	if err := f.g.failed(); err != nil {
+		return err
+	}
+	return f.synced(f.File.SyncData())
+}
+
+func (f *guardFile) SyncTo(n int64) (bool, error) {
+	if err := f.g.failed(); err != nil {
+		return false, err
+	}
+	full, err := f.File.SyncTo(n)
+	return full, f.synced(err)
+}

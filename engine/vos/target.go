@@ -1,0 +1,316 @@
+package vos
+
+import (
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"daos/engine/object"
+	"daos/engine/segment"
+	"daos/engine/target"
+	"daos/internal/fault"
+)
+
+// pebbleFormat is pinned: a newer library must not upgrade files by itself.
+const pebbleFormat = pebble.FormatValueSeparation
+
+// Options of a target.
+type Options struct {
+	Dir string // the target's folder
+	FS  vfs.FS // index and segments; nil: the operating system's
+	ID  uint16
+	// Cache is shared between targets; nil: 64 MiB of its own.
+	Cache  *pebble.Cache
+	Logger *slog.Logger // nil: slog.Default()
+	// SegmentCap is the size of a full segment; 0: segment.DefaultCap.
+	SegmentCap uint64
+	// MemTable is the size of pebble's write buffer; 0: 16 MiB.
+	MemTable uint64
+	// ReserveBytes of free disk are never used: below, writes are refused
+	// with fault.NoSpace while the index still has room to work. 0: the
+	// smaller of 256 MiB and 1 % of the disk; negative: none.
+	ReserveBytes int64
+}
+
+// Target is a storage target on disk.
+type Target struct {
+	opts  Options
+	guard *guardFS
+	db    *pebble.DB
+	cache *pebble.Cache // own one, or nil
+	segs  *segment.Set
+	log   *slog.Logger
+
+	usage    usageTable
+	punches  punchSet
+	ceiling  atomic.Uint64 // epoch ceiling that is surely in the index
+	newest   atomic.Uint64 // highest epoch met
+	gen      atomic.Uint64
+	numbers  numbers
+	deferred deferredList
+	space    spaceGauge
+
+	sweeps sweepTable
+
+	closeMu sync.RWMutex // held shared by every call that touches db
+	closed  bool
+}
+
+var _ target.Target = (*Target)(nil)
+
+// Open opens or creates a target.
+func Open(o Options) (*Target, error) {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.MemTable == 0 {
+		o.MemTable = 16 << 20
+	}
+	t := &Target{opts: o, log: o.Logger.With("target", o.ID)}
+	t.guard = newGuardFS(o.FS)
+	if err := t.open(); err != nil {
+		t.shut()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *Target) open() error {
+	o, f := t.opts, vfs.FS(t.guard)
+	comparer := newComparer()
+	schema, schemas := newKeySchema(comparer)
+	want := superblock{
+		target: o.ID, pebbleFormat: uint32(pebbleFormat), comparer: comparerName, schema: schema, merger: mergerName,
+	}
+	sbName := f.PathJoin(o.Dir, superblockName)
+	sb, found, err := readSuperblock(f, sbName)
+	if err != nil {
+		return err
+	}
+	indexDir, segDir := f.PathJoin(o.Dir, "index"), f.PathJoin(o.Dir, "seg")
+	if !found {
+		for _, d := range []string{indexDir, segDir} {
+			if _, err := f.Stat(d); err == nil {
+				return fault.New(fault.Corrupt, "vos.open", sbName, "the superblock is missing, but %s is there", d).
+					Do("restore the superblock from a backup, or remove the folder to start an empty target")
+			}
+		}
+		if err := f.MkdirAll(o.Dir, 0o700); err != nil {
+			return fault.New(fault.KindOf(err), "vos.open", o.Dir, "the folder can't be made").Because(err)
+		}
+		if err := syncDir(f, f.PathDir(o.Dir)); err != nil {
+			return fault.New(fault.KindOf(err), "vos.open", o.Dir, "the folder can't be made durable").Because(err)
+		}
+		sb = want
+		sb.state, sb.id = stateCreating, newTargetID()
+		if err := writeSuperblock(f, o.Dir, sb); err != nil {
+			return err
+		}
+	}
+	if err := sb.check(sbName, want); err != nil {
+		return err
+	}
+	cache := o.Cache
+	if cache == nil {
+		cache = pebble.NewCache(64 << 20)
+		t.cache = cache
+	}
+	po := &pebble.Options{
+		FS: f, Cache: cache, Comparer: comparer, Merger: newMerger(),
+		KeySchema: schema, KeySchemas: schemas,
+		FormatMajorVersion: pebbleFormat,
+		ErrorIfNotExists:   sb.state == stateReady,
+		MemTableSize:       o.MemTable,
+		// Two buffers fill while one is flushed.
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       40,
+		MaxOpenFiles:                500,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+		Logger:                      pebbleLogger{t},
+		EventListener:               t.listener(),
+	}
+	for i := range po.Levels {
+		po.Levels[i].BlockSize = 16 << 10
+		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	db, err := pebble.Open(indexDir, po)
+	if err != nil {
+		return t.indexError("vos.open", err)
+	}
+	t.db = db
+	t.segs, err = segment.Open(segment.Options{
+		FS: f, Dir: segDir, Target: o.ID, Cap: o.SegmentCap, Number: t.nextNumber,
+	})
+	if err != nil {
+		return err
+	}
+	if sb.state != stateReady {
+		sb.state = stateReady
+		if err := writeSuperblock(f, o.Dir, sb); err != nil {
+			return err
+		}
+	}
+	return t.load()
+}
+
+// load reads the rows that are kept in memory and finishes what a crash left.
+func (t *Target) load() error {
+	v, err := t.readCounter(ceilingKey())
+	if err != nil {
+		return err
+	}
+	t.ceiling.Store(v)
+	t.newest.Store(v)
+	if t.numbers.next, err = t.readCounter(numberKey()); err != nil {
+		return err
+	}
+	t.numbers.end = t.numbers.next
+	t.space.init(t.guard, t.opts.Dir, t.opts.ReserveBytes)
+	if err := t.loadUsage(); err != nil {
+		return err
+	}
+	if err := t.loadPunches(); err != nil {
+		return err
+	}
+	if err := t.recoverDeferred(); err != nil {
+		return err
+	}
+	if err := t.dropOrphanFolders(); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (t *Target) readCounter(key []byte) (uint64, error) {
+	b, c, err := t.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, t.indexError("vos.open", err)
+	}
+	defer c.Close()
+	if len(b) < 8 {
+		return 0, t.badKey("vos.open", key)
+	}
+	return binary.BigEndian.Uint64(b), nil
+}
+
+// dropOrphanFolders unlinks segments of datasets that the index does not know:
+// a crash before the first commit or in the middle of Destroy.
+func (t *Target) dropOrphanFolders() error {
+	all, err := t.segs.Datasets()
+	if err != nil {
+		return err
+	}
+	for _, ds := range all {
+		if !t.usage.known(object.DatasetID(ds)) {
+			if err := t.segs.RemoveDataset(ds); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// numbers gives out segment numbers; [next, end) are reserved in the index.
+type numbers struct {
+	mu        sync.Mutex
+	next, end uint64
+}
+
+const numberBlock = 256
+
+func (t *Target) nextNumber() (uint64, error) {
+	n := &t.numbers
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.next == n.end {
+		b := binary.BigEndian.AppendUint64(nil, n.end+numberBlock)
+		if err := t.applied(t.db.Set(numberKey(), b, pebble.Sync)); err != nil {
+			return 0, err
+		}
+		n.end += numberBlock
+	}
+	n.next++
+	return n.next, nil // numbers begin at 1
+}
+
+// enter guards a call against Close; every public method begins with it.
+func (t *Target) enter() error {
+	t.closeMu.RLock()
+	if t.closed {
+		t.closeMu.RUnlock()
+		return fault.New(fault.Unreachable, "vos", t.opts.Dir, "the target is closed")
+	}
+	return nil
+}
+
+func (t *Target) leave() { t.closeMu.RUnlock() }
+
+// Generation changes whenever a record may have moved or gone.
+func (t *Target) Generation() uint64 { return t.gen.Load() }
+
+// MaxEpoch is an epoch not below any version here.
+func (t *Target) MaxEpoch() (object.Epoch, error) { return object.Epoch(t.newest.Load()), nil }
+
+// Segment maps a segment read-only.
+func (t *Target) Segment(ds object.DatasetID, n uint64) (object.Mapping, error) {
+	if err := t.enter(); err != nil {
+		return nil, err
+	}
+	defer t.leave()
+	m, err := t.segs.Map(uint64(ds), n)
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Close waits for calls in progress, makes everything durable and closes.
+func (t *Target) Close() error {
+	t.closeMu.Lock()
+	if t.closed {
+		t.closeMu.Unlock()
+		return nil
+	}
+	t.closed = true
+	t.closeMu.Unlock()
+	var first error
+	if t.guard.failed() == nil {
+		first = t.syncDeferred()
+		if first == nil {
+			// An empty log at rest: nothing in it can rot.
+			first = t.applied(t.db.Flush())
+		}
+	}
+	if err := t.shut(); first == nil {
+		first = err
+	}
+	return first
+}
+
+func (t *Target) shut() (first error) {
+	if t.segs != nil {
+		first = t.segs.Close()
+	}
+	if t.db != nil {
+		if err := t.db.Close(); err != nil && first == nil {
+			first = t.indexError("vos.close", err)
+		}
+	}
+	if t.cache != nil {
+		t.cache.Unref()
+	}
+	return first
+}
