@@ -1,0 +1,85 @@
+package posix
+
+import (
+	"context"
+
+	"daos/engine/object"
+	"daos/internal/fault"
+)
+
+// ReadAt fills p from a file at off. It returns how many bytes there were (fewer
+// than len(p) only at the end of the file) and the file's attributes at the
+// view's epoch. Links at the end of a path are followed.
+func (v *View) ReadAt(ctx context.Context, r Ref, p []byte, off uint64) (int, Attr, error) {
+	pl, err := v.ref(ctx, r, true)
+	if err != nil {
+		return 0, Attr{}, err
+	}
+	a := pl.rec.attr()
+	n, err := v.ReadObject(ctx, a, p, off)
+	return n, a, fault.Wrap(err, "posix.read", r.String())
+}
+
+// ReadObject is ReadAt for a file that has been looked up already, in this view.
+func (v *View) ReadObject(ctx context.Context, a Attr, p []byte, off uint64) (int, error) {
+	if err := wantFile(a.Type, "inode "+utoa(a.Inode)); err != nil {
+		return 0, err
+	}
+	if off >= a.Size {
+		return 0, nil
+	}
+	if left := a.Size - off; uint64(len(p)) > left {
+		p = p[:left]
+	}
+	chunk := uint64(a.ChunkSize)
+	for done := 0; done < len(p); {
+		at := off + uint64(done)
+		n := min(uint64(len(p)-done), chunk-at%chunk)
+		if err := v.fs.store.ReadArray(ctx, v.at, a.Object, chunkKey(at/chunk), akeyData, at%chunk, p[done:done+int(n)]); err != nil {
+			return done, err
+		}
+		done += int(n)
+	}
+	return len(p), nil
+}
+
+// Locate says where the bytes [off, off+n) of a file lie, clipped to its size,
+// as pieces of records in order of their offset in the file; holes are left out.
+func (v *View) Locate(ctx context.Context, a Attr, off, n uint64) ([]object.Extent, error) {
+	if err := wantFile(a.Type, "inode "+utoa(a.Inode)); err != nil {
+		return nil, err
+	}
+	if off >= a.Size {
+		return nil, nil
+	}
+	end := a.Size
+	if n < end-off {
+		end = off + n
+	}
+	chunk := uint64(a.ChunkSize)
+	var out []object.Extent
+	for at := off; at < end; {
+		i := at / chunk
+		m := min(end-at, chunk-at%chunk)
+		xs, err := v.fs.store.Extents(ctx, v.at, a.Object, chunkKey(i), akeyData, at%chunk, m)
+		if err != nil {
+			return nil, err
+		}
+		for _, x := range xs {
+			x.Offset += i * chunk
+			out = append(out, x)
+		}
+		at += m
+	}
+	return out, nil
+}
+
+func wantFile(t Type, what string) error {
+	switch t {
+	case TypeFile:
+		return nil
+	case TypeDir:
+		return fault.New(fault.IsDirectory, "posix.file", what, "a directory, not a file")
+	}
+	return fault.New(fault.Invalid, "posix.file", what, "a %s, not a regular file", t)
+}
