@@ -29,11 +29,8 @@ type Placed struct {
 type Batch struct {
 	Dataset object.DatasetID
 	Epoch   object.Epoch
-	// Writes are normalised by the kernel: at most one put of a key, pieces of
-	// one array (writes and holes) disjoint, and no write of the list is
-	// covered by a punch that came after it. So there is no order among them,
-	// with one rule: a punch of an akey, dkey or object at this epoch removes
-	// what is older than this epoch, never a write of the same epoch.
+	// Writes take effect in their order: what comes later in the list wins,
+	// a punch removes what came before it, at this epoch too.
 	Writes []Placed
 	// Participants lists all targets of the transaction, this one too; empty
 	// for a transaction of one target, which needs no row.
@@ -137,6 +134,12 @@ type Target interface {
 	// Generation changes whenever a record may have moved or gone.
 	Generation() uint64
 	Close() error
+}
+
+// ArrayEnder is implemented by targets that find the end of the last visible
+// byte of an array (0: none) without listing its extents.
+type ArrayEnder interface {
+	ArrayEnd(at object.Epoch, p Place, dkey, akey []byte) (uint64, error)
 }
 
 // SweepStats counts what a sweep did.

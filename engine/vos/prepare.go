@@ -275,6 +275,9 @@ func (p *preparation) commit() error {
 		// not in the log before it.
 		raise(&t.ceiling, ceilingFor(b.Epoch))
 	}
+	if len(b.Participants) > 0 {
+		t.rows.add(b.Epoch)
+	}
 	t.usage.add(b.Dataset, p.usage)
 	t.sweeps.changed(b.Dataset)
 	for i := range p.stored {

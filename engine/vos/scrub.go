@@ -10,6 +10,7 @@ import (
 
 	"daos/engine/object"
 	"daos/engine/segment"
+	"daos/engine/target"
 	"daos/internal/fault"
 )
 
@@ -95,6 +96,7 @@ func (t *Target) Destroy(ds object.DatasetID) error {
 	b := t.db.NewBatch()
 	defer b.Close()
 	low := binary.BigEndian.AppendUint64(nil, uint64(ds))
+	var rows []target.TxID
 	err := b.DeleteRange(low, keyEnd(low), nil)
 	if err == nil {
 		err = b.Delete(usageKey(ds), nil)
@@ -105,6 +107,9 @@ func (t *Target) Destroy(ds object.DatasetID) error {
 		}
 		err = t.eachRow(appendDataset(nil, 0, plane), func(k, v []byte) error {
 			if r, ok := decodeRow(v); ok && r.dataset == ds {
+				if plane == planeTx {
+					rows = append(rows, target.TxID(binary.BigEndian.Uint64(k[9:])))
+				}
 				return b.Delete(bytes.Clone(k), nil)
 			}
 			return nil
@@ -115,6 +120,9 @@ func (t *Target) Destroy(ds object.DatasetID) error {
 	}
 	if err := t.applied(t.db.Apply(b, pebble.Sync)); err != nil {
 		return err
+	}
+	for _, id := range rows {
+		t.rows.remove(id)
 	}
 	t.usage.forget(ds)
 	t.punches.removeDataset(ds)

@@ -54,6 +54,7 @@ type Target struct {
 	gen      atomic.Uint64
 	numbers  numbers
 	deferred deferredList
+	rows     txRows
 	space    spaceGauge
 
 	sweeps sweepTable
@@ -62,7 +63,10 @@ type Target struct {
 	closed  bool
 }
 
-var _ target.Target = (*Target)(nil)
+var (
+	_ target.Target     = (*Target)(nil)
+	_ target.ArrayEnder = (*Target)(nil)
+)
 
 // Open opens or creates a target.
 func Open(o Options) (*Target, error) {
@@ -180,6 +184,9 @@ func (t *Target) load() error {
 		return err
 	}
 	if err := t.loadPunches(); err != nil {
+		return err
+	}
+	if err := t.loadTxRows(); err != nil {
 		return err
 	}
 	if err := t.recoverDeferred(); err != nil {

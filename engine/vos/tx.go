@@ -127,28 +127,6 @@ func (t *Target) Undecided() ([]target.TxRow, error) {
 	return out, err
 }
 
-// Forget drops rows, without a sync.
-func (t *Target) Forget(ids []target.TxID) error {
-	if len(ids) == 0 {
-		return nil
-	}
-	if err := t.enter(); err != nil {
-		return err
-	}
-	defer t.leave()
-	if err := t.guard.failed(); err != nil {
-		return err
-	}
-	b := t.db.NewBatch()
-	defer b.Close()
-	for _, id := range ids {
-		if err := b.Delete(txKey(id), nil); err != nil {
-			return t.indexError("vos.forget", err)
-		}
-	}
-	return t.applied(t.db.Apply(b, pebble.NoSync))
-}
-
 // Abort takes the versions of a transaction back. Without a row there is
 // nothing of it here.
 func (t *Target) Abort(ctx context.Context, ds object.DatasetID, id target.TxID) error {
@@ -228,6 +206,7 @@ func (t *Target) takeBack(r row, epoch object.Epoch, rowKey []byte) error {
 	if err := t.applied(t.db.Apply(b, pebble.Sync)); err != nil {
 		return err
 	}
+	t.rows.remove(epoch)
 	for _, p := range punched {
 		t.punches.remove(p)
 	}
