@@ -1,0 +1,362 @@
+"""The main job, from nothing to a resumed training run, on a server of its own.
+
+Run it with ``make demo``. It imports Fashion-MNIST as files and as tensors,
+trains from a snapshot while the dataset is changed, kills and resumes the
+trainer, saves and restores a checkpoint, and compares speeds. Everything lies
+in one scratch folder; everything that it starts it stops. With KEEP=1 the
+server is left running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import parts
+import torch
+
+import pydaos
+from pydaos.torch import Dataset
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+DAOS = Path(os.environ.get("DAOS_BIN", ROOT / "bin" / "daos"))
+
+
+class Screen:
+    """Headlines, lines, bars and the closing table."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, str]] = []
+        self.tty = sys.stderr.isatty()
+
+    def step(self, n: int, text: str) -> None:
+        print(f"\n\033[1m{n}. {text}\033[0m" if sys.stdout.isatty() else f"\n{n}. {text}", flush=True)
+
+    def line(self, text: str) -> None:
+        print("   " + text, flush=True)
+
+    def row(self, what: str, value: str, beside: str = "") -> None:
+        self.rows.append((what, value, beside))
+        self.line(f"{what}: {value}" + (f"   ({beside})" if beside else ""))
+
+    def bar(self, what: str, total: int) -> Callable[[int], None]:
+        begun = time.monotonic()
+        shown = 0.0
+
+        def update(done: int) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if not self.tty or (now - shown < 0.1 and done < total):
+                return
+            shown = now
+            filled = int(30 * done / max(total, 1))
+            rate = done / max(now - begun, 1e-9)
+            end = "\n" if done >= total else ""
+            sys.stderr.write(
+                f"\r   {what} [{'#' * filled}{'.' * (30 - filled)}] {done:,}/{total:,}  {rate:,.0f}/s  {end}"
+            )
+            sys.stderr.flush()
+
+        return update
+
+    def table(self) -> None:
+        wide = [max(len(r[i]) for r in self.rows) for i in range(3)]
+        print("\nSummary")
+        print("-" * (sum(wide) + 4))
+        for what, value, beside in self.rows:
+            print(f"{what:<{wide[0]}}  {value:<{wide[1]}}  {beside}".rstrip())
+
+
+def fail(text: str) -> None:
+    print(f"\nthe demo failed: {text}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+def daos(*args: str, quiet: bool = True) -> str:
+    """Run the command line; progress bars go straight to the terminal."""
+    done = subprocess.run(
+        [str(DAOS), *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE if quiet else None, text=True, check=False
+    )
+    if done.returncode:
+        fail(f"daos {' '.join(args)} ended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+@contextmanager
+def server(root: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start a server on loopback, wait for its ready line, stop it at the end."""
+    log = open(root.parent / "server.log", "w")  # noqa: SIM115
+    process = subprocess.Popen(
+        [str(DAOS), "serve", "--root", str(root), "--listen", "127.0.0.1:0"],
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line.startswith("ready"):
+        process.kill()
+        fail(f"the server did not get ready; see {log.name}\n{Path(log.name).read_text()[-2000:]}")
+    fields = dict(f.split("=", 1) for f in line.split()[1:] if "=" in f)
+    os.environ["DAOS_ADDR"] = "unix:" + fields["socket"] if "socket" in fields else fields["listen"]
+    os.environ["DEMO_TCP"] = fields["listen"]
+    os.environ["DEMO_TOKEN"] = (root / "token").read_text().strip()
+    try:
+        yield process
+    finally:
+        if not os.environ.get("KEEP"):
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        log.close()
+
+
+def python(script: str, *args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(HERE / script), *args], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def result(process: subprocess.Popen[str]) -> Any:
+    out, _ = process.communicate(timeout=600)
+    if process.returncode:
+        fail(f"{' '.join(map(str, process.args))} ended with {process.returncode}")  # type: ignore[arg-type]
+    return json.loads(out.splitlines()[-1])
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    begun = time.perf_counter()
+    value = work()
+    return time.perf_counter() - begun, value
+
+
+# -- the steps ------------------------------------------------------------------
+
+
+def step_import(screen: Screen, scratch: Path, limit: int) -> tuple[float, int]:
+    screen.step(1, "Import Fashion-MNIST: as a tree of PNG files, and as columns of a tensor dataset")
+    images, labels, note = parts.fashion_mnist(scratch, limit)
+    screen.line(note)
+    tree = scratch / "fashion-mnist"
+    bar = screen.bar("writing PNG files", len(images))
+    parts.write_tree(tree, images, labels, bar)
+    npz = scratch / "fashion-mnist.npz"
+    np.savez(npz, image=images, label=labels)
+    daos("pool", "create", "demo", "--quota", "20GiB")
+    daos("dataset", "create", "demo/photos", "--type", "posix")
+    daos("dataset", "create", "demo/tensors", "--type", "tensor")
+    files = len(images)
+    seconds, _ = timed(lambda: daos("fs", "import", str(tree), "demo/photos/", quiet=not screen.tty))
+    screen.line(f"{files:,} files are in demo/photos, durable, after {seconds:.1f} s")
+    took, _ = timed(lambda: daos("tensor", "import", str(npz), "demo/tensors", quiet=not screen.tty))
+    screen.line(f"{files:,} rows of image [28, 28] uint8 and label int64 are in demo/tensors after {took:.1f} s")
+    for name in ("photos", "tensors"):
+        daos("snapshot", "create", f"demo/{name}", "v1")
+    screen.line("snapshot v1 of each: training reads these, whatever happens to the datasets")
+    return seconds, files
+
+
+def step_train(screen: Screen, steps: int) -> None:
+    screen.step(
+        2, f"Train a small CNN for {steps} steps from the snapshot, quiet and while the dataset is being changed"
+    )
+    for kind, what in (("files", "demo/photos@v1/train"), ("tensors", "demo/tensors@v1")):
+        quiet = result(python("train.py", "--from", what, "--steps", str(steps)))
+        changer = python("change.py", kind)
+        assert changer.stdout is not None
+        changer.stdout.readline()  # the first change is in
+        busy = result(python("train.py", "--from", what, "--steps", str(steps)))
+        changer.send_signal(signal.SIGTERM)
+        changes = json.loads(changer.communicate(timeout=60)[0].splitlines()[-1])
+        same = quiet["loss_bits"] == busy["loss_bits"]
+        screen.line(f"{kind}: {changes['changes']:,} writes, renames and removals went in meanwhile")
+        screen.row(
+            f"loss at step {steps}, {kind}",
+            f"{quiet['loss']:.6f} = {busy['loss']:.6f}" if same else f"{quiet['loss']!r} != {busy['loss']!r}",
+            "bit-equal" if same else "DIFFERENT",
+        )
+        if not same:
+            fail("the snapshot did not keep the run from seeing the changes")
+        if not changes["changes"]:
+            fail("nothing was changed during the busy run")
+
+
+def step_resume(screen: Screen, scratch: Path) -> None:
+    screen.step(3, "Kill the trainer with -9 in the middle of a pass, resume with another number of workers")
+    token_file = scratch / "token.json"
+    trainer = python("resume.py", "--token", str(token_file), "--workers", "2", "--steps", "100000")
+    assert trainer.stdout is not None
+    for line in trainer.stdout:
+        if json.loads(line).get("step", 0) >= 60:
+            break
+    os.killpg(trainer.pid, signal.SIGKILL)
+    trainer.wait()
+    token = token_file.read_text()
+    screen.line(f"the token ({len(token)} bytes): {token}")
+    state = json.loads(token)
+    data = Dataset("demo/photos@v1/train")
+    from pydaos.torch._order import Order
+
+    order = Order(state["order"], len(data), state["seed"], state["pass"])
+    expected = order.take(state["position"], state["position"] + 6).tolist()
+    seen = result(python("resume.py", "--token", str(token_file), "--workers", "3", "--steps", "1", "--resume"))
+    screen.line(f"next sample ids expected: {expected}")
+    screen.line(f"next sample ids seen:     {seen['ids'][:6]}")
+    if expected != seen["ids"][:6]:
+        fail("the resumed run did not go on at the right sample")
+    screen.row(
+        "resume in mid pass, 2 -> 3 workers",
+        f"{seen['millis']:.0f} ms",
+        f"position {state['position']:,} of {len(data):,}; open + first batch",
+    )
+    plain = result(python("resume.py", "--token", str(token_file), "--workers", "0", "--steps", "1", "--resume"))
+    screen.row("the same without workers", f"{plain['millis']:.0f} ms", "the way to read fast: no worker processes")
+    data.close()
+
+
+def step_checkpoint(screen: Screen) -> None:
+    screen.step(4, "Save a checkpoint, kill a later save halfway, restore the whole one")
+    daos("dataset", "create", "demo/runs", "--type", "posix")
+    saved = result(python("checkpoint.py", "save"))
+    victim = python("checkpoint.py", "save-half")
+    assert victim.stdout is not None
+    half = json.loads(victim.stdout.readline())
+    os.killpg(victim.pid, signal.SIGKILL)
+    victim.wait()
+    screen.line(
+        f"saved {saved['bytes'] / 2**20:.1f} MiB; a second save was killed after {half['written'] / 2**20:.1f} MiB"
+    )
+    restored = result(python("checkpoint.py", "restore"))
+    good = restored["digest"] == saved["digest"] and restored["position"] == saved["position"]
+    screen.row(
+        "checkpoint restored",
+        f"{restored['tensors']} tensors equal" if good else "DIFFERENT",
+        f"loader position {restored['position']}",
+    )
+    if not good:
+        fail("the restored checkpoint differs from the saved one")
+
+
+def step_speeds(screen: Screen, scratch: Path, imported: tuple[float, int]) -> None:
+    screen.step(5, "Speeds, each beside the usual way on the local file system")
+    seconds, files = imported
+    tree = scratch / "fashion-mnist"
+    copy = scratch / "copy"
+    took, _ = timed(
+        lambda: (
+            subprocess.run(["cp", "-r", str(tree), str(copy)], check=True),
+            subprocess.run(["sync", "-f", str(copy)], check=True),
+        )
+    )
+    screen.row("import, files/s", f"{files / seconds:,.0f}", f"cp -r + sync {files / took:,.0f}: {took / seconds:.1f}x")
+    shutil.rmtree(copy)
+
+    client = pydaos.connect()
+    took_scan, table = timed(lambda: client.dataset("demo/photos@v1").scan(columns=["path", "size"]))
+    took_dir, entries = timed(lambda: parts.scandir_stat(tree))
+    rows = table.num_rows
+    if rows != entries:
+        fail(f"the scan found {rows} entries, os.scandir {entries}")
+    screen.row(
+        "scan, entries/s",
+        f"{rows / took_scan:,.0f}",
+        f"os.scandir + stat {entries / took_dir:,.0f}: {took_dir / took_scan:.1f}x",
+    )
+
+    data = Dataset("demo/photos@v1/train")
+    batches = data.batches(256, shuffle=True, seed=1)
+    for _ in batches:
+        pass
+    batches.set_epoch(1)
+    ours, n = timed(lambda: sum(len(b) for b in batches))
+    theirs, m = timed(lambda: parts.local_loop(tree / "train", 256))
+    screen.row(
+        "samples/s, shuffled batches of 256 files",
+        f"{n / ours:,.0f}",
+        f"open + read + frombuffer of local files {m / theirs:,.0f}: {theirs / m * n / ours:.1f}x",
+    )
+    tensors = Dataset("demo/tensors@v1")
+    rows_of = tensors.batches(256, shuffle=True, seed=1)
+    for _ in rows_of:
+        pass
+    rows_of.set_epoch(1)
+    ours, n = timed(lambda: sum(len(b["label"]) for b in rows_of))
+    screen.row(
+        "samples/s, shuffled batches of 256 rows",
+        f"{n / ours:,.0f}",
+        "55 MB fit into memory: the demo shows order, resume and safety, make bench speed",
+    )
+
+    flight = result(python("stock_flight.py"))
+    screen.row(
+        "stock pyarrow.flight client",
+        f"{flight['rows']:,} rows",
+        f"schema {flight['schema']}, {flight['seconds']:.2f} s, knows nothing of us",
+    )
+    if flight["rows"] != files:
+        fail("the stock Flight client read another number of rows")
+    client.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--limit", type=int, default=0, help="use only so many images (for tests)")
+    parser.add_argument("--steps", type=int, default=100)
+    args = parser.parse_args()
+    if not DAOS.exists():
+        fail(f"{DAOS} is not there; run make build")
+    base = Path(os.environ.get("DEMO_DIR", ROOT / ".scratch"))
+    base.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix="demo-", dir=base))
+    os.environ.setdefault("DEMO_CACHE", str(base / "cache"))
+    screen = Screen()
+    begun = time.monotonic()
+    print(f"The DAOS dataset service, first light. Everything lies in {scratch}.")
+    torch.set_num_threads(1)
+    keep = bool(os.environ.get("KEEP"))
+    try:
+        with server(scratch / "server") as process:
+            screen.line(
+                f"daos serve is ready (process {process.pid}), listening on {os.environ['DEMO_TCP']} and a unix socket"
+            )
+            imported = step_import(screen, scratch, args.limit)
+            step_train(screen, args.steps)
+            step_resume(screen, scratch)
+            step_checkpoint(screen)
+            step_speeds(screen, scratch, imported)
+            screen.table()
+            print(f"\ndone in {time.monotonic() - begun:.0f} s")
+            if keep:
+                print(
+                    f"""
+The server is still running (process {process.pid}). Look around:
+    export DAOS_ADDR={os.environ["DAOS_ADDR"]}
+    {DAOS} pool list
+    {DAOS} fs ls demo/photos@v1/train
+    {DAOS} tensor head demo/tensors@v1
+    {DAOS} system status
+Stop it with: kill {process.pid}; its data: rm -r {scratch}"""
+                )
+    finally:
+        if not keep:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

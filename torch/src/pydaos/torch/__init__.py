@@ -1,0 +1,26 @@
+"""PyTorch over the DAOS dataset service: ``Dataset``, ``IterableDataset``, ``Checkpoint``.
+
+>>> from pydaos.torch import Dataset
+>>> data = Dataset("p/photos@v1/train", labels="dirname", decode="image")  # doctest: +SKIP
+>>> loader = torch.utils.data.DataLoader(data, 32, shuffle=True)  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+try:
+    from torch.utils.data import DataLoader as _probe  # an empty folder can pass for torch
+except ImportError as err:
+    raise ImportError(
+        "pydaos.torch needs PyTorch, which is not installed here; install it with: pip install torch"
+    ) from err
+del _probe
+
+from pydaos.torch._batch import Ragged
+from pydaos.torch._batches import Batches
+from pydaos.torch._checkpoint import Checkpoint, WriteBuffer
+from pydaos.torch._iterable import IterableDataset
+from pydaos.torch._map import Dataset
+from pydaos.torch._sampler import PassSampler
+from pydaos.torch._token import Token
+
+__all__ = ["Batches", "Checkpoint", "Dataset", "IterableDataset", "PassSampler", "Ragged", "Token", "WriteBuffer"]

@@ -1,0 +1,273 @@
+"""What a batch is: tensors over one received buffer, and how collation takes them.
+
+Under ``DataLoader(Dataset(...), 32)`` torch calls ``__getitems__`` and hands
+the list it gets to ``default_collate``, which looks up the type of element 0 in
+``default_collate_fn_map``. ``__getitems__`` therefore returns a `ReadyList`: it
+carries the batch made from one request, and its elements (`Sample`,
+`SampleDict`, `LabeledSample`) are made only if somebody looks at them. Those
+types are registered below; their entry takes the ready batch from the list, or
+builds the same batch from an ordinary list of samples. A collate function of
+the user's own sees ordinary samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, SupportsIndex, overload
+
+import numpy as np
+import torch
+from torch.utils.data import _utils
+
+__all__ = ["LabeledSample", "Ragged", "ReadyList", "Sample", "SampleDict"]
+
+
+class Ragged:
+    """A batch of 1-D arrays of different lengths over one flat buffer.
+
+    Deliberately neither a tuple nor a ``collections.abc.Sequence``: torch's
+    ``default_convert`` rebuilds those as lists of tensors in the worker.
+
+    Attributes
+    ----------
+    values : torch.Tensor
+        All elements, one sample behind the other, shape ``[total]``.
+    offsets : torch.Tensor
+        int64, shape ``[B + 1]``; sample i is ``values[offsets[i]:offsets[i+1]]``.
+
+    Examples
+    --------
+    >>> r = Ragged(torch.tensor([1, 2, 3]), torch.tensor([0, 2, 3]))
+    >>> len(r), r[0].tolist(), r.to_padded(pad=9).tolist()
+    (2, [1, 2], [[1, 2], [3, 9]])
+    """
+
+    __slots__ = ("offsets", "values")
+
+    def __init__(self, values: torch.Tensor, offsets: torch.Tensor) -> None:
+        if values.dim() != 1 or offsets.dim() != 1 or offsets.numel() < 1:
+            raise ValueError(
+                f"Ragged wants 1-D values and 1-D offsets of B + 1 elements, got {list(values.shape)} and {list(offsets.shape)}"
+            )
+        self.values = values
+        self.offsets = offsets
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """Lengths of the samples, int64, shape ``[B]``."""
+        return self.offsets.diff()
+
+    def __len__(self) -> int:
+        return int(self.offsets.numel()) - 1
+
+    def __getitem__(self, i: SupportsIndex) -> torch.Tensor:
+        n = len(self)
+        k = i.__index__()
+        if k < 0:
+            k += n
+        if not 0 <= k < n:
+            raise IndexError(f"sample {i.__index__()} of a batch of {n}")
+        return self.values[int(self.offsets[k]) : int(self.offsets[k + 1])]
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        ends = self.offsets.tolist()
+        for start, stop in zip(ends[:-1], ends[1:], strict=True):
+            yield self.values[start:stop]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Ragged):
+            return NotImplemented
+        return torch.equal(self.values, other.values) and torch.equal(self.offsets, other.offsets)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def to_padded(self, pad: float = 0) -> torch.Tensor:
+        """Return a ``[B, longest]`` tensor, short samples filled with ``pad``."""
+        lengths = self.lengths
+        longest = int(lengths.max()) if len(self) else 0
+        out = self.values.new_full((len(self), longest), pad)
+        mask = torch.arange(longest, device=self.values.device) < lengths.to(self.values.device)[:, None]
+        out[mask] = self.values
+        return out
+
+    def to_nested(self) -> torch.Tensor:
+        """Return a nested tensor of the jagged layout over the same values."""
+        nested: torch.Tensor = torch.nested.nested_tensor_from_jagged(self.values, self.offsets)
+        return nested
+
+    def to(self, *args: Any, **kwargs: Any) -> Ragged:
+        """Return the batch with its values moved as by ``Tensor.to``; offsets change the device only."""
+        values = self.values.to(*args, **kwargs)
+        return Ragged(values, self.offsets.to(values.device, non_blocking=bool(kwargs.get("non_blocking"))))
+
+    def pin_memory(self) -> Ragged:
+        """Return a copy in page-locked memory of torch's own allocator."""
+        return Ragged(self.values.pin_memory(), self.offsets.pin_memory())
+
+    def __repr__(self) -> str:
+        return f"Ragged(samples={len(self)}, values={self.values.numel()} x {self.values.dtype})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Ragged, (self.values, self.offsets)
+
+
+class Sample(bytes):
+    """The bytes of one file. ``uniform`` is the size that all files of its manifest have, if they have one."""
+
+    uniform: int | None
+
+    def __new__(cls, data: bytes | memoryview, uniform: int | None = None) -> Sample:
+        self = super().__new__(cls, data)
+        self.uniform = uniform
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Sample, (bytes(self), self.uniform)
+
+
+class LabeledSample(tuple):  # type: ignore[type-arg]
+    """A sample of files with its label: ``(bytes, int)``."""
+
+    __slots__ = ()
+
+    def __new__(cls, sample: Sample, label: int) -> LabeledSample:
+        return super().__new__(cls, (sample, label))
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return self[0], self[1]
+
+
+class SampleDict(dict[str, Any]):
+    """A sample of a tensor dataset: column name -> tensor, bytes, str or None.
+
+    ``ragged`` names the columns of variable length.
+    """
+
+    def __init__(self, values: dict[str, Any], ragged: tuple[str, ...] = ()) -> None:
+        super().__init__(values)
+        self.ragged = ragged
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SampleDict, (dict(self), self.ragged)
+
+
+class ReadyList(list[Any]):
+    """The samples of one batch, and the batch itself, ready.
+
+    The list makes its samples when they are looked at; a stock DataLoader looks
+    at element 0 only.
+    """
+
+    def __init__(self, ready: Any, count: int, make: Callable[[int], Any]) -> None:
+        super().__init__()
+        self.ready = ready
+        self._count = count
+        self._make = make
+
+    def _fill(self) -> None:
+        if not list.__len__(self) and self._count:
+            super().extend(self._make(i) for i in range(self._count))
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, i: SupportsIndex) -> Any: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Any]: ...
+    def __getitem__(self, i: Any) -> Any:
+        if not list.__len__(self) and not isinstance(i, slice):
+            k = i.__index__()
+            if k == 0 and self._count:
+                return self._make(0)
+        self._fill()
+        return super().__getitem__(i)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._fill()
+        return super().__iter__()
+
+    def __reversed__(self) -> Iterator[Any]:
+        self._fill()
+        return super().__reversed__()
+
+    def __contains__(self, x: object) -> bool:
+        self._fill()
+        return super().__contains__(x)
+
+    def __eq__(self, other: object) -> bool:
+        self._fill()
+        return super().__eq__(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __add__(self, other: Any) -> Any:
+        self._fill()
+        return super().__add__(other)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (list(iter(self)),)
+
+
+def _of_list(batch: Any) -> Any:
+    return batch.ready if isinstance(batch, ReadyList) else None
+
+
+def from_samples(samples: Sequence[Sample]) -> torch.Tensor | Ragged:
+    """Build the batch that the server would have sent, from single files.
+
+    A ``[B, n]`` uint8 tensor if the manifest says that all files have n bytes,
+    else a `Ragged`.
+    """
+    uniform = samples[0].uniform if isinstance(samples[0], Sample) else None
+    flat = (
+        torch.from_numpy(np.frombuffer(bytearray().join(samples), np.uint8))
+        if any(samples)
+        else torch.empty(0, dtype=torch.uint8)
+    )
+    if uniform is not None and all(len(s) == uniform for s in samples):
+        return flat.view(len(samples), uniform)
+    offsets = torch.zeros(len(samples) + 1, dtype=torch.int64)
+    torch.cumsum(torch.tensor([len(s) for s in samples]), 0, out=offsets[1:])
+    return Ragged(flat, offsets)
+
+
+def _collate_files(batch: Any, *, collate_fn_map: Any = None) -> Any:
+    ready = _of_list(batch)
+    return ready if ready is not None else from_samples(batch)
+
+
+def _collate_labeled(batch: Any, *, collate_fn_map: Any = None) -> Any:
+    ready = _of_list(batch)
+    if ready is not None:
+        return ready
+    return from_samples([s for s, _ in batch]), torch.tensor([y for _, y in batch])
+
+
+def _collate_dicts(batch: Any, *, collate_fn_map: Any = None) -> Any:
+    ready = _of_list(batch)
+    if ready is not None:
+        return ready
+    out: dict[str, Any] = {}
+    for name in batch[0]:
+        column = [s[name] for s in batch]
+        if not all(isinstance(v, torch.Tensor) for v in column):
+            out[name] = column
+        elif name in batch[0].ragged:
+            offsets = torch.zeros(len(column) + 1, dtype=torch.int64)
+            torch.cumsum(torch.tensor([len(v) for v in column]), 0, out=offsets[1:])
+            out[name] = Ragged(torch.cat(column), offsets)
+        else:
+            out[name] = torch.stack(column)
+    return out
+
+
+def register() -> None:
+    """Enter the sample types into torch's collation (idempotent)."""
+    table = _utils.collate.default_collate_fn_map
+    table[Sample] = _collate_files
+    table[LabeledSample] = _collate_labeled
+    table[SampleDict] = _collate_dicts
+
+
+register()

@@ -1,0 +1,132 @@
+"""Iterable style: samples one by one, read by whole requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch.utils.data
+
+from pydaos.torch._batches import Batches, BatchIterator
+from pydaos.torch._map import Samples, resolve_address
+from pydaos.torch._plan import World
+from pydaos.torch._source import Source
+
+__all__ = ["IterableDataset"]
+
+
+class IterableDataset(torch.utils.data.IterableDataset[Any]):
+    """The samples of a dataset at a snapshot, in the order of a pass.
+
+    ``batch_size`` is the number of samples of one request. Worker w of W makes
+    requests w, w + W, ...; when it equals the DataLoader's ``batch_size``, the
+    order of samples is one for all numbers of workers.
+
+    Parameters
+    ----------
+    address, cont, path, transform_fn, pool, snapshot, labels, decode, glob, columns
+        As of `Dataset`.
+    batch_size : int
+        Samples of one request.
+    shuffle : bool
+        Global shuffle by (seed, pass), else sequential.
+    seed : int
+        Seed of the order.
+    world : (rank, size), optional
+        Read one world rank's share.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        cont: str | None = None,
+        path: str | None = None,
+        transform_fn: Callable[[Any], Any] | None = None,
+        readdir_batch_size: int | None = None,
+        dir_cache_size: int | None = None,
+        readdir_workers: int | None = None,
+        batch_size: int = 32,
+        *,
+        pool: str | None = None,
+        snapshot: str | None = None,
+        container: str | None = None,
+        labels: str | None = None,
+        decode: str | None = None,
+        glob: str = "",
+        columns: Sequence[str] = (),
+        shuffle: bool = False,
+        seed: int = 0,
+        world: World | None = None,
+        addr: str | None = None,
+        token: str | None = None,
+        token_file: str | None = None,
+    ) -> None:
+        where = resolve_address(address, pool, cont, path, snapshot, container)
+        connect = {"addr": addr, "token": token, "token_file": token_file}
+        self.source = Source(
+            where,
+            glob=glob,
+            columns=columns,
+            label_dirname=labels == "dirname",
+            connect={k: v for k, v in connect.items() if v is not None},
+        )
+        samples = Samples(self.source, transform_fn, labels, decode)
+        self._batches = Batches(
+            self.source, samples, batch_size, shuffle=shuffle, seed=seed, drop_last=False, world=world, prefetch=2
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        return _SampleIterator(self._batches._walk(samples=True))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the pass; the loaded one keeps the loaded position, another starts at 0."""
+        self._batches.set_epoch(epoch)
+
+    @property
+    def epoch(self) -> int:
+        """The pass that the next iteration walks."""
+        return self._batches.epoch
+
+    def state_dict(self, consumed: int | None = None) -> dict[str, Any]:
+        """Return the resume token; see `Batches.state_dict`.
+
+        Without ``consumed`` the position is that after the last whole request,
+        so a loop that stops within one sees its samples again.
+        """
+        return self._batches.state_dict(consumed)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a resume token at the next ``iter()``."""
+        self._batches.load_state_dict(state)
+
+    def worker_init(self, worker_id: int) -> None:
+        """Upstream's ``worker_init_fn``; nothing has to be done here."""
+
+    def close(self) -> None:
+        """Close this process's connections."""
+        self.source.close()
+
+    def __enter__(self) -> IterableDataset:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class _SampleIterator:
+    def __init__(self, batches: BatchIterator) -> None:
+        self._batches = batches
+        self._samples: list[Any] = []
+        self._at = 0
+
+    def __iter__(self) -> _SampleIterator:
+        return self
+
+    def __next__(self) -> Any:
+        while self._at == len(self._samples):
+            self._samples = next(self._batches)
+            self._at = 0
+        sample = self._samples[self._at]
+        self._samples[self._at] = None
+        self._at += 1
+        return sample

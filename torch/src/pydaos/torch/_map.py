@@ -1,0 +1,279 @@
+"""Map style: ``DataLoader(Dataset("p/photos@v1/train"), 32, shuffle=True)``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, SupportsIndex
+
+import torch.utils.data
+
+from pydaos.torch._batches import Batches
+from pydaos.torch._plan import Pass, World
+from pydaos.torch._sampler import PassSampler
+from pydaos.torch._source import Source, decode_image
+
+__all__ = ["Dataset"]
+
+
+def resolve_address(
+    address: str | None,
+    pool: str | None,
+    cont: str | None,
+    path: str | None,
+    snapshot: str | None,
+    container: str | None,
+) -> str:
+    """Return one address from either an address or its parts; TypeError for both or neither."""
+    if container is not None:
+        if cont is not None:
+            raise TypeError("container= is another name of cont=; give one of them")
+        cont = container
+    parts = {"pool": pool, "cont": cont, "path": path, "snapshot": snapshot}
+    given = [k for k, v in parts.items() if v is not None]
+    if address is not None and "/" not in address and cont is not None and pool is None:
+        # upstream's positional form: Dataset("pool", "container")
+        address, pool, given = None, address, ["pool", *given]
+    if address is not None:
+        if given:
+            raise TypeError(f"an address ({address!r}) and {', '.join(given)}= were both given; give one of them")
+        return address
+    if pool is None or cont is None:
+        raise TypeError('give an address, Dataset("POOL/DATASET@SNAPSHOT/PATH"), or pool= and cont=')
+    at = f"@{snapshot}" if snapshot else ""
+    tail = "/" + path.strip("/") if path and path.strip("/") else ""
+    return f"{pool}/{cont}{at}{tail}"
+
+
+class Samples:
+    """What a sample is made into: decode, then the user's transform."""
+
+    def __init__(
+        self, source: Source, transform_fn: Callable[[Any], Any] | None, labels: str | None, decode: str | None
+    ) -> None:
+        if labels not in (None, "dirname"):
+            raise ValueError(f'labels={labels!r}: the one rule is "dirname" (first folder below the path)')
+        if decode not in (None, "image"):
+            raise ValueError(f'decode={decode!r}: the one decoder is "image" (uint8 CHW, by Pillow)')
+        if decode is not None and not source.is_files:
+            raise ValueError("decode= is for files; the columns of a tensor dataset are tensors already")
+        self.labels = labels
+        self._transform = transform_fn
+        self._decode = decode_image if decode == "image" else None
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing is to be done to a sample, so that batches come ready."""
+        return self._transform is None and self._decode is None
+
+    def apply(self, sample: Any) -> Any:
+        """Return the sample that the user sees."""
+        if self.ready:
+            return sample
+        if self.labels:
+            x, y = sample
+            return self._one(x), y
+        return self._one(sample)
+
+    def _one(self, x: Any) -> Any:
+        if self._decode is not None:
+            x = self._decode(x)
+        elif isinstance(x, bytes):
+            x = bytes(x)
+        return self._transform(x) if self._transform is not None else x
+
+
+class Dataset(torch.utils.data.Dataset[Any]):
+    """The samples of a dataset at a snapshot, by index.
+
+    Files (POSIX datasets): a sample is the file's ``bytes``, or what ``decode``
+    and ``transform_fn`` make of it; with ``labels="dirname"`` a tuple
+    ``(x, int)``. Rows (tensor datasets): a sample is a dict of column ->
+    tensor. Sample i is the same for every process, run and layout: files in
+    depth-first order, names of a directory in byte order; rows in theirs.
+
+    ``__getitems__`` makes one request for a whole batch, and a stock
+    ``DataLoader`` gets the batch ready: without a transform a ``[B, n]`` uint8
+    tensor if all files have n bytes, else a `Ragged`; a dict of ``[B, ...]``
+    tensors for rows. With stock ``shuffle=True`` the order is torch's; give
+    ``sampler=data.sampler(seed=0)`` for one that can be resumed.
+
+    Parameters
+    ----------
+    address : str, optional
+        ``POOL/DATASET[@SNAPSHOT][/PATH]``; or give the parts.
+    pool, cont, path, snapshot : str, optional
+        Parts of the address (``container`` is another name of ``cont``).
+    transform_fn : callable, optional
+        Applied to each sample (to x alone where there are labels).
+    labels : {"dirname"}, optional
+        ImageFolder's rule: the first folder below the path, sorted.
+    decode : {"image"}, optional
+        Make a uint8 CHW tensor of each file.
+    glob : str
+        Which files, a glob over the path below ``path``.
+    columns : sequence of str
+        Which columns of a tensor dataset.
+    addr, token, token_file : str, optional
+        The server and its token, if not the one that is found by itself.
+    readdir_batch_size, dir_cache_size, readdir_workers
+        Upstream's; accepted and not used, since nothing is listed here.
+
+    Raises
+    ------
+    pydaos.DObjNotFound
+        The pool, dataset, snapshot or path does not exist.
+
+    Examples
+    --------
+    >>> data = Dataset("p/photos@v1/train", labels="dirname", decode="image")  # doctest: +SKIP
+    >>> loader = torch.utils.data.DataLoader(data, 32, shuffle=True)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        cont: str | None = None,
+        path: str | None = None,
+        transform_fn: Callable[[Any], Any] | None = None,
+        readdir_batch_size: int | None = None,
+        dir_cache_size: int | None = None,
+        readdir_workers: int | None = None,
+        *,
+        pool: str | None = None,
+        snapshot: str | None = None,
+        container: str | None = None,
+        labels: str | None = None,
+        decode: str | None = None,
+        glob: str = "",
+        columns: Sequence[str] = (),
+        addr: str | None = None,
+        token: str | None = None,
+        token_file: str | None = None,
+    ) -> None:
+        where = resolve_address(address, pool, cont, path, snapshot, container)
+        connect = {"addr": addr, "token": token, "token_file": token_file}
+        self.source = Source(
+            where,
+            glob=glob,
+            columns=columns,
+            label_dirname=labels == "dirname",
+            connect={k: v for k, v in connect.items() if v is not None},
+        )
+        self._samples = Samples(self.source, transform_fn, labels, decode)
+
+    # -- torch.utils.data -------------------------------------------------
+
+    def __len__(self) -> int:
+        return self.source.samples
+
+    def __getitem__(self, index: SupportsIndex) -> Any:
+        raw = self.source.fetch([index.__index__()])
+        return self._samples.apply(self.source.sample_at(raw, 0))
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        raw = self.source.fetch(indices)
+        if self._samples.ready:
+            return self.source.ready_list(raw)
+        return [self._samples.apply(self.source.sample_at(raw, i)) for i in range(raw.count)]
+
+    # -- our order ----------------------------------------------------------
+
+    def sampler(self, *, shuffle: bool = True, seed: int = 0, world: World | None = None) -> PassSampler:
+        """Return a stateful sampler of our order: O(1) memory, resumable."""
+        return PassSampler(self.source, shuffle=shuffle, seed=seed, world=world)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        drop_last: bool = False,
+        world: World | None = None,
+        prefetch: int = 2,
+        with_index: bool = False,
+    ) -> Batches:
+        """Return an iterable of ready batches, for ``DataLoader(..., batch_size=None)`` or a plain loop.
+
+        With ``with_index`` it yields ``(indices, batch)``, the indices an int64 tensor.
+        """
+        return Batches(
+            self.source,
+            self._samples,
+            batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            drop_last=drop_last,
+            world=world,
+            prefetch=prefetch,
+            with_index=with_index,
+        )
+
+    def state_dict(self, consumed: int, *, seed: int, pass_: int = 0, shuffle: bool = True) -> dict[str, Any]:
+        """Return the resume token of a run that has consumed so many samples of a pass."""
+        walk = Pass(self.source, shuffle=shuffle, seed=seed)
+        walk.set(pass_)
+        if not 0 <= consumed <= len(self):
+            raise ValueError(f"consumed={consumed} is not within the {len(self)} samples of a pass")
+        return walk.token(consumed).to_dict()
+
+    # -- about the samples ------------------------------------------------
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in the order of their labels (with ``labels="dirname"``)."""
+        return list(self.source.info.classes)
+
+    @property
+    def class_to_idx(self) -> dict[str, int]:
+        """Class name -> label."""
+        return {name: i for i, name in enumerate(self.classes)}
+
+    def paths(self, indices: Sequence[int]) -> list[str]:
+        """Return the paths of samples, relative to the dataset's path."""
+        return self.source.paths(indices)
+
+    @property
+    def objects(self) -> ObjectList:
+        """Upstream's list of (path, size), read on demand."""
+        return ObjectList(self.source)
+
+    @property
+    def address(self) -> str:
+        """``POOL/DATASET@SNAPSHOT[/PATH]`` as pinned."""
+        return self.source.address
+
+    # -- upstream -------------------------------------------------------------
+
+    def worker_init(self, worker_id: int) -> None:
+        """Upstream's ``worker_init_fn``; nothing has to be done here."""
+
+    def close(self) -> None:
+        """Close this process's connections."""
+        self.source.close()
+
+    def __enter__(self) -> Dataset:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.address!r}, samples={len(self)})"
+
+
+class ObjectList(Sequence[Any]):
+    """A lazy sequence of (path, size)."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def __len__(self) -> int:
+        return self._source.samples
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [(os.fsdecode(n), size) for n, size in self._source.describe(range(len(self))[i])]
+        ((name, size),) = self._source.describe([i])
+        return os.fsdecode(name), size

@@ -1,0 +1,383 @@
+"""What is read: one dataset at one snapshot, through its manifest.
+
+A Source is made in the main process, pickles as a few strings and numbers, and
+opens its own connection in every process (DataLoader workers, forked, spawned
+or from a forkserver). It holds no list of paths.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import pydaos
+from pydaos._address import Address
+from pydaos._manifest import BYTES, FIXED, RAGGED, STRING
+from pydaos._proto.daos.dataset.v1 import dataset_service_pb2 as dspb
+from pydaos._proto.daos.loader.v1 import loader_service_pb2 as lpb
+from pydaos.torch._batch import LabeledSample, Ragged, ReadyList, Sample, SampleDict
+from pydaos.torch._buffers import process_pool
+from pydaos.torch._token import Token
+
+if TYPE_CHECKING:
+    from pydaos._client import Client
+    from pydaos._feed import Part
+    from pydaos._manifest import Column, Manifest
+
+__all__ = ["Raw", "Source", "Stream"]
+
+U64 = npt.NDArray[np.uint64]
+
+#: Seconds for which an expiring snapshot lives after its last use.
+AUTO_TTL = 7 * 24 * 3600
+
+#: Samples named by one request.
+PAGE = 4096
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which samples of a dataset: its address without the snapshot, and filters."""
+
+    dataset: str
+    snapshot: str
+    path: bytes = b""
+    glob: str = ""
+    columns: tuple[str, ...] = ()
+    label_dirname: bool = False
+
+
+class Raw:
+    """One batch as received: column descriptors and the leased buffer they point into."""
+
+    __slots__ = ("columns", "count", "payload")
+
+    def __init__(self, count: int, columns: Sequence[Part], payload: torch.Tensor) -> None:
+        self.count = count
+        self.columns = columns
+        self.payload = payload
+
+
+class Source:
+    """One dataset at one snapshot, ready to be read by sample index.
+
+    Parameters
+    ----------
+    address : str
+        ``POOL/DATASET[@SNAPSHOT][/PATH]``. Without a snapshot one is made that
+        ends seven days after its last use; `snapshot` names it.
+    glob : str
+        Which files below the path.
+    columns : sequence of str
+        Which columns of a tensor dataset; all by default.
+    label_dirname : bool
+        Label every file by its first directory below the path.
+    connect : dict
+        Arguments of `pydaos.connect`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        glob: str = "",
+        columns: Sequence[str] = (),
+        label_dirname: bool = False,
+        connect: dict[str, Any] | None = None,
+    ) -> None:
+        self._connect = dict(connect or {})
+        where = Address.parse(address)
+        dataset = f"{where.pool}/{where.dataset}"
+        self._client_cache: tuple[int, Client] | None = None
+        client = self.client()
+        request = dspb.GetDatasetRequest(dataset=dataset)
+        kind = client.call("dataset.GetDataset", request, dspb.GetDatasetResponse).dataset.type
+        self.is_files = kind == dspb.TYPE_POSIX
+        if label_dirname and not self.is_files:
+            raise ValueError(f'labels="dirname" is for files; {dataset} is a tensor dataset, its labels are a column')
+        snapshot = where.snapshot
+        if not snapshot:
+            pin = dspb.CreateSnapshotRequest(dataset=dataset, ttl_seconds=AUTO_TTL, auto=True)
+            snapshot = client.call("dataset.CreateSnapshot", pin, dspb.CreateSnapshotResponse).snapshot.name
+        self.selection = Selection(dataset, snapshot, where.path, glob, tuple(columns), label_dirname)
+        self._info = self._open()
+
+    # -- identity ---------------------------------------------------------
+
+    @property
+    def address(self) -> str:
+        """``POOL/DATASET@SNAPSHOT[/PATH]``."""
+        s = self.selection
+        tail = "/" + s.path.decode("utf-8", "surrogateescape") if s.path else ""
+        return f"{s.dataset}@{s.snapshot}{tail}"
+
+    @property
+    def snapshot(self) -> str:
+        """``POOL/DATASET@SNAPSHOT``."""
+        return f"{self.selection.dataset}@{self.selection.snapshot}"
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return int(self._info.samples)
+
+    @property
+    def manifest_id(self) -> str:
+        """Digest of what is read and in which order samples are numbered."""
+        return str(self._info.id)
+
+    @property
+    def info(self) -> Manifest:
+        """The manifest's description."""
+        return self._info
+
+    @property
+    def uniform(self) -> int | None:
+        """Size in bytes that every file has, if they are all of one size."""
+        column = self._info.columns[0]
+        if self.is_files and column.layout == FIXED:
+            return int(np.prod(column.shape, dtype=np.int64))
+        return None
+
+    def check_token(self, token: Token) -> None:
+        """ValueError unless the token is of this manifest."""
+        if token.manifest != self.manifest_id:
+            raise ValueError(
+                f"the resume token is of {token.snapshot} (manifest {token.manifest[:12]}), "
+                f"this dataset reads {self.snapshot} (manifest {self.manifest_id[:12]}); open the dataset at the token's snapshot "
+                "and with the same path, glob and columns"
+            )
+
+    # -- connection ---------------------------------------------------------
+
+    def client(self) -> Client:
+        """Return this process's client."""
+        pid = os.getpid()
+        if self._client_cache is None or self._client_cache[0] != pid:
+            self._client_cache = (pid, pydaos.connect(**self._connect))
+        return self._client_cache[1]
+
+    def close(self) -> None:
+        """Close this process's connections."""
+        if self._client_cache is not None and self._client_cache[0] == os.getpid():
+            self._client_cache[1].close()
+        self._client_cache = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        state["_client_cache"] = None
+        return state
+
+    def _open(self) -> Manifest:
+        s = self.selection
+        return self.client().open_manifest(
+            f"{s.dataset}@{s.snapshot}",
+            path=s.path,
+            glob=s.glob,
+            columns=s.columns,
+            label_dirname=s.label_dirname,
+        )
+
+    # -- reading --------------------------------------------------------------
+
+    def fetch(self, indices: Sequence[int] | U64) -> Raw:
+        """Read samples by index in one request."""
+        wanted = self._indices(indices)
+        meta, payload = self.client().fetch_batch(self._info, wanted, process_pool().lease)
+        return Raw(meta.count, meta.parts, torch.from_numpy(payload))
+
+    def stream(self, depth: int = 2) -> Stream:
+        """Return a pipelined reader with up to ``depth`` requests in flight."""
+        return Stream(self, depth)
+
+    def paths(self, indices: Sequence[int] | U64) -> list[str]:
+        """Return the paths of samples, relative to the dataset's path."""
+        return [os.fsdecode(name) for name, _ in self.describe(indices)]
+
+    def describe(self, indices: Sequence[int] | U64) -> list[tuple[bytes, int]]:
+        """Return (path, size in bytes) of samples."""
+        wanted = self._indices(indices).tolist()
+        out: list[tuple[bytes, int]] = []
+        for at in range(0, len(wanted), PAGE):
+            page = lpb.SamplesRequest(handle=self._info.handle, indices=wanted[at : at + PAGE])
+            try:
+                reply = self.client().call("loader.Samples", page, lpb.SamplesResponse)
+            except pydaos.StaleError:
+                self._info.reopen(self.client())
+                page.handle = self._info.handle
+                reply = self.client().call("loader.Samples", page, lpb.SamplesResponse)
+            out.extend(zip(reply.paths, reply.sizes, strict=True))
+        return out
+
+    def _indices(self, indices: Sequence[int] | U64) -> U64:
+        if isinstance(indices, np.ndarray) and indices.dtype == np.uint64:
+            return indices
+        n = self.samples
+        out = np.fromiter((i.__index__() for i in indices), np.int64, len(indices))
+        out[out < 0] += n
+        if out.size and not (int(out.min()) >= 0 and int(out.max()) < n):
+            bad = int(next(i for i, k in zip(indices, out, strict=True) if not 0 <= k < n))
+            raise IndexError(f"sample {bad} of {self.address}, which has {n} samples")
+        return out.astype(np.uint64)
+
+    # -- samples and batches ----------------------------------------------------
+
+    def batch(self, raw: Raw) -> Any:
+        """Return the ready batch: tensor or Ragged, (x, y), or a dict of columns."""
+        if not self.is_files:
+            return {c.name: _column(raw, c, d) for c, d in zip(self._info.columns, raw.columns, strict=True)}
+        files = self._info.columns[0], raw.columns[0]
+        data = (
+            _column(raw, *files) if files[1].layout == FIXED else Ragged(_data(raw, files[1]), _offsets(raw, files[1]))
+        )
+        if self.selection.label_dirname:
+            return data, _column(raw, self._info.columns[1], raw.columns[1])
+        return data
+
+    def sample_at(self, raw: Raw, i: int) -> Any:
+        """Return one sample of a batch, which owns its memory."""
+        if self.is_files:
+            data = Sample(_bytes_at(raw, raw.columns[0], i), self.uniform)
+            if self.selection.label_dirname:
+                d = raw.columns[1]
+                label = raw.payload[d.data_offset + 8 * i : d.data_offset + 8 * i + 8].view(torch.int64)
+                return LabeledSample(data, int(label))
+            return data
+        values: dict[str, Any] = {}
+        ragged = []
+        for c, d in zip(self._info.columns, raw.columns, strict=True):
+            if c.layout == RAGGED:
+                ragged.append(c.name)
+            if d.nulls and not raw.payload[d.validity_offset + i]:
+                values[c.name] = None
+            elif c.layout in (BYTES, STRING):
+                data = _bytes_at(raw, d, i)
+                values[c.name] = bytes(data) if c.layout == BYTES else str(data, "utf-8")
+            elif c.layout == RAGGED:
+                data = _bytes_at(raw, d, i)
+                empty = torch.empty(0, dtype=_dtype(c.dtype))
+                values[c.name] = torch.frombuffer(bytearray(data), dtype=_dtype(c.dtype)) if data else empty
+            else:
+                start = d.data_offset + i * d.item_size
+                part = raw.payload[start : start + d.item_size].clone()
+                values[c.name] = part.view(_dtype(c.dtype)).view(tuple(c.shape))
+        return SampleDict(values, tuple(ragged))
+
+    def ready_list(self, raw: Raw) -> ReadyList:
+        """Return the batch as a list of samples that carries it ready."""
+        return ReadyList(self.batch(raw), raw.count, lambda i: self.sample_at(raw, i))
+
+
+class Stream:
+    """Batches in order over one connection, the next ones requested ahead."""
+
+    def __init__(self, source: Source, depth: int) -> None:
+        self._depth = max(1, min(depth, 8))
+        self._pipe = source.client().open_pipe(source.info)
+
+    def ask(self, indices: U64) -> None:
+        """Request a batch."""
+        self._pipe.send_batch(indices)
+
+    @property
+    def room(self) -> bool:
+        """Whether another request may be sent ahead."""
+        return len(self._pipe) < self._depth
+
+    def take(self) -> Raw:
+        """Receive the oldest batch asked for."""
+        meta, payload = self._pipe.recv_batch(process_pool().lease)
+        return Raw(meta.count, meta.parts, torch.from_numpy(payload))
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._pipe.close()
+
+
+_DTYPES = {
+    "bool": torch.bool,
+    "int8": torch.int8,
+    "int16": torch.int16,
+    "int32": torch.int32,
+    "int64": torch.int64,
+    "uint8": torch.uint8,
+    "uint16": torch.uint16,
+    "uint32": torch.uint32,
+    "uint64": torch.uint64,
+    "float16": torch.float16,
+    "float32": torch.float32,
+    "float64": torch.float64,
+}
+
+
+def _dtype(dtype: np.dtype[Any]) -> torch.dtype:
+    try:
+        return _DTYPES[dtype.name]
+    except KeyError:
+        raise TypeError(f"dtype {dtype} has no torch equivalent; leave the column out with columns=") from None
+
+
+def _bytes_at(raw: Raw, d: Part, i: int) -> memoryview:
+    """A view of sample i's bytes in the batch buffer."""
+    if d.layout == FIXED:
+        start, stop = d.data_offset + i * d.item_size, d.data_offset + (i + 1) * d.item_size
+    else:
+        ends = raw.payload[d.offsets_offset + 8 * i : d.offsets_offset + 8 * i + 16].view(torch.int64).tolist()
+        start, stop = d.data_offset + ends[0], d.data_offset + ends[1]
+    return memoryview(raw.payload[start:stop].numpy())
+
+
+def _data(raw: Raw, d: Part) -> torch.Tensor:
+    return raw.payload[d.data_offset : d.data_offset + d.data_len]
+
+
+def _offsets(raw: Raw, d: Part) -> torch.Tensor:
+    return raw.payload[d.offsets_offset : d.offsets_offset + 8 * (raw.count + 1)].view(torch.int64)
+
+
+def _column(raw: Raw, c: Column, d: Part) -> Any:
+    if d.layout == FIXED:
+        values = _data(raw, d).view(_dtype(c.dtype)).view((raw.count, *c.shape))
+        if d.nulls:
+            missing = raw.payload[d.validity_offset : d.validity_offset + raw.count] == 0
+            if bool(missing.any()):
+                if not values.is_floating_point():
+                    raise ValueError(
+                        f"column {c.name!r} of dtype {c.dtype} has nulls in this batch; fill them or leave it out with columns="
+                    )
+                values[missing] = float("nan")
+        return values
+    if d.layout == RAGGED:
+        offsets = _offsets(raw, d)
+        return Ragged(_data(raw, d).view(_dtype(c.dtype)), offsets // d.item_size if d.item_size > 1 else offsets)
+    return _strings(raw, d, text=d.layout == STRING)
+
+
+def _strings(raw: Raw, d: Part, *, text: bool) -> list[Any]:
+    flat = memoryview(_data(raw, d).numpy())
+    ends = _offsets(raw, d).tolist()
+    valid = raw.payload[d.validity_offset : d.validity_offset + raw.count].tolist() if d.nulls else None
+    out: list[Any] = []
+    for i, (start, stop) in enumerate(zip(ends[:-1], ends[1:], strict=True)):
+        if valid is not None and not valid[i]:
+            out.append(None)
+        else:
+            out.append(str(flat[start:stop], "utf-8") if text else bytes(flat[start:stop]))
+    return out
+
+
+def decode_image(data: bytes) -> torch.Tensor:
+    """Decode an image with Pillow into a uint8 tensor of shape ``[C, H, W]``."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as image:
+        array = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+    tensor = torch.from_numpy(array)
+    return tensor[None] if tensor.dim() == 2 else tensor.permute(2, 0, 1).contiguous()
