@@ -11,6 +11,7 @@ import contextlib
 import functools
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -312,6 +313,63 @@ class Client:
         )
         return self._parse(response_cls, meta), data
 
+    def call_many(
+        self,
+        method: str,
+        calls: Sequence[tuple[Message, Buffer | None]],
+        response_cls: type[M],
+        *,
+        into: Sequence[memoryview] | None = None,
+        window: int = 4,
+        timeout: float | None = None,
+    ) -> list[tuple[M, Any] | errors.DaosError]:
+        """Carry out calls one after another without waiting for each answer.
+
+        Parameters
+        ----------
+        method
+            As for `call`.
+        calls
+            Requests with their payloads; changes get their request ids.
+        response_cls
+            Class of the answers.
+        into
+            For each call the buffer that its payload is received into, from its beginning.
+        window
+            Calls that may wait for their answers, at most 16.
+
+        Returns
+        -------
+        list
+            For each call its answer and payload, or the error that it ended with.
+        """
+        full = full_method(method)
+        prepared = [(self._prepare(request), payload) for request, payload in calls]
+
+        def once(conn: FeedConnection) -> list[tuple[M, Any] | errors.DaosError]:
+            answers: list[tuple[M, Any] | errors.DaosError] = []
+            waiting: deque[int] = deque()
+            for at in range(len(prepared) + window):
+                if at < len(prepared):
+                    message, payload = prepared[at]
+                    waiting.append(conn.send_call(full, message, payload, timeout=timeout))
+                if waiting and (len(waiting) >= window or at >= len(prepared)):
+                    alloc = None if into is None else _start_of(into[len(answers)])
+                    try:
+                        meta, data = conn.receive(waiting.popleft(), alloc)
+                    except errors.DaosError as e:
+                        if conn.broken or isinstance(e, errors.OverloadedError):
+                            conn.broken = True
+                            raise
+                        answers.append(e)
+                    else:
+                        answers.append((self._parse(response_cls, meta), data))
+            return answers
+
+        if len(prepared) == 1:
+            window = 1
+        return self._pool.run(once)
+
     def stream(
         self,
         method: str,
@@ -364,7 +422,7 @@ class Client:
             for message, payload in stream:
                 conn.send_message(call_id, message.SerializeToString(), payload, more=True)
             conn.send_message(call_id, b"", more=False)
-            return conn.finish(call_id)
+            return conn.receive(call_id)[0]
 
         return self._parse(response_cls, self._pool.run(once))
 
@@ -428,6 +486,10 @@ class Client:
 
     def __repr__(self) -> str:
         return f"<pydaos.Client {self._endpoint}>"
+
+
+def _start_of(buffer: memoryview) -> Callable[[int], Buffer]:
+    return lambda size: buffer[:size]
 
 
 def new_request_id() -> bytes:

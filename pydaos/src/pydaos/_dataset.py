@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydaos import _errors as errors
 from pydaos._address import Address
+from pydaos._posix import PosixDataset
 from pydaos._proto.daos.dataset.v1 import dataset_service_pb2 as dspb
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Snapshot(NamedTuple):
         return cls(s.name, s.epoch, s.created_unix_nanos, s.expires_unix_nanos, s.auto)
 
 
-class Dataset:
+class Dataset(PosixDataset):
     """A dataset, or its frozen state at a snapshot; from `Client.dataset`.
 
     Examples

@@ -181,13 +181,7 @@ class FeedConnection:
         without it the payload is bytes.
         """
         call_id = self.send_call(method, message, payload, timeout=timeout)
-        frame = self.recv_frame(alloc)
-        self._check(frame, call_id)
-        if frame.kind == STATUS:
-            if frame.status:
-                raise errors.from_wire(frame.status, frame.meta)
-            return b"", b""
-        return frame.meta, frame.payload
+        return self.receive(call_id, alloc)
 
     def stream(
         self,
@@ -244,13 +238,15 @@ class FeedConnection:
         """Send a further message of a client stream; the last one without `more`."""
         self._send(MESSAGE, MORE if more else 0, call_id, message, payload)
 
-    def finish(self, call_id: int) -> bytes:
-        """Receive the one answer of a call that was sent in pieces."""
-        frame = self.recv_frame()
+    def receive(self, call_id: int, alloc: Callable[[int], Buffer] | None = None) -> tuple[bytes, Any]:
+        """Receive the one answer of a call that was sent by `send_call`."""
+        frame = self.recv_frame(alloc)
         self._check(frame, call_id)
-        if frame.kind == STATUS and frame.status:
-            raise errors.from_wire(frame.status, frame.meta)
-        return frame.meta if frame.kind == REPLY else b""
+        if frame.kind == STATUS:
+            if frame.status:
+                raise errors.from_wire(frame.status, frame.meta)
+            return b"", b""
+        return frame.meta, frame.payload
 
     # Batches.
 
