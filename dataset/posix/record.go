@@ -131,24 +131,25 @@ func (r *record) encode() []byte {
 	return append(b, r.target...)
 }
 
-// checkRecord says whether b is a record; where names it in the error.
-func checkRecord(b []byte, where string) error {
+// checkRecord says whether b is a record. Its errors name no resource: the
+// caller's fault.Wrap does.
+func checkRecord(b []byte) error {
 	switch {
 	case len(b) < 1:
-		return corrupt(where, "empty entry record")
+		return corrupt("", "empty entry record")
 	case b[0] != recordVersion:
-		return fault.New(fault.Unsupported, "posix.record", where, "entry record of version %d, version %d is known", b[0], recordVersion).
+		return fault.New(fault.Unsupported, "posix.record", "", "entry record of version %d, version %d is known", b[0], recordVersion).
 			Do("use a newer version of daos")
 	case len(b) < recordSize:
-		return corrupt(where, "entry record of %d bytes, at least %d are needed", len(b), recordSize)
+		return corrupt("", "entry record of %d bytes, at least %d are needed", len(b), recordSize)
 	case b[1] < 1 || b[1] > 3:
-		return corrupt(where, "entry record of unknown type %d", b[1])
+		return corrupt("", "entry record of unknown type %d", b[1])
 	}
 	return nil
 }
 
-func decodeRecord(b []byte, epoch object.Epoch, where string) (record, error) {
-	if err := checkRecord(b, where); err != nil {
+func decodeRecord(b []byte, epoch object.Epoch) (record, error) {
+	if err := checkRecord(b); err != nil {
 		return record{}, err
 	}
 	le := binary.LittleEndian
@@ -162,7 +163,7 @@ func decodeRecord(b []byte, epoch object.Epoch, where string) (record, error) {
 		r.target = string(b[recordSize:])
 	}
 	if r.typ == TypeFile && !r.linked() && r.chunk == 0 {
-		return record{}, corrupt(where, "file record without a chunk size")
+		return record{}, corrupt("", "file record without a chunk size")
 	}
 	return r, nil
 }

@@ -150,9 +150,9 @@ func (w *walker) read(ctx context.Context, oid object.ID, after []byte, pg *leaf
 	}
 	var bad error
 	err := w.v.fs.store.List(ctx, w.v.at, oid, o, func(it object.Item) bool {
-		rec, err := decodeRecord(it.Value, it.Epoch, show(string(it.Dkey)))
+		rec, err := decodeRecord(it.Value, it.Epoch)
 		if err != nil {
-			bad = err
+			bad = fault.Wrap(err, "posix.list", show(string(it.Dkey)))
 			return false
 		}
 		pg.names = append(pg.names, it.Dkey...)

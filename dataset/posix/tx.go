@@ -259,7 +259,7 @@ func attrOf(res object.Result, err error, where string) (Attr, error) {
 	if err != nil {
 		return Attr{}, err
 	}
-	r, err := decodeRecord(res.Answer, res.Epoch, where)
+	r, err := decodeRecord(res.Answer, res.Epoch)
 	if err != nil {
 		return Attr{}, fault.New(fault.Invalid, "posix.replay", where, "this request id was used by another call").Do("use a new request id for each call")
 	}

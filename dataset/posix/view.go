@@ -32,8 +32,8 @@ func (v *View) entry(ctx context.Context, dir object.ID, name string) (record, b
 		}
 		return record{}, false, err
 	}
-	r, err := decodeRecord(b, e, show(name))
-	return r, err == nil, err
+	r, err := decodeRecord(b, e)
+	return r, err == nil, fault.Wrap(err, "posix.lookup", show(name))
 }
 
 // inodeOf reads the inode record that an object holds itself.
@@ -42,7 +42,8 @@ func (v *View) inodeOf(ctx context.Context, oid object.ID) (record, error) {
 	if err != nil {
 		return record{}, err
 	}
-	return decodeRecord(b, e, oid.String())
+	r, err := decodeRecord(b, e)
+	return r, fault.Wrap(err, "posix.inode", "inode "+utoa(oid.Lo))
 }
 
 // self reads where an object hangs. fault.NotFound if it does not exist.
@@ -297,9 +298,9 @@ func (v *View) eachEntry(ctx context.Context, dir object.ID, after string, limit
 	}
 	var items []item
 	err := v.fs.store.List(ctx, v.at, dir, o, func(it object.Item) bool {
-		rec, err := decodeRecord(it.Value, it.Epoch, show(string(it.Dkey)))
+		rec, err := decodeRecord(it.Value, it.Epoch)
 		if err != nil {
-			bad = err
+			bad = fault.Wrap(err, "posix.list", show(string(it.Dkey)))
 			return false
 		}
 		items = append(items, item{string(it.Dkey), rec})
