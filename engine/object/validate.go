@@ -16,7 +16,13 @@ const MaxArray = uint64(1) << 62
 // Validate checks the shape of tx: operations, keys, ranges and limits. Every
 // store calls it first, so that garbage never reaches a target.
 func (tx *Tx) Validate() error {
-	if n := len(tx.Writes) + len(tx.Reads) + len(tx.Conds); n > MaxOps {
+	n := len(tx.Writes) + len(tx.Reads) + len(tx.Conds)
+	for i := range tx.Writes {
+		if w := &tx.Writes[i]; w.Op == OpPunchObject {
+			n += w.OID.Class().Groups() - 1 // one in each redundancy group
+		}
+	}
+	if n > MaxOps {
 		return fault.New(fault.TooBig, "tx.validate", "transaction", "%d operations, at most %d are allowed", n, MaxOps).
 			Do("split it")
 	}
