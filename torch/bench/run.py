@@ -173,7 +173,7 @@ class Bench:
             s.work()  # warm both sides' caches; not counted
         self.run(Row(f"shuffled batches of {batch} x {name}", "samples/s", sides, sides[0].name, goal))
         os.close(descriptor)
-        del mapped, rows
+        del rows
         shutil.rmtree(tree)
         packed.unlink()
         for d in (label, f"t{size}"):
@@ -226,16 +226,29 @@ class Bench:
         counts = {s.name: s.work() for s in sides}
         if len(set(counts.values())) != 1:
             raise SystemExit(f"the sides saw different trees: {counts}")
-        self.run(Row(f"full scan of {int(counts[sides[0].name]):,} entries", "entries/s", sides, sides[0].name, ">= 5x and >= 1 M entries/s"))
+        self.run(
+            Row(
+                f"full scan of {int(counts[sides[0].name]):,} entries",
+                "entries/s",
+                sides,
+                sides[0].name,
+                ">= 5x and >= 1 M entries/s",
+            )
+        )
 
         globs = iter(range(1000))
 
         def build() -> float:
             # A new selection every time, so that nothing is found on disk.
-            info = self.client.open_manifest("bench/tree@v1", glob=f"**/*.jp[g{next(globs) % 10}]" + "*" * (next(globs) % 3))
+            info = self.client.open_manifest(
+                "bench/tree@v1", glob=f"**/*.jp[g{next(globs) % 10}]" + "*" * (next(globs) % 3)
+            )
             return info.samples
 
-        sides = [Side("os.walk + sorted, in Python", lambda: float(sum(len(f) for _, _, f in os.walk(tree)))), Side("ours, manifest build", build)]
+        sides = [
+            Side("os.walk + sorted, in Python", lambda: float(sum(len(f) for _, _, f in os.walk(tree)))),
+            Side("ours, manifest build", build),
+        ]
         self.run(Row("manifest build", "entries/s", sides, sides[0].name, ">= 1 M entries/s"))
         shutil.rmtree(tree)
         self.client.destroy_dataset("bench/tree")
@@ -303,14 +316,19 @@ class Bench:
             return nbytes / 2**20
 
         sides = [Side("raw write + fsync", raw), Side("ours, Checkpoint.writer", ours)]
-        self.run(Row(f"checkpoint save, {nbytes >> 20} MiB, durable", "MiB/s", sides, sides[0].name, ">= 0.7x (later issue)"))
+        self.run(
+            Row(f"checkpoint save, {nbytes >> 20} MiB, durable", "MiB/s", sides, sides[0].name, ">= 0.7x (later issue)")
+        )
         state = {f"w{i}": blob[i * (nbytes // 16) : (i + 1) * (nbytes // 16)] for i in range(16)}
         torch.save(state, target)
         with ckpt.writer("state.pt") as f:
             torch.save(state, f)
         sides = [
             Side("torch.load of a local file", lambda: sum(t.numel() for t in torch.load(target).values()) / 2**20),
-            Side("ours, torch.load of a reader", lambda: sum(t.numel() for t in torch.load(ckpt.reader("state.pt")).values()) / 2**20),
+            Side(
+                "ours, torch.load of a reader",
+                lambda: sum(t.numel() for t in torch.load(ckpt.reader("state.pt")).values()) / 2**20,
+            ),
         ]
         self.run(Row("checkpoint load", "MiB/s", sides, sides[0].name, ">= 1x (later issue)"))
         ckpt.close()
@@ -344,9 +362,12 @@ class Bench:
 
 
 def versions(server: Server) -> Iterator[str]:
-    yield f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}, pyarrow {pa.__version__}"
+    yield f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}, "
+    yield f"pyarrow {pa.__version__}"
     yield subprocess.run([find_binary(), "version"], capture_output=True, text=True, check=True).stdout.strip()
-    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
+    model = next(
+        (s.split(":")[1].strip() for s in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in s), "?"
+    )
     yield f"{os.cpu_count()} x {model}, Linux {platform.release()}"
 
 

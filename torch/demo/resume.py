@@ -30,12 +30,10 @@ if args.resume:
         state = json.load(f)
     batches.load_state_dict(state)
     consumed = state["position"]
-step = 0
-for ids, _ in DataLoader(batches, batch_size=None, num_workers=args.workers):
+for step, (ids, _) in enumerate(DataLoader(batches, batch_size=None, num_workers=args.workers), 1):
     if args.resume:
         print(json.dumps({"ids": ids.tolist(), "millis": 1000 * (time.perf_counter() - begun)}), flush=True)
     consumed += len(ids)
-    step += 1
     # Replaced whole, so that a kill leaves the one before or the one after.
     with open(args.token + ".new", "w") as f:
         json.dump(batches.state_dict(consumed=consumed), f, separators=(",", ":"))

@@ -15,12 +15,12 @@ except ImportError as err:
     ) from err
 del _probe
 
-from pydaos.torch._batch import Ragged
-from pydaos.torch._batches import Batches
-from pydaos.torch._checkpoint import Checkpoint, WriteBuffer
-from pydaos.torch._iterable import IterableDataset
-from pydaos.torch._map import Dataset
-from pydaos.torch._sampler import PassSampler
-from pydaos.torch._token import Token
+from pydaos.torch._batch import Ragged  # noqa: E402
+from pydaos.torch._batches import Batches  # noqa: E402
+from pydaos.torch._checkpoint import Checkpoint, WriteBuffer  # noqa: E402
+from pydaos.torch._iterable import IterableDataset  # noqa: E402
+from pydaos.torch._map import Dataset  # noqa: E402
+from pydaos.torch._sampler import PassSampler  # noqa: E402
+from pydaos.torch._token import Token  # noqa: E402
 
 __all__ = ["Batches", "Checkpoint", "Dataset", "IterableDataset", "PassSampler", "Ragged", "Token", "WriteBuffer"]

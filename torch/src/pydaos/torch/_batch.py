@@ -13,6 +13,7 @@ the user's own sees ordinary samples.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, SupportsIndex, overload
 
 import numpy as np
@@ -47,7 +48,8 @@ class Ragged:
     def __init__(self, values: torch.Tensor, offsets: torch.Tensor) -> None:
         if values.dim() != 1 or offsets.dim() != 1 or offsets.numel() < 1:
             raise ValueError(
-                f"Ragged wants 1-D values and 1-D offsets of B + 1 elements, got {list(values.shape)} and {list(offsets.shape)}"
+                "Ragged wants 1-D values and 1-D offsets of B + 1 elements, "
+                f"got {list(values.shape)} and {list(offsets.shape)}"
             )
         self.values = values
         self.offsets = offsets
@@ -71,7 +73,7 @@ class Ragged:
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         ends = self.offsets.tolist()
-        for start, stop in zip(ends[:-1], ends[1:], strict=True):
+        for start, stop in pairwise(ends):
             yield self.values[start:stop]
 
     def __eq__(self, other: object) -> bool:
@@ -199,7 +201,7 @@ class ReadyList(list[Any]):
         self._fill()
         return super().__eq__(other)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __add__(self, other: Any) -> Any:
         self._fill()

@@ -57,7 +57,8 @@ class Batches(torch.utils.data.IterableDataset[Any]):
         self._with_index = with_index
         # set_epoch reaches persistent workers through shared memory.
         self._pass = Pass(source, shuffle=shuffle, seed=seed)
-        self._shared = torch.zeros(1, dtype=torch.int64).share_memory_()
+        self._shared = torch.zeros(1, dtype=torch.int64)
+        self._shared.share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         n, step = self.source.samples, self.batch_size * self._world[1]

@@ -13,7 +13,7 @@ import pydaos
 from pydaos._address import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer
+    from typing_extensions import Buffer
 
 __all__ = ["Checkpoint", "WriteBuffer"]
 
@@ -33,7 +33,7 @@ class WriteBuffer(io.BufferedIOBase):
     def __init__(self, dataset: Any, path: str, mode: int, chunk: int, parents: bool) -> None:
         super().__init__()
         self.name = path
-        self._staged = dataset.stage(path, mode=mode, parents=parents)
+        self._staged = dataset.open(path, "wb", buffering=0, parents=parents, permissions=mode)
         self._chunk = chunk
         self._held = bytearray()
         self._written = 0
@@ -105,6 +105,7 @@ class WriteBuffer(io.BufferedIOBase):
             self._held = bytearray()
             try:
                 self._staged.discard()
+                self._staged.close()
             finally:
                 super().close()
 
@@ -119,7 +120,7 @@ class WriteBuffer(io.BufferedIOBase):
             )
         try:
             self.flush()
-            self._staged.publish(self._written)
+            self._staged.close()
         except BaseException:
             self._failed = True
             self.discard()
@@ -197,12 +198,14 @@ class Checkpoint:
         self._prefix = posixpath.normpath("/" + os.fsdecode(where.path) + "/" + prefix).lstrip("/")
         self._mode = stat.S_IMODE(mode)
         self._chunk = min(transfer_chunk_size or CHUNK, 16 << 20)
-        connect = {"addr": addr, "token": token, "token_file": token_file}
-        self._client = pydaos.connect(**{k: v for k, v in connect.items() if v is not None})
+        self._client = pydaos.connect(addr, token=token, token_file=token_file)
         self._read_only = bool(snapshot)
         self._address = f"{dataset}@{snapshot}" if snapshot else dataset
         if create and not snapshot:
-            self._client.create_dataset(dataset, type="posix", exist_ok=True)
+            try:
+                self._client.create_dataset(dataset, type="posix")
+            except pydaos.ExistsError:
+                pass
         self._dataset = self._client.dataset(self._address)
 
     def _path(self, file: str | os.PathLike[str]) -> str:
@@ -257,7 +260,7 @@ class Checkpoint:
             return
         for entry in entries:
             below = f"{name}/{entry.name}" if name else entry.name
-            if entry.is_dir():
+            if entry.stat.is_dir:
                 yield from self._walk(f"{folder}/{entry.name}" if folder else entry.name, below)
             else:
                 yield below

@@ -123,4 +123,5 @@ def _feistel(x: U64, a: int, b: int, keys: list[np.uint64]) -> U64:
             left = (left + _mix64(right ^ key) % ua) % ua
         else:
             right = (right + _mix64(left ^ key) % ub) % ub
-    return right * ua + left
+    out: U64 = right * ua + left
+    return out

@@ -102,7 +102,8 @@ class Pass:
         self._source.check_token(token)
         if token.position > self._source.samples:
             raise ValueError(
-                f"the resume token's position {token.position} is past the {self._source.samples} samples of {token.snapshot}"
+                f"the resume token's position {token.position} is past the "
+                f"{self._source.samples} samples of {token.snapshot}"
             )
         self._loaded = token
         self.kind, self.seed, self.number, self.position = token.order, token.seed, token.pass_, token.position

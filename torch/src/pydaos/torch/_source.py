@@ -11,7 +11,8 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,7 @@ from pydaos.torch._token import Token
 
 if TYPE_CHECKING:
     from pydaos._client import Client
-    from pydaos._feed import Part
+    from pydaos._feed import BatchMeta, Part
     from pydaos._manifest import Column, Manifest
 
 __all__ = ["Raw", "Source", "Stream"]
@@ -59,10 +60,12 @@ class Raw:
 
     __slots__ = ("columns", "count", "payload")
 
-    def __init__(self, count: int, columns: Sequence[Part], payload: torch.Tensor) -> None:
-        self.count = count
-        self.columns = columns
-        self.payload = payload
+    def __init__(self, meta: BatchMeta, payload: Any) -> None:
+        # A named tuple's own `count` method hides behind the field for type checkers.
+        self.count: int = meta[0]
+        self.columns: tuple[Part, ...] = meta[1]
+        # A batch of nothing but empty samples has no payload.
+        self.payload = torch.from_numpy(payload) if len(payload) else torch.empty(0, dtype=torch.uint8)
 
 
 class Source:
@@ -151,8 +154,8 @@ class Source:
         if token.manifest != self.manifest_id:
             raise ValueError(
                 f"the resume token is of {token.snapshot} (manifest {token.manifest[:12]}), "
-                f"this dataset reads {self.snapshot} (manifest {self.manifest_id[:12]}); open the dataset at the token's snapshot "
-                "and with the same path, glob and columns"
+                f"this dataset reads {self.snapshot} (manifest {self.manifest_id[:12]}); open the dataset at the "
+                "token's snapshot and with the same path, glob and columns"
             )
 
     # -- connection ---------------------------------------------------------
@@ -191,7 +194,7 @@ class Source:
         """Read samples by index in one request."""
         wanted = self._indices(indices)
         meta, payload = self.client().fetch_batch(self._info, wanted, process_pool().lease)
-        return Raw(meta.count, meta.parts, torch.from_numpy(payload))
+        return Raw(meta, payload)
 
     def stream(self, depth: int = 2) -> Stream:
         """Return a pipelined reader with up to ``depth`` requests in flight."""
@@ -258,12 +261,12 @@ class Source:
             if d.nulls and not raw.payload[d.validity_offset + i]:
                 values[c.name] = None
             elif c.layout in (BYTES, STRING):
-                data = _bytes_at(raw, d, i)
-                values[c.name] = bytes(data) if c.layout == BYTES else str(data, "utf-8")
+                view = _bytes_at(raw, d, i)
+                values[c.name] = bytes(view) if c.layout == BYTES else str(view, "utf-8")
             elif c.layout == RAGGED:
-                data = _bytes_at(raw, d, i)
+                own = bytearray(_bytes_at(raw, d, i))
                 empty = torch.empty(0, dtype=_dtype(c.dtype))
-                values[c.name] = torch.frombuffer(bytearray(data), dtype=_dtype(c.dtype)) if data else empty
+                values[c.name] = torch.frombuffer(own, dtype=_dtype(c.dtype)) if own else empty
             else:
                 start = d.data_offset + i * d.item_size
                 part = raw.payload[start : start + d.item_size].clone()
@@ -294,7 +297,7 @@ class Stream:
     def take(self) -> Raw:
         """Receive the oldest batch asked for."""
         meta, payload = self._pipe.recv_batch(process_pool().lease)
-        return Raw(meta.count, meta.parts, torch.from_numpy(payload))
+        return Raw(meta, payload)
 
     def close(self) -> None:
         """Give the connection back."""
@@ -331,7 +334,7 @@ def _bytes_at(raw: Raw, d: Part, i: int) -> memoryview:
     else:
         ends = raw.payload[d.offsets_offset + 8 * i : d.offsets_offset + 8 * i + 16].view(torch.int64).tolist()
         start, stop = d.data_offset + ends[0], d.data_offset + ends[1]
-    return memoryview(raw.payload[start:stop].numpy())
+    return memoryview(cast("Any", raw.payload[start:stop].numpy()))
 
 
 def _data(raw: Raw, d: Part) -> torch.Tensor:
@@ -350,7 +353,8 @@ def _column(raw: Raw, c: Column, d: Part) -> Any:
             if bool(missing.any()):
                 if not values.is_floating_point():
                     raise ValueError(
-                        f"column {c.name!r} of dtype {c.dtype} has nulls in this batch; fill them or leave it out with columns="
+                        f"column {c.name!r} of dtype {c.dtype} has nulls in this batch; "
+                        "fill them or leave it out with columns="
                     )
                 values[missing] = float("nan")
         return values
@@ -361,11 +365,11 @@ def _column(raw: Raw, c: Column, d: Part) -> Any:
 
 
 def _strings(raw: Raw, d: Part, *, text: bool) -> list[Any]:
-    flat = memoryview(_data(raw, d).numpy())
+    flat = memoryview(cast("Any", _data(raw, d).numpy()))
     ends = _offsets(raw, d).tolist()
     valid = raw.payload[d.validity_offset : d.validity_offset + raw.count].tolist() if d.nulls else None
     out: list[Any] = []
-    for i, (start, stop) in enumerate(zip(ends[:-1], ends[1:], strict=True)):
+    for i, (start, stop) in enumerate(pairwise(ends)):
         if valid is not None and not valid[i]:
             out.append(None)
         else:

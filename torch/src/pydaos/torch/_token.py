@@ -95,7 +95,8 @@ class Token:
         order = state["order"]
         if order not in KINDS or state["order_v"] != KINDS[order]:
             raise ValueError(
-                f"the resume token's order {order!r} version {state['order_v']} is not known here; it was made by another pydaos"
+                f"the resume token's order {order!r} version {state['order_v']} is not known here; "
+                "it was made by another pydaos"
             )
         if state["position"] < 0 or state["pass"] < 0:
             raise ValueError(f"the resume token's position {state['position']} or pass {state['pass']} is negative")
