@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -41,8 +42,19 @@ type Set struct {
 	files   map[key]*File
 	folders map[uint64]bool
 	streams map[uint64][]*File // per dataset: [0] small records, then bulk
+	gone    map[key]*gone      // unlinked in this run
 	closed  bool
 }
+
+// gone is an unlinked segment. Its handle is kept for a while, for readers
+// that took a position from the index before the record moved.
+type gone struct {
+	f  *File // nil once the grace is over
+	at time.Time
+}
+
+// grace is how long an unlinked segment can still be read.
+const grace = 30 * time.Second
 
 type key struct{ dataset, number uint64 }
 
@@ -64,7 +76,7 @@ func Open(o Options) (*Set, error) {
 		return nil, err
 	}
 	return &Set{
-		opts: o, files: map[key]*File{}, folders: map[uint64]bool{}, streams: map[uint64][]*File{},
+		opts: o, files: map[key]*File{}, folders: map[uint64]bool{}, streams: map[uint64][]*File{}, gone: map[key]*gone{},
 	}, nil
 }
 
@@ -198,11 +210,24 @@ func (s *Set) Get(ds, n uint64) (*File, error) {
 		f.used.Store(s.tick.Add(1))
 		return f, nil
 	}
+	return s.openLocked(ds, n)
+}
+
+func (s *Set) openLocked(ds, n uint64) (*File, error) {
 	name := s.path(ds, n)
+	if g := s.gone[key{ds, n}]; g != nil {
+		if g.f == nil {
+			return nil, fault.New(fault.Stale, "segment.open", name, "the record has moved or is gone").
+				Do("read its position again")
+		}
+		g.f.refs.Add(1)
+		return g.f, nil
+	}
 	vf, err := s.opts.FS.Open(name)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fault.New(fault.NotFound, "segment.open", name, "segment is not there").Because(err)
+			return nil, fault.New(fault.Corrupt, "segment.open", name, "the segment is missing").
+				Do("restore the file from a backup").Because(err)
 		}
 		return nil, fault.New(fault.Internal, "segment.open", name, "can't be opened").Because(err)
 	}
@@ -323,6 +348,18 @@ func parseHex(s string) (uint64, bool) {
 	return n, err == nil
 }
 
+// Size is the length of a segment's file.
+func (s *Set) Size(ds, n uint64) (uint64, error) {
+	st, err := s.opts.FS.Stat(s.path(ds, n))
+	if err != nil {
+		return 0, fault.New(fault.KindOf(err), "segment.size", s.path(ds, n), "can't be examined").Because(err)
+	}
+	return uint64(st.Size()), nil
+}
+
+// Cap is the size beyond which a segment takes no more records.
+func (s *Set) Cap() uint64 { return s.opts.Cap }
+
 // Busy reports whether a segment still takes records or has writers whose
 // index records may not be committed yet.
 func (s *Set) Busy(ds, n uint64) bool {
@@ -337,25 +374,71 @@ func (s *Set) Busy(ds, n uint64) bool {
 	return f.open || f.users > 0
 }
 
-// Remove unlinks a segment. Handles and mappings that exist stay valid.
+// Retire closes a segment that takes records, if nobody is writing to it and
+// less than half of it lives; it reports whether it did.
+func (s *Set) Retire(ds, n, live uint64) bool {
+	s.mu.Lock()
+	f := s.files[key{ds, n}]
+	s.mu.Unlock()
+	if f == nil {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.open || f.users > 0 || f.tail <= HeaderSize || live >= (f.tail-HeaderSize)/2 {
+		return false
+	}
+	f.open = false
+	return true
+}
+
+// Remove unlinks a segment. Mappings stay valid, and for a while so do
+// positions that readers have taken from the index.
 func (s *Set) Remove(ds, n uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.removeLocked(ds, n)
+	s.buryLocked()
+	return s.removeLocked(ds, n, true)
 }
 
-func (s *Set) removeLocked(ds, n uint64) error {
-	if f := s.files[key{ds, n}]; f != nil {
-		delete(s.files, key{ds, n})
-		f.mu.Lock()
-		f.open = false
-		f.mu.Unlock()
-		f.Release()
+func (s *Set) removeLocked(ds, n uint64, keep bool) error {
+	k := key{ds, n}
+	f := s.files[k]
+	if f == nil && keep {
+		var err error
+		if f, err = s.openLocked(ds, n); err == nil {
+			f.Release() // the table's reference goes to gone
+		}
 	}
+	delete(s.files, k)
 	if err := s.opts.FS.Remove(s.path(ds, n)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if f != nil {
+			s.files[k] = f
+		}
 		return fault.New(fault.Internal, "segment.remove", s.path(ds, n), "can't be unlinked").Because(err)
 	}
+	if f != nil {
+		f.mu.Lock()
+		f.open = false
+		f.entries = nil
+		f.mu.Unlock()
+		if !keep {
+			f.Release()
+			f = nil
+		}
+	}
+	s.gone[k] = &gone{f: f, at: time.Now()}
 	return nil
+}
+
+// buryLocked ends the grace of segments unlinked long enough ago.
+func (s *Set) buryLocked() {
+	for _, g := range s.gone {
+		if g.f != nil && time.Since(g.at) > grace {
+			g.f.Release()
+			g.f = nil
+		}
+	}
 }
 
 // RemoveDataset unlinks all segments of a dataset.
@@ -369,7 +452,7 @@ func (s *Set) RemoveDataset(ds uint64) error {
 	delete(s.streams, ds)
 	delete(s.folders, ds)
 	for _, n := range nums {
-		if err := s.removeLocked(ds, n); err != nil {
+		if err := s.removeLocked(ds, n, false); err != nil {
 			return err
 		}
 	}
@@ -389,6 +472,12 @@ func (s *Set) Close() error {
 	}
 	s.closed = true
 	var first error
+	for _, g := range s.gone {
+		if g.f != nil {
+			g.f.Release()
+			g.f = nil
+		}
+	}
 	for k, f := range s.files {
 		f.mu.Lock()
 		f.open = false

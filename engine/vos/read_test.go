@@ -247,4 +247,3 @@ func TestListAndScan_Order(t *testing.T) {
 		}
 	}
 }
-

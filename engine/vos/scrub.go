@@ -93,6 +93,9 @@ func (t *Target) Destroy(ds object.DatasetID) error {
 	if ds == 0 {
 		return fault.New(fault.Invalid, "vos.destroy", t.opts.Dir, "dataset 0 is the target's own")
 	}
+	st := t.sweeps.state(ds)
+	st.running.Lock()
+	defer st.running.Unlock()
 	b := t.db.NewBatch()
 	defer b.Close()
 	low := binary.BigEndian.AppendUint64(nil, uint64(ds))

@@ -58,6 +58,7 @@ type Target struct {
 	space    spaceGauge
 
 	sweeps sweepTable
+	moving sync.Mutex // between taking versions back and moving records
 
 	closeMu sync.RWMutex // held shared by every call that touches db
 	closed  bool

@@ -157,6 +157,8 @@ func (t *Target) Abort(ctx context.Context, ds object.DatasetID, id target.TxID)
 
 // takeBack deletes everything that a row lists, and its rows, durably.
 func (t *Target) takeBack(r row, epoch object.Epoch, rowKey []byte) error {
+	t.moving.Lock() // a row that a sweep is about to rewrite must not come back
+	defer t.moving.Unlock()
 	b := t.db.NewBatch()
 	defer b.Close()
 	var freed object.Usage
