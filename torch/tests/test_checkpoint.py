@@ -1,0 +1,138 @@
+"""Checkpoints: whole or not at all, the previous one kept until then."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import pytest
+import torch
+
+import pydaos
+from pydaos.testing import Server
+from pydaos.torch import Checkpoint
+
+
+@pytest.fixture
+def ckpt(server: Server, pool: Any) -> Any:
+    with Checkpoint(pool.name, "runs", prefix="/r1", create=True, addr=server.unix) as c:
+        yield c
+
+
+@pytest.mark.parametrize("chunk", [0, 449, 4096, 1 << 20, 4 << 20])
+def test_what_is_written_is_read(ckpt: Checkpoint, server: Server, pool: Any, chunk: int) -> None:
+    rng = random.Random(chunk)
+    sizes = [0, 1, chunk - 1, chunk, chunk + 1, 3 * chunk + 17, 100_000] if chunk < 1 << 20 else [chunk, 2 * chunk + 5]
+    with Checkpoint(pool.name, "runs", prefix="/r1", transfer_chunk_size=chunk, addr=server.unix) as c:
+        for size in {max(0, s) for s in sizes}:
+            data = rng.randbytes(size)
+            with c.writer("a/b/c.bin") as f:
+                at = 0
+                while at < size:
+                    n = rng.randrange(1, max(2, size // 3 + 2))
+                    assert f.write(data[at : at + n]) == len(data[at : at + n])
+                    at += n
+                assert f.tell() == size
+            assert c.reader("a/b/c.bin").read() == data
+            assert c.reader("a/b/c.bin", io.BytesIO()).getvalue() == data
+
+
+def test_torch_save_and_load(ckpt: Checkpoint) -> None:
+    state = {"w": torch.randn(300, 500), "step": 7, "nested": {"b": torch.arange(10)}}
+    with ckpt.writer("model.pt") as f:
+        torch.save(state, f)
+    again = torch.load(ckpt.reader("model.pt"))
+    assert torch.equal(again["w"], state["w"])
+    assert again["step"] == 7
+    assert torch.equal(again["nested"]["b"], state["nested"]["b"])
+    reader = ckpt.reader("model.pt")
+    size = reader.seek(0, os.SEEK_END)
+    assert reader.seek(10, os.SEEK_END) == size + 10  # past the end is no error
+    assert reader.read(5) == b""
+    reader.seek(size - 4)
+    buffer = bytearray(10)
+    assert reader.readinto(buffer) == 4
+
+
+def test_a_shorter_save_leaves_no_tail_and_an_empty_one_is_there(ckpt: Checkpoint) -> None:
+    for data in (b"x" * 3_000_000, b"short", b""):
+        with ckpt.writer("f") as f:
+            f.write(data)
+        assert ckpt.reader("f").read() == data
+    assert ckpt.exists("f")
+    assert ckpt.list() == ["f"]
+
+
+def test_an_exception_publishes_nothing(ckpt: Checkpoint) -> None:
+    with ckpt.writer("f") as f:
+        f.write(b"first")
+    with pytest.raises(RuntimeError, match="boom"), ckpt.writer("f") as f:
+        f.write(b"second" * 1_000_000)
+        raise RuntimeError("boom")
+    assert ckpt.reader("f").read() == b"first"
+    with pytest.raises(RuntimeError), ckpt.writer("new") as f:
+        f.write(b"never")
+        raise RuntimeError
+    assert not ckpt.exists("new")
+    with pytest.raises(ValueError, match="closed"):
+        f.write(b"late")
+
+
+def test_the_previous_file_stays_until_close(ckpt: Checkpoint) -> None:
+    with ckpt.writer("f") as f:
+        f.write(b"first")
+    f = ckpt.writer("f")
+    f.write(b"second" * 2_000_000)
+    f.flush()
+    assert ckpt.reader("f").read() == b"first"
+    f.close()
+    assert ckpt.reader("f").read(6) == b"second"
+
+
+def test_a_killed_writer_leaves_nothing(ckpt: Checkpoint, server: Server, pool: Any) -> None:
+    with ckpt.writer("f") as f:
+        f.write(b"whole")
+    program = f"""
+        import time
+        from pydaos.torch import Checkpoint
+        c = Checkpoint({pool.name!r}, "runs", prefix="/r1", addr={server.unix!r})
+        f = c.writer("f")
+        f.write(b"half" * 5_000_000)
+        f.flush()
+        print("half", flush=True)
+        time.sleep(100)
+    """
+    child = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"half\n"
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    assert ckpt.reader("f").read() == b"whole"
+    assert ckpt.list() == ["f"]
+
+
+def test_names(ckpt: Checkpoint, server: Server, pool: Any) -> None:
+    with ckpt.writer("/absolute") as f:  # stays below the prefix
+        f.write(b"1")
+    client = server.connect()
+    assert client.dataset(f"{pool.name}/runs").read_bytes("r1/absolute") == b"1"
+    client.close()
+    with pytest.raises(ValueError, match=r"'\.\.'"):
+        ckpt.writer("../escape")
+    with pytest.raises(OSError) as missing:
+        ckpt.writer("no/such/folder/f", ensure_path=False)
+    assert missing.value.errno == errno.ENOENT
+    with pytest.raises(FileNotFoundError):
+        ckpt.reader("nothing")
+    with Checkpoint(f"{pool.name}/runs", prefix="r1", addr=server.unix) as same:
+        assert same.list() == ["absolute"]
+    with pytest.raises(pydaos.DObjNotFound):
+        Checkpoint(pool.name, "missing", addr=server.unix)
