@@ -31,7 +31,7 @@ from pydaos._proto.daos.dataset.v1 import dataset_service_pb2 as dspb
 from pydaos._proto.daos.loader.v1 import loader_service_pb2 as lpb
 from pydaos._proto.daos.pool.v1 import pool_service_pb2 as ppb
 from pydaos._proto.daos.system.v1 import system_service_pb2 as spb
-from pydaos._retry import ConnectionPool, Patience
+from pydaos._retry import ConnectionPool, Patience, new_request_id
 
 if TYPE_CHECKING:
     from pydaos._dataset import Dataset
@@ -174,6 +174,7 @@ class Client:
         chunk_bytes: int = 0,
         quota: int = 0,
         attributes: Mapping[str, bytes] | None = None,
+        exist_ok: bool = False,
     ) -> Dataset:
         """Make a dataset.
 
@@ -191,6 +192,8 @@ class Client:
             Largest number of bytes; 0: only the pool's.
         attributes
             User attributes.
+        exist_ok
+            Return the dataset that is there, if it is of this type, instead of ExistsError.
         """
         from pydaos._dataset import Dataset, type_number
 
@@ -203,7 +206,12 @@ class Client:
             quota_bytes=quota,
             attributes=attributes or {},
         )
-        reply = self.call("dataset.CreateDataset", request, dspb.CreateDatasetResponse)
+        try:
+            reply = self.call("dataset.CreateDataset", request, dspb.CreateDatasetResponse)
+        except errors.ExistsError:
+            if exist_ok and (there := self.dataset(str(where))).type == type:
+                return there
+            raise
         return Dataset(self, where, reply.dataset)
 
     def destroy_dataset(self, address: str) -> None:
@@ -390,8 +398,11 @@ class Client:
         while True:
             got = False
             try:
-                with self.connection() as conn:
-                    for meta, payload in conn.stream(full, message, alloc=alloc, timeout=timeout):
+                with (
+                    self.connection() as conn,
+                    contextlib.closing(conn.stream(full, message, alloc=alloc, timeout=timeout)) as frames,
+                ):
+                    for meta, payload in frames:
                         got = True
                         yield self._parse(response_cls, meta), payload
                 return
@@ -436,6 +447,8 @@ class Client:
             if conn.broken:
                 self._pool.drop_idle()
             raise
+        except GeneratorExit:
+            raise  # whoever streams over it has said whether it is still whole
         except BaseException:
             conn.broken = True
             raise
@@ -490,11 +503,6 @@ class Client:
 
 def _start_of(buffer: memoryview) -> Callable[[int], Buffer]:
     return lambda size: buffer[:size]
-
-
-def new_request_id() -> bytes:
-    """Return 16 random bytes; from the kernel, so that a forked child's differ."""
-    return os.urandom(16)
 
 
 @functools.cache

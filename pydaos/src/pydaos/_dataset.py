@@ -9,6 +9,8 @@ from pydaos import _errors as errors
 from pydaos._address import Address
 from pydaos._posix import PosixDataset
 from pydaos._proto.daos.dataset.v1 import dataset_service_pb2 as dspb
+from pydaos._scan import ScanDataset
+from pydaos._tensor import TensorDataset
 
 if TYPE_CHECKING:
     from pydaos._client import Client
@@ -66,7 +68,7 @@ class Snapshot(NamedTuple):
         return cls(s.name, s.epoch, s.created_unix_nanos, s.expires_unix_nanos, s.auto)
 
 
-class Dataset(PosixDataset):
+class Dataset(PosixDataset, ScanDataset, TensorDataset):
     """A dataset, or its frozen state at a snapshot; from `Client.dataset`.
 
     Examples

@@ -15,7 +15,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -190,7 +190,7 @@ class FeedConnection:
         *,
         alloc: Callable[[int], Buffer] | None = None,
         timeout: float | None = None,
-    ) -> Iterator[tuple[bytes, Any]]:
+    ) -> Generator[tuple[bytes, Any], None, None]:
         """Call a method that answers with a stream of messages.
 
         `timeout` is the longest silence between two of them. Leaving the iterator early

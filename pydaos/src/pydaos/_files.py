@@ -205,6 +205,12 @@ class StagedFile(io.RawIOBase):
             except errors.DaosError:
                 pass  # the server drops it by itself when its time is over
 
+    def publish(self, size: int | None = None) -> None:
+        """Make the file durable and visible, as long as `size`; the same as `close` without."""
+        if size is not None and size != self._size:
+            self.truncate(size)
+        self.close()
+
     def close(self) -> None:
         if self.closed:
             return

@@ -232,6 +232,15 @@ class PosixDataset:
         """
         files.write_whole(self, encode_path(path), memoryview(data).cast("B"), exclusive, parents, mode)
 
+    def stage(
+        self, path: PathLike, *, mode: int = 0o644, parents: bool = False, exclusive: bool = False
+    ) -> files.StagedFile:
+        """Begin a file that nobody sees until it is published: ``open(path, "wb")`` without a buffer.
+
+        The result has ``write``, ``publish`` (or ``close``) and ``discard``.
+        """
+        return files.StagedFile(self, encode_path(path), exclusive, parents, mode)
+
     def open(
         self,
         path: PathLike,

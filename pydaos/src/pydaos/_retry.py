@@ -139,6 +139,11 @@ class Patience:
         self._delay = min(max(0.02, self._delay * 2), 1.0)
 
 
+def new_request_id() -> bytes:
+    """Return 16 random bytes; from the kernel, so that a forked child's differ."""
+    return os.urandom(16)
+
+
 def _reset_after_fork() -> None:
     for pool in list(_pools):
         pool._after_fork()

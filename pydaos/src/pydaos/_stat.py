@@ -76,9 +76,34 @@ class Stat(NamedTuple):
         return self.type == "symlink"
 
 
-class Entry(NamedTuple):
-    """A name in a directory, the path from the dataset's root, and its attributes."""
+class Entry:
+    """A name in a directory, the path from the dataset's root, and its attributes; as `os.DirEntry`."""
 
-    name: str
-    path: str
-    stat: Stat
+    __slots__ = ("_stat", "name", "path")
+
+    def __init__(self, name: str, path: str, stat: Stat) -> None:
+        self.name = name
+        self.path = path
+        self._stat = stat
+
+    def stat(self) -> Stat:
+        """Return the attributes, those of a link itself."""
+        return self._stat
+
+    def is_file(self) -> bool:
+        """Tell whether it is a regular file."""
+        return self._stat.is_file
+
+    def is_dir(self) -> bool:
+        """Tell whether it is a directory."""
+        return self._stat.is_dir
+
+    def is_symlink(self) -> bool:
+        """Tell whether it is a symbolic link."""
+        return self._stat.is_symlink
+
+    def __fspath__(self) -> str:
+        return self.path
+
+    def __repr__(self) -> str:
+        return f"<pydaos.Entry {self.path!r} ({self._stat.type})>"
