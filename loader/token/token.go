@@ -1,0 +1,162 @@
+// Package token is the resume token: where a run stands, as JSON of less than
+// 300 bytes. It says nothing of ranks, workers or batch size, so any number of
+// each goes on from it. docs/order.md has the format; pydaos writes and reads
+// the same.
+package token
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/big"
+	"strings"
+
+	"daos/internal/fault"
+	"daos/loader/order"
+)
+
+// Version is the version of the format.
+const Version = 1
+
+// MaxSize bounds the JSON that is read; MaxLen is what a token written has at
+// most, for names of ordinary length.
+const (
+	MaxSize = 4096
+	MaxLen  = 300
+)
+
+// Token is a position in a pass.
+type Token struct {
+	Manifest string     // id of the manifest, hex
+	Snapshot string     // POOL/DATASET@SNAPSHOT
+	Order    order.Kind // with its version, seed and pass: what the order is a function of
+	OrderV   int
+	Seed     uint64
+	Pass     uint64
+	Position uint64 // samples of the global order that have been consumed
+}
+
+// file is the JSON form; numbers keep their digits.
+type file struct {
+	V        json.RawMessage `json:"v"`
+	Manifest *string         `json:"manifest"`
+	Snapshot *string         `json:"snapshot"`
+	Order    *string         `json:"order"`
+	OrderV   json.RawMessage `json:"order_v"`
+	Seed     json.RawMessage `json:"seed"`
+	Pass     json.RawMessage `json:"pass"`
+	Position json.RawMessage `json:"position"`
+}
+
+// Spec is the order that t names.
+func (t *Token) Spec() order.Spec {
+	return order.Spec{Kind: t.Order, Version: t.OrderV, Seed: t.Seed, Pass: t.Pass}
+}
+
+// Encode is the JSON of t, on one line without spaces.
+func (t *Token) Encode() []byte {
+	q := func(s string) string {
+		var b bytes.Buffer
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false)
+		if err := e.Encode(s); err != nil {
+			panic(err) // a string
+		}
+		return strings.TrimSuffix(b.String(), "\n")
+	}
+	return fmt.Appendf(nil, `{"v":%d,"manifest":%s,"snapshot":%s,"order":%s,"order_v":%d,"seed":%d,"pass":%d,"position":%d}`,
+		Version, q(t.Manifest), q(t.Snapshot), q(string(t.Order)), t.OrderV, t.Seed, t.Pass, t.Position)
+}
+
+func bad(format string, args ...any) *fault.Error {
+	return fault.New(fault.Invalid, "loader.token", "resume token", format, args...)
+}
+
+// Parse reads a token. It is strict: every field must be there, and nothing
+// else; what an older or newer daos wrote is fault.Unsupported.
+func Parse(b []byte) (*Token, error) {
+	if len(b) > MaxSize {
+		return nil, bad("%d bytes long, a token has less than %d", len(b), MaxLen)
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	var f file
+	if err := d.Decode(&f); err != nil {
+		return nil, bad("not a token: %s", strings.TrimPrefix(err.Error(), "json: ")).Do("give the JSON that `state_dict` or `daos loader state` wrote")
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, bad("something follows the JSON object")
+	}
+	v, err := number("v", f.V, false)
+	if err != nil {
+		return nil, err
+	}
+	if v != Version {
+		return nil, fault.New(fault.Unsupported, "loader.token", "resume token", "version %d, this daos reads version %d", v, Version).
+			Do("use the version of daos that wrote it")
+	}
+	t := &Token{}
+	for _, s := range []struct {
+		name string
+		from *string
+		to   *string
+	}{{"manifest", f.Manifest, &t.Manifest}, {"snapshot", f.Snapshot, &t.Snapshot}, {"order", f.Order, (*string)(&t.Order)}} {
+		if s.from == nil || *s.from == "" {
+			return nil, bad("%q is missing", s.name)
+		}
+		*s.to = *s.from
+	}
+	ov, err := number("order_v", f.OrderV, false)
+	if err != nil {
+		return nil, err
+	}
+	if ov != uint64(t.Order.Version()) || ov == 0 {
+		return nil, fault.New(fault.Unsupported, "loader.token", "resume token", "order %q version %d is not known here", t.Order, ov).
+			Do("use the version of daos that wrote it")
+	}
+	t.OrderV = int(ov)
+	if t.Seed, err = number("seed", f.Seed, true); err != nil {
+		return nil, err
+	}
+	if t.Pass, err = number("pass", f.Pass, false); err != nil {
+		return nil, err
+	}
+	t.Position, err = number("position", f.Position, false)
+	return t, err
+}
+
+// number reads a whole number. wrap: any, taken modulo 2^64, as Python's
+// integers are; else from 0 to 2^64-1.
+func number(name string, n json.RawMessage, wrap bool) (uint64, error) {
+	if n == nil {
+		return 0, bad("%q is missing", name)
+	}
+	x, ok := new(big.Int), false
+	if s := string(n); len(s) <= 200 {
+		x, ok = x.SetString(s, 10)
+	}
+	if !ok {
+		return 0, bad("%q is %.40s, not a whole number", name, string(n))
+	}
+	if wrap {
+		x.And(x, new(big.Int).SetUint64(1<<64-1))
+	}
+	if !x.IsUint64() {
+		return 0, bad("%q is %s, not from 0 to 2^64-1", name, x)
+	}
+	return x.Uint64(), nil
+}
+
+// Check compares t with the manifest that is open: fault.Conflict if it is of
+// another one, fault.Invalid if its position is past the end.
+func (t *Token) Check(manifest string, samples uint64) error {
+	if t.Manifest != manifest {
+		return fault.New(fault.Conflict, "loader.token", t.Snapshot, "the token is of manifest %.16s, not of %.16s: another snapshot or another selection", t.Manifest, manifest).
+			Do("open what the token names: %s", t.Snapshot)
+	}
+	if t.Position > samples {
+		return bad("position %d is past the %d samples of %s", t.Position, samples, t.Snapshot)
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package token_test
+
+import (
+	"strings"
+	"testing"
+
+	"daos/internal/fault"
+	"daos/loader/order"
+	"daos/loader/token"
+)
+
+var sample = token.Token{Manifest: strings.Repeat("ab", 16), Snapshot: "p/photos@v1", Order: order.Shuffle, OrderV: 1, Seed: 1 << 63, Pass: 2, Position: 123456789}
+
+func TestRoundTrip(t *testing.T) {
+	b := sample.Encode()
+	const want = `{"v":1,"manifest":"abababababababababababababababab","snapshot":"p/photos@v1","order":"shuffle","order_v":1,"seed":9223372036854775808,"pass":2,"position":123456789}`
+	if string(b) != want || len(b) >= token.MaxLen {
+		t.Fatalf("%d bytes: %s", len(b), b)
+	}
+	got, err := token.Parse(b)
+	if err != nil || *got != sample {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	neg, err := token.Parse([]byte(strings.Replace(want, "9223372036854775808", "-1", 1)))
+	if err != nil || neg.Seed != 1<<64-1 {
+		t.Fatalf("seed -1 is %+v, %v", neg, err)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	good := string(sample.Encode())
+	for _, c := range []struct {
+		old, new, words string
+		kind            fault.Kind
+	}{
+		{`"v":1`, `"v":2`, "version 2", fault.Unsupported},
+		{`"v":1,`, ``, `"v" is missing`, fault.Invalid},
+		{`"order_v":1`, `"order_v":9`, "version 9", fault.Unsupported},
+		{`"shuffle"`, `"riffle"`, "riffle", fault.Unsupported},
+		{`"position":123456789`, `"position":-1`, `"position"`, fault.Invalid},
+		{`"position":123456789`, `"position":1.5`, `"position"`, fault.Invalid},
+		{`"position":123456789`, `"position":1e3`, `"position"`, fault.Invalid},
+		{`"position":123456789`, `"position":18446744073709551616`, `2^64`, fault.Invalid},
+		{`"pass":2`, `"pass":"2"`, "pass", fault.Invalid},
+		{`"seed":9223372036854775808`, `"seed":true`, "seed", fault.Invalid},
+		{`"manifest":"` + sample.Manifest + `",`, ``, `"manifest" is missing`, fault.Invalid},
+		{`{"v"`, `{"extra":1,"v"`, "extra", fault.Invalid},
+		{`}`, `} x`, "follows", fault.Invalid},
+		{`{`, ``, "not a token", fault.Invalid},
+		{`{`, strings.Repeat(" ", 5000) + `{`, "long", fault.Invalid},
+	} {
+		_, err := token.Parse([]byte(strings.Replace(good, c.old, c.new, 1)))
+		if !fault.Is(err, c.kind) || !strings.Contains(err.Error(), c.words) {
+			t.Errorf("%s -> %s: %v", c.old, c.new, err)
+		}
+	}
+	if err := sample.Check(sample.Manifest, 1<<40); err != nil {
+		t.Error(err)
+	}
+	if err := sample.Check("other", 1<<40); !fault.Is(err, fault.Conflict) {
+		t.Error(err)
+	}
+	if err := sample.Check(sample.Manifest, 5); !fault.Is(err, fault.Invalid) {
+		t.Error(err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(sample.Encode())
+	f.Add([]byte(`{"v":1e400}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		tok, err := token.Parse(b)
+		if err != nil {
+			return
+		}
+		again, err := token.Parse(tok.Encode())
+		if err != nil || *again != *tok {
+			t.Fatalf("%s: %+v, then %+v, %v", b, tok, again, err)
+		}
+	})
+}
