@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -139,7 +139,8 @@ def table_of(data: Any, columns: Sequence[Column]) -> pa.Table:
     lengths = {name: len(array) for name, array in zip(data, arrays)}
     if len(set(lengths.values())) > 1:
         raise errors.InvalidError(f"columns of different lengths: {lengths}", resolution="give as many samples of each")
-    return pa.table(dict(zip(data, arrays)))
+    fields = [pa.field(name, array.type, known[name].nullable) for name, array in zip(data, arrays)]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
 def _array_of(column: Column, values: Any) -> Any:
@@ -217,7 +218,7 @@ def stream_of(table: pa.Table) -> memoryview:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks())
-    return memoryview(sink.getvalue())
+    return memoryview(sink.getvalue()).cast("B")
 
 
 def streams_of(table: pa.Table, limit: int) -> Iterator[memoryview]:
@@ -246,68 +247,79 @@ class Joined:
         self._used = end
         return view
 
-    def table(self) -> pa.Table:
+    def answer(self) -> Answer:
         """Decode the stream; the table lies over the buffer."""
         pa = _pyarrow()
         with pa.ipc.open_stream(pa.py_buffer(self._buffer[: self._used])) as reader:
-            return reader.read_all()
+            return Answer(reader.read_all(), (self._buffer,))
 
 
-def joined(tables: Sequence[pa.Table]) -> pa.Table:
-    """Put tables one behind the other."""
-    return tables[0] if len(tables) == 1 else _pyarrow().concat_tables(tables)
+class Answer(NamedTuple):
+    """A table, and the memory that it lies over."""
 
+    table: pa.Table
+    memory: tuple[npt.NDArray[np.uint8], ...]
 
-def numpy_of(table: pa.Table) -> dict[str, Any]:
-    """Return a table as a dict: arrays, masked where nulls may be, or lists."""
-    return {field.name: _values_of(_column_of_field(field), table.column(field.name)) for field in table.schema}
+    @classmethod
+    def joined(cls, answers: Sequence[Answer]) -> Answer:
+        """Put answers one behind the other."""
+        if len(answers) == 1:
+            return answers[0]
+        table = _pyarrow().concat_tables([a.table for a in answers])
+        return cls(table, tuple(m for a in answers for m in a.memory))
 
+    def numpy(self) -> dict[str, Any]:
+        """Return a dict of arrays (masked where nulls may be) and lists; the arrays lie over the memory."""
+        return {f.name: self._values(_column_of_field(f), self.table.column(f.name)) for f in self.table.schema}
 
-def _values_of(column: Column, chunked: Any) -> Any:
-    if column.layout in (BYTES, STRING):
-        return chunked.to_pylist()
-    if column.layout == RAGGED:
-        return [piece for chunk in chunked.chunks for piece in _ragged(column, chunk)]
-    parts = [_fixed(column, chunk) for chunk in chunked.chunks]
-    if not parts:
-        parts = [np.empty((0, *column.shape), column.dtype)]
-    array = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    if not column.nullable:
-        return array
-    nulls = chunked.is_null().to_numpy()
-    mask = np.broadcast_to(nulls.reshape(-1, *(1 for _ in column.shape)), array.shape)
-    return np.ma.MaskedArray(array, mask)
+    def _values(self, column: Column, chunked: Any) -> Any:
+        if column.layout in (BYTES, STRING):
+            return chunked.to_pylist()
+        if column.layout == RAGGED:
+            return [piece for chunk in chunked.chunks for piece in self._ragged(column, chunk)]
+        parts = [self._fixed(column, chunk) for chunk in chunked.chunks]
+        if not parts:
+            parts = [np.empty((0, *column.shape), column.dtype)]
+        array = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if not column.nullable:
+            return array
+        nulls = chunked.is_null().to_numpy()
+        mask = np.broadcast_to(nulls.reshape(-1, *(1 for _ in column.shape)), array.shape)
+        return np.ma.MaskedArray(array, mask.copy())
 
+    def _fixed(self, column: Column, chunk: Any) -> npt.NDArray[Any]:
+        pa = _pyarrow()
+        count, start = len(chunk), 0
+        width = math.prod(column.shape)
+        if isinstance(chunk, pa.ExtensionArray):
+            chunk = chunk.storage
+        while pa.types.is_fixed_size_list(chunk.type):
+            start = (start + chunk.offset) * chunk.type.list_size
+            chunk = chunk.values
+        return self._elements(column, chunk, start, count * width).reshape(count, *column.shape)
 
-def _fixed(column: Column, chunk: Any) -> npt.NDArray[Any]:
-    pa = _pyarrow()
-    count, start = len(chunk), 0
-    width = math.prod(column.shape)
-    if isinstance(chunk, pa.ExtensionArray):
-        chunk = chunk.storage
-    while pa.types.is_fixed_size_list(chunk.type):
-        start = (start + chunk.offset) * chunk.type.list_size
-        chunk = chunk.values
-    return _elements(column, chunk, start, count * width).reshape(count, *column.shape)
+    def _ragged(self, column: Column, chunk: Any) -> Iterator[npt.NDArray[Any] | None]:
+        ends = chunk.offsets.to_numpy()
+        values = self._elements(column, chunk.values, 0, len(chunk.values))
+        nulls = chunk.is_null().to_numpy(zero_copy_only=False) if chunk.null_count else None
+        for i in range(len(chunk)):
+            yield None if nulls is not None and nulls[i] else values[ends[i] : ends[i + 1]]
 
-
-def _elements(column: Column, array: Any, start: int, count: int) -> npt.NDArray[Any]:
-    start += array.offset
-    raw = array.buffers()[1]
-    if raw is None or count == 0:
-        return np.empty(0, column.dtype)
-    if column.dtype == np.bool_:
-        bits = np.unpackbits(np.frombuffer(raw, np.uint8), count=start + count, bitorder="little")
-        return bits[start:].view(np.bool_)
-    return np.frombuffer(raw, column.dtype, count, start * column.dtype.itemsize)
-
-
-def _ragged(column: Column, chunk: Any) -> Iterator[npt.NDArray[Any] | None]:
-    ends = chunk.offsets.to_numpy()
-    values = _elements(column, chunk.values, 0, len(chunk.values))
-    nulls = chunk.is_null().to_numpy(zero_copy_only=False) if chunk.null_count else None
-    for i in range(len(chunk)):
-        yield None if nulls is not None and nulls[i] else values[ends[i] : ends[i + 1]]
+    def _elements(self, column: Column, array: Any, start: int, count: int) -> npt.NDArray[Any]:
+        start += array.offset
+        raw = array.buffers()[1]
+        if raw is None or count == 0:
+            return np.empty(0, column.dtype)
+        if column.dtype == np.bool_:
+            bits = np.unpackbits(np.frombuffer(raw, np.uint8), count=start + count, bitorder="little")
+            return bits[start:].view(np.bool_)
+        at, size = start * column.dtype.itemsize, count * column.dtype.itemsize
+        for memory in self.memory:
+            # Arrow's own view of it would be read-only.
+            offset = raw.address - memory.ctypes.data
+            if offset >= 0 and offset + at + size <= len(memory):
+                return memory[offset + at : offset + at + size].view(column.dtype)
+        return np.frombuffer(raw, column.dtype, count, at)
 
 
 def _is_arrow_array(values: Any) -> bool:

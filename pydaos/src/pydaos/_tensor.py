@@ -169,7 +169,7 @@ class TensorDataset:
     def __getitem__(self, index: int | slice | Sequence[int] | npt.NDArray[Any]) -> dict[str, Any]:
         """Read a sample, a slice, or samples by index; see `read` and `take`."""
         if isinstance(index, slice):
-            return arrow.numpy_of(self._slice(index, ()))
+            return self._slice(index, ()).numpy()
         if isinstance(index, (int, np.integer)):
             length = len(self)
             at = int(index) + (length if index < 0 else 0)
@@ -199,11 +199,11 @@ class TensorDataset:
             For each column an array of shape ``(samples, *shape)`` (a masked array, where the
             column may have nulls), or a list of arrays, bytes or strings.
         """
-        return arrow.numpy_of(self._slice(slice(start, stop, step), columns))
+        return self._slice(slice(start, stop, step), columns).numpy()
 
     def take(self, indices: Sequence[int] | npt.NDArray[Any], *, columns: Sequence[str] = ()) -> dict[str, Any]:
         """Read samples by index, in the order given; repeats are allowed."""
-        return arrow.numpy_of(self._take(indices, columns))
+        return self._take(indices, columns).numpy()
 
     def to_arrow(
         self,
@@ -213,10 +213,10 @@ class TensorDataset:
     ) -> pa.Table:
         """Read samples, all by default, as an Arrow table."""
         if indices is None or isinstance(indices, slice):
-            return self._slice(indices or slice(None), columns)
-        return self._take(indices, columns)
+            return self._slice(indices or slice(None), columns).table
+        return self._take(indices, columns).table
 
-    def _slice(self, index: slice, columns: Sequence[str]) -> pa.Table:
+    def _slice(self, index: slice, columns: Sequence[str]) -> arrow.Answer:
         start, stop, step = index.start or 0, index.stop, 1 if index.step is None else index.step
         if step == 0:
             raise errors.InvalidError("the step of a slice can't be 0", resource=self.address)
@@ -233,7 +233,7 @@ class TensorDataset:
         )
         return self._fetch(request)
 
-    def _take(self, indices: Sequence[int] | npt.NDArray[Any], columns: Sequence[str]) -> pa.Table:
+    def _take(self, indices: Sequence[int] | npt.NDArray[Any], columns: Sequence[str]) -> arrow.Answer:
         wanted = np.asarray(indices)
         if wanted.dtype == np.bool_:
             wanted = np.flatnonzero(wanted)
@@ -250,7 +250,7 @@ class TensorDataset:
                 raise errors.InvalidError(
                     f"{self.address}: sample {int(wanted.min()) - length} of {length}", resource=self.address
                 )
-        tables: list[pa.Table] = []
+        answers: list[arrow.Answer] = []
         epoch = 0
         for at in range(0, max(len(wanted), 1), INDICES):
             request = pb.ReadRequest(
@@ -260,14 +260,14 @@ class TensorDataset:
                 by_index=True,
                 epoch=epoch,
             )
-            table, epoch = self._fetch_at(request)
-            tables.append(table)
-        return arrow.joined(tables)
+            answer, epoch = self._fetch_at(request)
+            answers.append(answer)
+        return arrow.Answer.joined(answers)
 
-    def _fetch(self, request: pb.ReadRequest) -> pa.Table:
+    def _fetch(self, request: pb.ReadRequest) -> arrow.Answer:
         return self._fetch_at(request)[0]
 
-    def _fetch_at(self, request: pb.ReadRequest) -> tuple[pa.Table, int]:
+    def _fetch_at(self, request: pb.ReadRequest) -> tuple[arrow.Answer, int]:
         """Read an answer whole into one buffer; from the start again if the connection is lost."""
         patience = Patience(self.client._pool.retry)
         while True:
@@ -276,7 +276,7 @@ class TensorDataset:
             try:
                 for reply, _ in self.client.stream("tensor.Read", request, pb.ReadResponse, alloc=buffer.alloc):
                     epoch = reply.epoch
-                return buffer.table(), epoch
+                return buffer.answer(), epoch
             except errors.UnreachableError as e:
                 patience.wait(e)
 
