@@ -34,6 +34,7 @@ type Command struct {
 	//
 	//	*Command_Scan
 	//	*Command_Tensor
+	//	*Command_Write
 	Of            isCommand_Of `protobuf_oneof:"of"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -94,6 +95,15 @@ func (x *Command) GetTensor() *TensorRead {
 	return nil
 }
 
+func (x *Command) GetWrite() *TensorWrite {
+	if x != nil {
+		if x, ok := x.Of.(*Command_Write); ok {
+			return x.Write
+		}
+	}
+	return nil
+}
+
 type isCommand_Of interface {
 	isCommand_Of()
 }
@@ -108,9 +118,16 @@ type Command_Tensor struct {
 	Tensor *TensorRead `protobuf:"bytes,2,opt,name=tensor,proto3,oneof"`
 }
 
+type Command_Write struct {
+	// What an upload does to a tensor dataset.
+	Write *TensorWrite `protobuf:"bytes,3,opt,name=write,proto3,oneof"`
+}
+
 func (*Command_Scan) isCommand_Of() {}
 
 func (*Command_Tensor) isCommand_Of() {}
+
+func (*Command_Write) isCommand_Of() {}
 
 // TensorRead asks for rows of a tensor dataset.
 type TensorRead struct {
@@ -194,6 +211,88 @@ func (x *TensorRead) GetEpoch() uint64 {
 	return 0
 }
 
+// TensorWrite says what DoPut does with the samples that follow.
+type TensorWrite struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "POOL/DATASET".
+	Dataset string `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	// Replace samples from `start` on instead of appending.
+	Overwrite bool `protobuf:"varint,2,opt,name=overwrite,proto3" json:"overwrite,omitempty"`
+	// First sample to be replaced.
+	Start uint64 `protobuf:"varint,3,opt,name=start,proto3" json:"start,omitempty"`
+	// Fail with KIND_CONFLICT unless the length is this.
+	ExpectLength *uint64 `protobuf:"varint,4,opt,name=expect_length,json=expectLength,proto3,oneof" json:"expect_length,omitempty"`
+	// 16 random bytes, the same for all retries of this upload; may be empty.
+	RequestId     []byte `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TensorWrite) Reset() {
+	*x = TensorWrite{}
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TensorWrite) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TensorWrite) ProtoMessage() {}
+
+func (x *TensorWrite) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TensorWrite.ProtoReflect.Descriptor instead.
+func (*TensorWrite) Descriptor() ([]byte, []int) {
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *TensorWrite) GetDataset() string {
+	if x != nil {
+		return x.Dataset
+	}
+	return ""
+}
+
+func (x *TensorWrite) GetOverwrite() bool {
+	if x != nil {
+		return x.Overwrite
+	}
+	return false
+}
+
+func (x *TensorWrite) GetStart() uint64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *TensorWrite) GetExpectLength() uint64 {
+	if x != nil && x.ExpectLength != nil {
+		return *x.ExpectLength
+	}
+	return 0
+}
+
+func (x *TensorWrite) GetRequestId() []byte {
+	if x != nil {
+		return x.RequestId
+	}
+	return nil
+}
+
 // Ticket is Ticket.ticket: self-contained, with the epoch inside, so that every
 // retry gives the same rows in the same order. Signed by the server.
 type Ticket struct {
@@ -202,15 +301,19 @@ type Ticket struct {
 	Version uint32 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
 	// A Command with epoch and anchor filled in.
 	Command []byte `protobuf:"bytes,2,opt,name=command,proto3" json:"command,omitempty"`
-	// HMAC-SHA256 of version and command under the server's key, first 16 bytes.
-	Mac           []byte `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`
+	// HMAC-SHA256 of version, dataset id and command under the server's key,
+	// first 16 bytes.
+	Mac []byte `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`
+	// Number of the dataset, so that a ticket never reads another one that has
+	// got the same name since.
+	DatasetId     uint64 `protobuf:"varint,4,opt,name=dataset_id,json=datasetId,proto3" json:"dataset_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Ticket) Reset() {
 	*x = Ticket{}
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[2]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -222,7 +325,7 @@ func (x *Ticket) String() string {
 func (*Ticket) ProtoMessage() {}
 
 func (x *Ticket) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[2]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -235,7 +338,7 @@ func (x *Ticket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ticket.ProtoReflect.Descriptor instead.
 func (*Ticket) Descriptor() ([]byte, []int) {
-	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{2}
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Ticket) GetVersion() uint32 {
@@ -259,14 +362,22 @@ func (x *Ticket) GetMac() []byte {
 	return nil
 }
 
+func (x *Ticket) GetDatasetId() uint64 {
+	if x != nil {
+		return x.DatasetId
+	}
+	return 0
+}
+
 var File_daos_flight_v1_flight_proto protoreflect.FileDescriptor
 
 const file_daos_flight_v1_flight_proto_rawDesc = "" +
 	"\n" +
-	"\x1bdaos/flight/v1/flight.proto\x12\x0edaos.flight.v1\x1a\x1fdaos/scan/v1/scan_service.proto\"v\n" +
+	"\x1bdaos/flight/v1/flight.proto\x12\x0edaos.flight.v1\x1a\x1fdaos/scan/v1/scan_service.proto\"\xab\x01\n" +
 	"\aCommand\x12/\n" +
 	"\x04scan\x18\x01 \x01(\v2\x19.daos.scan.v1.ScanRequestH\x00R\x04scan\x124\n" +
-	"\x06tensor\x18\x02 \x01(\v2\x1a.daos.flight.v1.TensorReadH\x00R\x06tensorB\x04\n" +
+	"\x06tensor\x18\x02 \x01(\v2\x1a.daos.flight.v1.TensorReadH\x00R\x06tensor\x123\n" +
+	"\x05write\x18\x03 \x01(\v2\x1b.daos.flight.v1.TensorWriteH\x00R\x05writeB\x04\n" +
 	"\x02of\"\x80\x01\n" +
 	"\n" +
 	"TensorRead\x12\x18\n" +
@@ -274,11 +385,21 @@ const file_daos_flight_v1_flight_proto_rawDesc = "" +
 	"\acolumns\x18\x02 \x03(\tR\acolumns\x12\x14\n" +
 	"\x05start\x18\x03 \x01(\x04R\x05start\x12\x12\n" +
 	"\x04stop\x18\x04 \x01(\x04R\x04stop\x12\x14\n" +
-	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\"N\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\"\xb6\x01\n" +
+	"\vTensorWrite\x12\x18\n" +
+	"\adataset\x18\x01 \x01(\tR\adataset\x12\x1c\n" +
+	"\toverwrite\x18\x02 \x01(\bR\toverwrite\x12\x14\n" +
+	"\x05start\x18\x03 \x01(\x04R\x05start\x12(\n" +
+	"\rexpect_length\x18\x04 \x01(\x04H\x00R\fexpectLength\x88\x01\x01\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\fR\trequestIdB\x10\n" +
+	"\x0e_expect_length\"m\n" +
 	"\x06Ticket\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\acommand\x18\x02 \x01(\fR\acommand\x12\x10\n" +
-	"\x03mac\x18\x03 \x01(\fR\x03macB(Z&daos/proto/gen/daos/flight/v1;flightv1b\x06proto3"
+	"\x03mac\x18\x03 \x01(\fR\x03mac\x12\x1d\n" +
+	"\n" +
+	"dataset_id\x18\x04 \x01(\x04R\tdatasetIdB(Z&daos/proto/gen/daos/flight/v1;flightv1b\x06proto3"
 
 var (
 	file_daos_flight_v1_flight_proto_rawDescOnce sync.Once
@@ -292,21 +413,23 @@ func file_daos_flight_v1_flight_proto_rawDescGZIP() []byte {
 	return file_daos_flight_v1_flight_proto_rawDescData
 }
 
-var file_daos_flight_v1_flight_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_daos_flight_v1_flight_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_daos_flight_v1_flight_proto_goTypes = []any{
 	(*Command)(nil),        // 0: daos.flight.v1.Command
 	(*TensorRead)(nil),     // 1: daos.flight.v1.TensorRead
-	(*Ticket)(nil),         // 2: daos.flight.v1.Ticket
-	(*v1.ScanRequest)(nil), // 3: daos.scan.v1.ScanRequest
+	(*TensorWrite)(nil),    // 2: daos.flight.v1.TensorWrite
+	(*Ticket)(nil),         // 3: daos.flight.v1.Ticket
+	(*v1.ScanRequest)(nil), // 4: daos.scan.v1.ScanRequest
 }
 var file_daos_flight_v1_flight_proto_depIdxs = []int32{
-	3, // 0: daos.flight.v1.Command.scan:type_name -> daos.scan.v1.ScanRequest
+	4, // 0: daos.flight.v1.Command.scan:type_name -> daos.scan.v1.ScanRequest
 	1, // 1: daos.flight.v1.Command.tensor:type_name -> daos.flight.v1.TensorRead
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	2, // 2: daos.flight.v1.Command.write:type_name -> daos.flight.v1.TensorWrite
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_daos_flight_v1_flight_proto_init() }
@@ -317,14 +440,16 @@ func file_daos_flight_v1_flight_proto_init() {
 	file_daos_flight_v1_flight_proto_msgTypes[0].OneofWrappers = []any{
 		(*Command_Scan)(nil),
 		(*Command_Tensor)(nil),
+		(*Command_Write)(nil),
 	}
+	file_daos_flight_v1_flight_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_daos_flight_v1_flight_proto_rawDesc), len(file_daos_flight_v1_flight_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

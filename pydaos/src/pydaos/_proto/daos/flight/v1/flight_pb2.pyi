@@ -8,12 +8,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Command(_message.Message):
-    __slots__ = ("scan", "tensor")
+    __slots__ = ("scan", "tensor", "write")
     SCAN_FIELD_NUMBER: _ClassVar[int]
     TENSOR_FIELD_NUMBER: _ClassVar[int]
+    WRITE_FIELD_NUMBER: _ClassVar[int]
     scan: _scan_service_pb2.ScanRequest
     tensor: TensorRead
-    def __init__(self, scan: _Optional[_Union[_scan_service_pb2.ScanRequest, _Mapping]] = ..., tensor: _Optional[_Union[TensorRead, _Mapping]] = ...) -> None: ...
+    write: TensorWrite
+    def __init__(self, scan: _Optional[_Union[_scan_service_pb2.ScanRequest, _Mapping]] = ..., tensor: _Optional[_Union[TensorRead, _Mapping]] = ..., write: _Optional[_Union[TensorWrite, _Mapping]] = ...) -> None: ...
 
 class TensorRead(_message.Message):
     __slots__ = ("dataset", "columns", "start", "stop", "epoch")
@@ -29,12 +31,28 @@ class TensorRead(_message.Message):
     epoch: int
     def __init__(self, dataset: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., start: _Optional[int] = ..., stop: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
 
+class TensorWrite(_message.Message):
+    __slots__ = ("dataset", "overwrite", "start", "expect_length", "request_id")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    OVERWRITE_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    EXPECT_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    overwrite: bool
+    start: int
+    expect_length: int
+    request_id: bytes
+    def __init__(self, dataset: _Optional[str] = ..., overwrite: _Optional[bool] = ..., start: _Optional[int] = ..., expect_length: _Optional[int] = ..., request_id: _Optional[bytes] = ...) -> None: ...
+
 class Ticket(_message.Message):
-    __slots__ = ("version", "command", "mac")
+    __slots__ = ("version", "command", "mac", "dataset_id")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     COMMAND_FIELD_NUMBER: _ClassVar[int]
     MAC_FIELD_NUMBER: _ClassVar[int]
+    DATASET_ID_FIELD_NUMBER: _ClassVar[int]
     version: int
     command: bytes
     mac: bytes
-    def __init__(self, version: _Optional[int] = ..., command: _Optional[bytes] = ..., mac: _Optional[bytes] = ...) -> None: ...
+    dataset_id: int
+    def __init__(self, version: _Optional[int] = ..., command: _Optional[bytes] = ..., mac: _Optional[bytes] = ..., dataset_id: _Optional[int] = ...) -> None: ...
