@@ -76,6 +76,15 @@ func (k *Kernel) wake(out []Action) []Action {
 	return out
 }
 
+// Undecided is the lowest epoch of a transaction that may still commit or
+// abort, object.EpochMax if there is none.
+func (k *Kernel) Undecided() object.Epoch {
+	if len(k.undecided.all) > 0 {
+		return k.undecided.all[0].epoch
+	}
+	return object.EpochMax
+}
+
 // Settled is an epoch up to which no transaction has rows that must stay.
 func (k *Kernel) Settled() object.Epoch {
 	k.unsettled.trim(func(t *txn) bool { return t.settled })

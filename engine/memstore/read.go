@@ -209,7 +209,7 @@ func (s *Store) List(ctx context.Context, at object.Epoch, oid object.ID, opt ob
 
 // ListArrays implements object.Lister.
 func (s *Store) ListArrays(ctx context.Context, at object.Epoch, oid object.ID, opt object.ListOptions, fn func(dkey, akey []byte) bool) error {
-	if err := opt.Check(oid); err != nil {
+	if err := opt.CheckArrays(oid); err != nil {
 		return err
 	}
 	left := opt.Limit

@@ -76,7 +76,8 @@ type Lister interface {
 	// List calls fn for each visible single value until it returns false. The
 	// item's slices are valid during the call only.
 	List(ctx context.Context, at Epoch, oid ID, o ListOptions, fn func(Item) bool) error
-	// ListArrays calls fn for each (dkey, akey) that has visible array bytes.
+	// ListArrays calls fn for each (dkey, akey) that has visible array bytes, in
+	// rising order only: Reverse is fault.Unsupported.
 	ListArrays(ctx context.Context, at Epoch, oid ID, o ListOptions, fn func(dkey, akey []byte) bool) error
 }
 

@@ -164,6 +164,14 @@ func (o *ListOptions) Check(oid ID) error {
 	return nil
 }
 
+// CheckArrays is Check for a listing of arrays.
+func (o *ListOptions) CheckArrays(oid ID) error {
+	if o.Reverse {
+		return fault.New(fault.Unsupported, "object.list", oid.String(), "arrays are listed in rising order only")
+	}
+	return o.Check(oid)
+}
+
 // Bounds are the dkeys that o covers, whatever its direction: from lo
 // (inclusive) to hi (exclusive, nil: no bound). To go on with a reverse
 // listing, set To to the last dkey seen.

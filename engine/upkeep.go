@@ -1,0 +1,216 @@
+package engine
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"daos/engine/object"
+	"daos/engine/target"
+	"daos/internal/fault"
+)
+
+// syncLoop makes deferred writes durable and drops rows of transactions that
+// need none any more.
+func (e *Engine) syncLoop(ctx context.Context) {
+	tick := time.NewTicker(e.opts.SyncEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := e.syncDeferred(); err != nil {
+			e.log.Error("deferred writes can't be made durable", "error", err)
+			continue
+		}
+		if e.rows.Swap(0) > 0 {
+			if err := e.settle(); err != nil {
+				e.log.Error("transaction rows can't be dropped", "error", err)
+			}
+		}
+	}
+}
+
+func (e *Engine) all() []*Dataset {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	out := make([]*Dataset, 0, len(e.datasets))
+	for _, d := range e.datasets {
+		out = append(out, d)
+	}
+	return out
+}
+
+// Sync makes everything that has been answered durable, deferred writes too.
+func (e *Engine) Sync() error { return e.syncDeferred() }
+
+func (e *Engine) syncDeferred() error {
+	type mark struct {
+		d *Dataset
+		n uint64
+	}
+	var marks []mark
+	for _, d := range e.all() {
+		d.mu.Lock()
+		if d.kernel.Unsynced() {
+			marks = append(marks, mark{d, d.kernel.Deferred()})
+		}
+		d.mu.Unlock()
+	}
+	if len(marks) == 0 {
+		return nil
+	}
+	errs := make([]error, len(e.targets))
+	(*Dataset)(nil).each(len(e.targets), func(i int) { errs[i] = e.targets[i].Sync() })
+	for i, err := range errs {
+		if err != nil {
+			return fault.Wrap(err, "engine.sync", e.targetDir(i))
+		}
+	}
+	for _, m := range marks {
+		m.d.mu.Lock()
+		m.d.kernel.SyncedUpTo(m.n)
+		m.d.mu.Unlock()
+	}
+	return nil
+}
+
+// flush makes what this dataset has deferred durable.
+func (d *Dataset) flush() error {
+	d.mu.Lock()
+	unsynced := d.kernel.Unsynced()
+	d.mu.Unlock()
+	if !unsynced {
+		return nil
+	}
+	return d.e.syncDeferred()
+}
+
+// settle drops the rows of all transactions that are durable everywhere.
+func (e *Engine) settle() error {
+	// First the clock: what gets an epoch after this lies above it.
+	upTo := e.clock.Last()
+	for _, d := range e.all() {
+		d.mu.Lock()
+		upTo = min(upTo, d.kernel.Settled())
+		d.mu.Unlock()
+	}
+	for i, t := range e.targets {
+		if err := t.Settle(upTo); err != nil {
+			return fault.Wrap(err, "engine.settle", e.targetDir(i))
+		}
+	}
+	return nil
+}
+
+// SetPins names the epochs of a dataset that stay readable below the window:
+// snapshots and leases. It replaces what was pinned before. The sweeper leaves
+// a dataset alone until its pins have been set once after Open; that first call
+// is believed, later ones can't pin what has been swept (fault.EpochGone).
+func (e *Engine) SetPins(id object.DatasetID, epochs []object.Epoch) error {
+	d, err := e.OpenDataset(id)
+	if err != nil {
+		return err
+	}
+	next := slices.Clone(epochs)
+	slices.Sort(next)
+	next = slices.Compact(next)
+	d.pinning.Lock()
+	defer d.pinning.Unlock()
+	if d.pinned.Load() {
+		for _, p := range next {
+			if err := d.above(p); err != nil {
+				return err
+			}
+		}
+	}
+	d.pins.Store(&next)
+	d.pinned.Store(true)
+	return nil
+}
+
+func (e *Engine) sweepLoop(ctx context.Context) {
+	tick := time.NewTicker(e.opts.SweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if _, err := e.Sweep(ctx); err != nil && ctx.Err() == nil {
+			e.log.Error("sweep", "error", err)
+		}
+	}
+}
+
+// Sweep drops, now, all versions that no pin and no epoch of the window can
+// see, in all datasets whose pins are known.
+func (e *Engine) Sweep(ctx context.Context) (target.SweepStats, error) {
+	var sum target.SweepStats
+	for _, d := range e.all() {
+		if !d.pinned.Load() {
+			continue
+		}
+		s, err := d.sweep(ctx)
+		sum.Versions += s.Versions
+		sum.Bytes += s.Bytes
+		sum.Segments += s.Segments
+		if err != nil {
+			return sum, err
+		}
+	}
+	return sum, nil
+}
+
+func (d *Dataset) sweep(ctx context.Context) (target.SweepStats, error) {
+	d.sweeping.Lock()
+	defer d.sweeping.Unlock()
+	var sum target.SweepStats
+	if d.gone.Load() != nil {
+		return sum, nil
+	}
+	floor, keep, err := d.raiseHorizon()
+	if err != nil {
+		return sum, err
+	}
+	for i, t := range d.e.targets {
+		s, err := t.Sweep(ctx, d.id, keep, floor)
+		sum.Versions += s.Versions
+		sum.Bytes += s.Bytes
+		sum.Segments += s.Segments
+		d.e.ledger.add(-s.Bytes, &d.account, d.pool)
+		if err != nil {
+			return sum, fault.Wrap(err, "engine.sweep", d.e.targetDir(i))
+		}
+	}
+	return sum, nil
+}
+
+// raiseHorizon moves the horizon to the start of the window, durably, and
+// returns it with the pins below it.
+func (d *Dataset) raiseHorizon() (floor object.Epoch, keep []object.Epoch, err error) {
+	floor = object.EpochAt(d.e.opts.Now().Add(-d.e.opts.Window))
+	d.mu.Lock()
+	floor = min(floor, d.kernel.Undecided()) // nothing undecided is swept
+	d.mu.Unlock()
+	d.pinning.Lock()
+	defer d.pinning.Unlock()
+	have := object.Epoch(d.horizon.Load())
+	if floor > have {
+		// Durable first: after a crash nothing below may be read.
+		if err := d.e.reg.change(func(r *registryData) { r.dataset(d.id).Horizon = floor }); err != nil {
+			return 0, nil, err
+		}
+		d.horizon.Store(uint64(floor))
+	}
+	floor = max(floor, have)
+	for _, p := range *d.pins.Load() {
+		if p < floor {
+			keep = append(keep, p)
+		}
+	}
+	return floor, keep, nil
+}

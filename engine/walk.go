@@ -1,0 +1,223 @@
+package engine
+
+import (
+	"bytes"
+	"container/heap"
+	"context"
+	"iter"
+
+	"daos/engine/kernel"
+	"daos/engine/object"
+	"daos/engine/placement"
+	"daos/engine/target"
+	"daos/internal/fault"
+)
+
+// List implements object.Lister.
+func (d *Dataset) List(ctx context.Context, at object.Epoch, oid object.ID, o object.ListOptions, fn func(object.Item) bool) error {
+	return list(d, ctx, at, oid, o, fn,
+		func(it object.Item) (dkey, akey []byte) { return it.Dkey, it.Akey },
+		func(ctx context.Context, t target.Target, p target.Place, o object.ListOptions, fn func(object.Item) bool) error {
+			return t.List(ctx, at, p, o, fn)
+		})
+}
+
+type arrayKey struct{ dkey, akey []byte }
+
+// ListArrays implements object.Lister.
+func (d *Dataset) ListArrays(ctx context.Context, at object.Epoch, oid object.ID, o object.ListOptions, fn func(dkey, akey []byte) bool) error {
+	if err := o.CheckArrays(oid); err != nil {
+		return err
+	}
+	return list(d, ctx, at, oid, o, func(k arrayKey) bool { return fn(k.dkey, k.akey) },
+		func(k arrayKey) (dkey, akey []byte) { return k.dkey, k.akey },
+		func(ctx context.Context, t target.Target, p target.Place, o object.ListOptions, fn func(arrayKey) bool) error {
+			return t.ListArrays(ctx, at, p, o, func(dkey, akey []byte) bool { return fn(arrayKey{dkey, akey}) })
+		})
+}
+
+// list walks the groups of an object as one sequence in byte order.
+func list[T any](d *Dataset, ctx context.Context, at object.Epoch, oid object.ID, o object.ListOptions, fn func(T) bool,
+	key func(T) (dkey, akey []byte), walk func(context.Context, target.Target, target.Place, object.ListOptions, func(T) bool) error) error {
+	if err := o.Check(oid); err != nil {
+		return err
+	}
+	if err := d.readable(ctx, at); err != nil {
+		return err
+	}
+	lo, hi := o.Bounds()
+	o.From, o.To, o.After, o.Prefix = lo, hi, nil, nil
+	if hi != nil && bytes.Compare(lo, hi) >= 0 {
+		return nil
+	}
+	var err error
+	if n := oid.Class().Groups(); n == 1 {
+		p, id := kernel.Place(d.e.layout, d.id, oid, 0)
+		err = walk(ctx, d.e.targets[id], p, o, fn)
+	} else {
+		m := merger[T]{key: key, reverse: o.Reverse}
+		err = m.run(n, o.Limit, fn, func(group int, fn func(T) bool) error {
+			p, id := kernel.Place(d.e.layout, d.id, oid, uint16(group))
+			return walk(ctx, d.e.targets[id], p, o, fn)
+		})
+	}
+	if gone := d.above(at); gone != nil {
+		return gone
+	}
+	return err
+}
+
+// merger merges sorted walks. Each walk runs as a coroutine that stands still
+// inside its callback while its item waits, so nothing is copied or buffered.
+type merger[T any] struct {
+	key     func(T) (dkey, akey []byte)
+	reverse bool
+	heads   []head[T]
+}
+
+type head[T any] struct {
+	item T
+	next func() (T, bool)
+	stop func()
+}
+
+func (m *merger[T]) Len() int      { return len(m.heads) }
+func (m *merger[T]) Swap(i, j int) { m.heads[i], m.heads[j] = m.heads[j], m.heads[i] }
+func (m *merger[T]) Push(x any)    { m.heads = append(m.heads, x.(head[T])) }
+func (m *merger[T]) Pop() any {
+	n := len(m.heads) - 1
+	h := m.heads[n]
+	m.heads = m.heads[:n]
+	return h
+}
+
+func (m *merger[T]) Less(i, j int) bool {
+	d1, a1 := m.key(m.heads[i].item)
+	d2, a2 := m.key(m.heads[j].item)
+	c := bytes.Compare(d1, d2)
+	if c == 0 {
+		c = bytes.Compare(a1, a2)
+	}
+	if m.reverse {
+		return c > 0
+	}
+	return c < 0
+}
+
+func (m *merger[T]) run(groups, limit int, fn func(T) bool, walk func(group int, fn func(T) bool) error) (err error) {
+	var first error
+	defer func() {
+		for _, h := range m.heads {
+			h.stop()
+		}
+		if err == nil {
+			err = first
+		}
+	}()
+	for g := range groups {
+		next, stop := iter.Pull(func(yield func(T) bool) {
+			if err := walk(g, yield); err != nil && first == nil {
+				first = err
+			}
+		})
+		if item, ok := next(); ok {
+			m.heads = append(m.heads, head[T]{item, next, stop})
+		} else {
+			stop()
+		}
+		if first != nil {
+			return first
+		}
+	}
+	heap.Init(m)
+	for n := 0; len(m.heads) > 0; {
+		h := &m.heads[0]
+		if !fn(h.item) {
+			return nil
+		}
+		if n++; n == limit {
+			return nil
+		}
+		item, ok := h.next()
+		if first != nil {
+			return first
+		}
+		if ok {
+			h.item = item
+			heap.Fix(m, 0)
+		} else {
+			h.stop()
+			heap.Pop(m)
+		}
+	}
+	return nil
+}
+
+// Anchors implements object.Scanner.
+func (d *Dataset) Anchors(n int) []object.Anchor { return placement.Split(n) }
+
+// Scan implements object.Scanner: placement group after placement group, each
+// on its target.
+func (d *Dataset) Scan(ctx context.Context, at object.Epoch, a object.Anchor, fn func(object.Row) bool) (object.Anchor, error) {
+	span, ok, err := placement.Decode(a)
+	if err != nil {
+		return a, err
+	}
+	if !ok {
+		return object.Anchor{}, nil
+	}
+	if err := d.readable(ctx, at); err != nil {
+		return a, err
+	}
+	resumes := span.Resume != nil
+	var pos []byte // of the last row taken, in the group that span.From lies in
+	if resumes {
+		pos = append(pos, span.Resume...)
+	}
+	here := func() object.Anchor {
+		s := span
+		s.Resume = nil
+		if resumes {
+			s.Resume = pos
+		}
+		return s.Encode()
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return here(), fault.Wrap(err, "object.scan", datasetName(d.id))
+		}
+		pg := placement.GroupOf(span.From)
+		_, last := placement.GroupRange(pg)
+		to := min(last, span.To)
+		stopped := false
+		var resume []byte
+		if resumes {
+			resume = bytes.Clone(pos)
+		}
+		err := d.e.targets[d.e.layout.Member(pg, 0)].Scan(ctx, d.id, at, span.From, to, resume, func(r object.Row, p []byte) bool {
+			if !fn(r) {
+				stopped = true
+				return false
+			}
+			pos, resumes = append(pos[:0], p...), true
+			return true
+		})
+		if gone := d.above(at); gone != nil {
+			return here(), gone
+		}
+		if err != nil || stopped {
+			return here(), err
+		}
+		if to == span.To {
+			return object.Anchor{}, nil
+		}
+		span.From, resumes = to+1, false
+	}
+}
+
+// CountScan implements object.Scanner.
+func (d *Dataset) CountScan(ctx context.Context, at object.Epoch, a object.Anchor) (int64, error) {
+	var n int64
+	_, err := d.Scan(ctx, at, a, func(object.Row) bool { n++; return true })
+	return n, err
+}
