@@ -80,7 +80,7 @@ fmt: venv ## format Go and Python
 .PHONY: generate
 generate: venv ## make proto/gen, pydaos/_proto and docs/cli.md anew
 	PYTHON=$(VENV)/python sh proto/generate.sh
-	go run ./cmd/daos docs --markdown >docs/cli.md
+	go run ./cmd/daos docs >docs/cli.md
 
 .PHONY: lock
 lock: ## make requirements.lock anew from requirements.in
