@@ -28,7 +28,8 @@ type Settings struct {
 	Dataset object.DatasetID
 	Pool    object.PoolID
 	Quota   uint64         // bytes of all kept versions; 0: none
-	Pins    []object.Epoch // epochs that stay readable, rising
+	Pins    []object.Epoch // epochs of snapshots: they stay readable; rising
+	Leases  []object.Epoch // epochs that clients read; as far as they are still there
 }
 
 // Engine is what the pool service asks of storage.

@@ -80,7 +80,7 @@ func (e *memEngine) Destroy(_ context.Context, id object.DatasetID) error {
 func (e *memEngine) pins(id object.DatasetID) []object.Epoch {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.settings[id].Pins
+	return append(slices.Clone(e.settings[id].Pins), e.settings[id].Leases...)
 }
 
 type bench struct {

@@ -278,9 +278,10 @@ func (s *state) settings(id object.DatasetID) (set Settings, ok bool) {
 		set.Pins = append(set.Pins, n.Epoch)
 	}
 	for e := range s.mu.pins[id] {
-		set.Pins = append(set.Pins, e)
+		set.Leases = append(set.Leases, e)
 	}
 	slices.Sort(set.Pins)
+	slices.Sort(set.Leases)
 	set.Pins = slices.Compact(set.Pins)
 	return set, true
 }
