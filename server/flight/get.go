@@ -1,0 +1,263 @@
+package flight
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/flight"
+
+	"daos/dataset/posix"
+	"daos/dataset/tensor"
+	"daos/dataset/tensor/tensorarrow"
+	"daos/engine/object"
+	"daos/internal/fault"
+	flightv1 "daos/proto/gen/daos/flight/v1"
+	scanv1 "daos/proto/gen/daos/scan/v1"
+	"daos/query/scan"
+	"daos/server/pool"
+)
+
+// scanRows is how many rows a batch of a scan has that names no number: with
+// the default columns and usual paths it stays below maxBatch.
+const scanRows = 32 << 10
+
+// renewPin is how often a reader of a live dataset renews its pin.
+const renewPin = pool.PinTTL / 4
+
+// DoGet sends the rows of a ticket: the same ones in the same order whenever it
+// is used.
+func (s *Server) DoGet(t *flight.Ticket, out flight.FlightService_DoGetServer) error {
+	to, id, err := openTicket(s.o.Key, t.GetTicket())
+	if err != nil {
+		return err
+	}
+	ctx, end := s.running.add(out.Context(), string(t.GetTicket()))
+	defer end()
+	r, err := s.o.Catalog.Resolve(ctx, to.address)
+	if err != nil {
+		return err
+	}
+	if r.Dataset.ID != id {
+		return fault.New(fault.Stale, "flight.get", to.address.DatasetName(), "the dataset of this ticket was destroyed, another one has its name now").
+			Do("call GetFlightInfo again")
+	}
+	if r.Snapshot == nil {
+		epoch := object.Epoch(to.scan.GetEpoch())
+		if to.tensor != nil {
+			epoch = object.Epoch(to.tensor.GetEpoch())
+		}
+		stop, err := s.keepPinned(ctx, id, epoch)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	switch {
+	case to.scan != nil && r.Dataset.Type == pool.TypePosix:
+		err = s.getScan(ctx, to.scan, &r, out)
+	case to.tensor != nil && r.Dataset.Type == pool.TypeTensor:
+		err = s.getTensor(ctx, to.tensor, &r, out)
+	default:
+		err = fault.New(fault.Invalid, "flight.get", to.address.DatasetName(), "the ticket does not fit a dataset of type %s", r.Dataset.Type)
+	}
+	if cause := context.Cause(ctx); err != nil && cause != nil && ctx.Err() != nil {
+		return cause
+	}
+	return err
+}
+
+// keepPinned pins an epoch until the function returned is called.
+func (s *Server) keepPinned(ctx context.Context, id object.DatasetID, epoch object.Epoch) (stop func(), err error) {
+	if err := s.o.Catalog.Pin(ctx, id, epoch); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(renewPin)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				if err := s.o.Catalog.Pin(ctx, id, epoch); err != nil && ctx.Err() == nil {
+					s.o.Log.WarnContext(ctx, "can't renew the pin of a reader", "epoch", uint64(epoch), "err", err)
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() { cancel(); <-done }, nil
+}
+
+func (s *Server) getTensor(ctx context.Context, req *flightv1.TensorRead, r *pool.Resolved, out stream) error {
+	rd, err := tensor.Open(r.Store, r.Address.DatasetName()).Read(ctx, object.Epoch(req.GetEpoch()),
+		tensor.Selection{Columns: req.GetColumns(), Start: req.GetStart(), Stop: req.GetStop()})
+	if err != nil {
+		return err
+	}
+	w, err := newSender(out, tensorarrow.SchemaOf(rd.Columns()))
+	if err != nil {
+		return err
+	}
+	for {
+		rows, err := rd.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for from := 0; from < rows.N; {
+			to := fit(rd.Columns(), rows, from, maxBatch)
+			if err := sendRows(w, rd.Columns(), rows, from, to, nil); err != nil {
+				return err
+			}
+			from = to
+		}
+	}
+}
+
+// fit says up to which row a batch from a row on goes, to stay below limit.
+func fit(cols []tensor.Column, rows *tensor.Rows, from int, limit int64) int {
+	size := int64(0)
+	for to := from; to < rows.N; to++ {
+		for i := range cols {
+			d := &rows.Columns[i]
+			if cols[i].Layout == tensor.Fixed {
+				size += int64(cols[i].ItemSize())
+			} else {
+				size += int64(d.Offsets[to+1]-d.Offsets[to]) + 4
+			}
+		}
+		if size > limit && to > from {
+			return to
+		}
+	}
+	return rows.N
+}
+
+// sendRows sends rows [from, to) as one record batch over their own memory.
+func sendRows(w *sender, cols []tensor.Column, rows *tensor.Rows, from, to int, meta []byte) error {
+	if from != 0 || to != rows.N {
+		rows = part(cols, rows, from, to)
+	}
+	rec, err := tensorarrow.RecordOf(w.schema, cols, rows)
+	if err != nil {
+		return err
+	}
+	defer rec.Release()
+	return w.send(rec, meta)
+}
+
+// part is some rows, sharing the memory of all. Buffers begin where the rows
+// do: slices of Arrow arrays are what foreign readers stumble over.
+func part(cols []tensor.Column, rows *tensor.Rows, from, to int) *tensor.Rows {
+	out := &tensor.Rows{N: to - from, Columns: make([]tensor.Data, len(cols))}
+	for i := range cols {
+		d, o := &rows.Columns[i], &out.Columns[i]
+		lo, hi := uint64(from*cols[i].ItemSize()), uint64(to*cols[i].ItemSize())
+		if cols[i].Layout != tensor.Fixed {
+			lo, hi = d.Offsets[from], d.Offsets[to]
+			o.Offsets = make([]uint64, to-from+1)
+			for k := range o.Offsets {
+				o.Offsets[k] = d.Offsets[from+k] - lo
+			}
+		}
+		o.Values = d.Values[lo:hi:hi]
+		if d.Valid != nil {
+			o.Valid = d.Valid[from:to:to]
+		}
+	}
+	return out
+}
+
+func (s *Server) getScan(ctx context.Context, req *scanv1.ScanRequest, r *pool.Resolved, out stream) error {
+	fs, err := s.o.Tree(ctx, r)
+	if err != nil {
+		return err
+	}
+	schema, err := scan.Schema(req.GetColumns())
+	if err != nil {
+		return err
+	}
+	w, err := newSender(out, schema)
+	if err != nil {
+		return err
+	}
+	in, err := scan.Open(ctx, fs, fs.At(object.Epoch(req.GetEpoch())), scanRequest(req))
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	for {
+		b, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		err = sendRecord(w, b.Record)
+		b.Record.Release()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// scanRequest maps the wire's request.
+func scanRequest(r *scanv1.ScanRequest) scan.Request {
+	f := r.GetFilter()
+	q := scan.Request{
+		Path: strings.Trim(string(r.GetPath()), "/"), Columns: r.GetColumns(), Anchor: r.GetAnchor(),
+		BatchRows: int(min(r.GetBatchRows(), scan.MaxBatchRows+1)), Limit: r.GetLimit(),
+		Filter: scan.Filter{Name: f.GetName(), Path: f.GetPath()},
+	}
+	for _, t := range f.GetTypes() {
+		q.Filter.Types = append(q.Filter.Types, posix.Type(min(t, 255)))
+	}
+	if f != nil {
+		q.Filter.MinSize, q.Filter.MaxSize = f.MinSize, f.MaxSize
+		q.Filter.MinMtime, q.Filter.MaxMtime = f.MinMtimeUnixNanos, f.MaxMtimeUnixNanos
+		q.Filter.MinDepth, q.Filter.MaxDepth = f.MinDepth, f.MaxDepth
+	}
+	if len(q.Anchor) == 0 {
+		q.Anchor = nil
+	}
+	if q.BatchRows == 0 {
+		q.BatchRows = scanRows
+	}
+	return q
+}
+
+// sendRecord sends a record batch in pieces of at most about maxBatch.
+func sendRecord(w *sender, rec arrow.Record) error {
+	size := int64(0)
+	for _, c := range rec.Columns() {
+		for _, b := range c.Data().Buffers() {
+			if b != nil {
+				size += int64(b.Len())
+			}
+		}
+	}
+	n := rec.NumRows()
+	pieces := min(max((size+maxBatch-1)/maxBatch, 1), max(n, 1))
+	for k := range pieces {
+		if pieces == 1 {
+			return w.send(rec, nil)
+		}
+		p := rec.NewSlice(n*k/pieces, n*(k+1)/pieces)
+		err := w.send(p, nil)
+		p.Release()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
