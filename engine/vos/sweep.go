@@ -75,6 +75,10 @@ func (t *Target) Sweep(ctx context.Context, ds object.DatasetID, keep []object.E
 	if idle {
 		return target.SweepStats{}, nil
 	}
+	// What hides an older version must not be lost after that is dropped.
+	if err := t.syncDeferred(); err != nil {
+		return target.SweepStats{}, err
+	}
 	s := &sweep{t: t, ctx: ctx, ds: ds, keep: keep, floor: floor, live: map[uint64]uint64{}, oldest: map[punchKey]version{}}
 	err := s.run()
 	if err == nil {

@@ -3,6 +3,7 @@ package vos
 import (
 	"encoding/binary"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -123,6 +124,12 @@ func (t *Target) open() error {
 	}
 	if err := sb.check(sbName, want); err != nil {
 		return err
+	}
+	if sb.state != stateReady {
+		// A crash while the target was made: nothing was ever answered from it.
+		if err := f.RemoveAll(indexDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fault.New(fault.KindOf(err), "vos.open", indexDir, "a half-made index can't be removed").Because(err)
+		}
 	}
 	cache := o.Cache
 	if cache == nil {
