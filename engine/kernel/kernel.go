@@ -378,5 +378,10 @@ func (k *Kernel) Stop(why error, out []Action) []Action {
 	return k.wake(out)
 }
 
+// Idle reports whether nothing at all is kept: no transaction, no claim.
+func (k *Kernel) Idle() bool {
+	return len(k.txns) == 0 && len(k.claims.objects) == 0 && len(k.requests) == 0 && len(k.undecided.all) == 0
+}
+
 // Busy reports whether a transaction is under way.
 func (k *Kernel) Busy() bool { return len(k.txns) > 0 }
