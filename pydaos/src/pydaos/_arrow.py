@@ -176,20 +176,7 @@ def _fixed_array(column: Column, values: Any) -> Any:
             values = [zero if v is None else v for v in values]
     array = np.asarray(values)
     if array.dtype != column.dtype:
-        if not np.can_cast(array.dtype, column.dtype, "same_kind") or array.dtype.kind == "O":
-            raise errors.InvalidError(
-                f"column {column.name!r} has dtype {column.dtype}, the data {array.dtype}",
-                resource=column.name,
-                resolution="convert it first",
-            )
-        if array.dtype.kind in "iu" and array.size:
-            limits = np.iinfo(column.dtype) if column.dtype.kind in "iu" else None
-            if limits is not None and (array.min() < limits.min or array.max() > limits.max):
-                raise errors.InvalidError(
-                    f"column {column.name!r} has dtype {column.dtype}, which can't hold all of the data",
-                    resource=column.name,
-                )
-        array = array.astype(column.dtype)
+        array = _converted(column, array)
     if array.shape[1:] != column.shape:
         raise errors.InvalidError(
             f"column {column.name!r} has samples of shape {column.shape}, the data {array.shape[1:]}",
@@ -203,6 +190,25 @@ def _fixed_array(column: Column, values: Any) -> Any:
         flat, math.prod(column.shape), mask=None if mask is None else pa.array(mask)
     )
     return pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(flat.type, column.shape), storage)
+
+
+def _converted(column: Column, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Convert to the column's dtype where no value is lost but precision of floats."""
+    integers = array.dtype.kind in "iu" and column.dtype.kind in "iu"
+    if not integers and (array.dtype.kind == "O" or not np.can_cast(array.dtype, column.dtype, "same_kind")):
+        raise errors.InvalidError(
+            f"column {column.name!r} has dtype {column.dtype}, the data {array.dtype}",
+            resource=column.name,
+            resolution="convert it first",
+        )
+    if integers and array.size:
+        limits = np.iinfo(column.dtype)
+        if int(array.min()) < limits.min or int(array.max()) > limits.max:
+            raise errors.InvalidError(
+                f"column {column.name!r} has dtype {column.dtype}, which can't hold all of the data",
+                resource=column.name,
+            )
+    return array.astype(column.dtype)
 
 
 def pieces_of(table: pa.Table, limit: int) -> Iterator[pa.Table]:

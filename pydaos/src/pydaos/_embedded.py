@@ -22,6 +22,8 @@ from pydaos import _discovery as discovery
 from pydaos import _errors as errors
 
 START_SECONDS = 60.0
+# Pause before a start that failed is tried again; it doubles.
+RETRY_SECONDS = 0.2
 
 # Servers that this process has started. They outlive it; they are kept here only
 # so that a finished one is waited for at the next start and leaves no zombie.
@@ -97,7 +99,7 @@ def _start(root: str, deadline: float) -> discovery.Entry:
         failures += 1
         if failures == 5 or time.monotonic() > deadline:
             raise _start_error(root, log, f"ended with exit status {process.returncode}")
-        time.sleep(0.2 * 2**failures)
+        time.sleep(RETRY_SECONDS * 2**failures)
 
 
 def _spawn(binary: str, root: str, log: Path) -> subprocess.Popen[bytes]:

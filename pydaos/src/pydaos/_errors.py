@@ -102,6 +102,8 @@ class DaosError(Exception):
         resolution: str = "",
         retry_after: float = 0.0,
     ) -> None:
+        if resolution and not text.endswith(resolution):
+            text = f"{text}; {resolution}"
         super().__init__(text)
         self.op = op
         self.resource = resource
@@ -325,8 +327,6 @@ def from_wire(status: int, meta: bytes) -> DaosError:
     text = detail.detail or f"failed with kind {status}"
     if detail.resource:
         text = f"{detail.resource}: {text}"
-    if detail.resolution:
-        text = f"{text}; {detail.resolution}"
     return BY_KIND.get(status, InternalError)(
         text,
         op=detail.op,
