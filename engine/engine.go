@@ -210,6 +210,9 @@ func (e *Engine) SetQuota(id object.DatasetID, bytes int64) error {
 	if bytes < 0 {
 		return fault.New(fault.Invalid, "engine.quota", datasetName(id), "negative quota %d", bytes)
 	}
+	if e.ledger.quota(&d.account) == bytes {
+		return nil // told again at every start
+	}
 	if err := e.reg.change(func(r *registryData) { r.dataset(id).Quota = bytes }); err != nil {
 		return err
 	}
@@ -222,6 +225,12 @@ func (e *Engine) SetQuota(id object.DatasetID, bytes int64) error {
 func (e *Engine) SetPoolQuota(id object.PoolID, bytes int64) error {
 	if bytes < 0 {
 		return fault.New(fault.Invalid, "engine.quota", poolName(id), "negative quota %d", bytes)
+	}
+	e.mu.Lock()
+	known := e.ledger.quota(e.pool(id))
+	e.mu.Unlock()
+	if known == bytes {
+		return nil
 	}
 	if err := e.reg.change(func(r *registryData) { r.pool(id).Quota = bytes }); err != nil {
 		return err

@@ -78,6 +78,12 @@ func (l *ledger) setQuota(a *account, quota int64) {
 	a.quota = quota
 }
 
+func (l *ledger) quota(a *account) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return a.quota
+}
+
 func (l *ledger) used(a *account) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
