@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sort"
 	"sync"
 	"testing"
@@ -21,9 +22,10 @@ import (
 // make only those again.
 type Lossy struct {
 	posix.Store
-	mu   sync.Mutex
-	rnd  *rand.Rand
-	odds int // one in so many, each way; 0: never
+	mu    sync.Mutex
+	rnd   *rand.Rand
+	odds  int // one in so many, each way; 0: never
+	yield int // commits wait for up to so many turns of other goroutines
 }
 
 // NewLossy wraps a store.
@@ -37,7 +39,11 @@ func (l *Lossy) Commit(ctx context.Context, tx *object.Tx) (object.Result, error
 	if l.odds > 0 && !tx.Request.IsZero() {
 		l.mu.Lock()
 		lost = l.rnd.IntN(2 * l.odds)
+		wait := l.rnd.IntN(l.yield + 1)
 		l.mu.Unlock()
+		for range wait {
+			runtime.Gosched()
+		}
 	}
 	gone := fault.New(fault.Unreachable, "test.commit", "store", "the answer was lost")
 	if lost == 0 {
@@ -295,7 +301,7 @@ func concurrentSeed(t *testing.T, s posix.Store, seed uint64, writers, steps int
 	ctx := context.Background()
 	lossy := NewLossy(s, seed, 0)
 	first := Local(Mount(t, lossy))
-	lossy.odds = 10
+	lossy.odds, lossy.yield = 10, 40
 	type done struct {
 		c           call
 		o           outcome

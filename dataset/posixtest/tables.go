@@ -644,10 +644,20 @@ func testCycles(t *testing.T, open Open) {
 	}
 }
 
-// testAppend lets several writers append at once: every line is there once, whole.
+// testAppend lets several writers append at once, by one name and by several
+// names of one file: every line is there once, whole.
 func testAppend(t *testing.T, open Open) {
 	f := begin(t, open)
 	f.create("log", "")
+	appendAll(f, "log", "log")
+	f.create("log1", "")
+	_, err := f.Link(f.ctx, f.req(), "log1", "log2")
+	f.ok(err)
+	appendAll(f, "log1", "log2")
+}
+
+func appendAll(f *fixture, names ...string) {
+	f.t.Helper()
 	const writers, lines = 4, 15
 	reqs := make([]object.RequestID, writers*lines)
 	for i := range reqs {
@@ -659,21 +669,21 @@ func testAppend(t *testing.T, open Open) {
 		go func() {
 			defer wg.Done()
 			for i := range lines {
-				if _, err := f.Write(f.ctx, reqs[w*lines+i], posix.ByPath("log"), posix.WriteOptions{Append: true}, fmt.Appendf(nil, "%d.%02d\n", w, i)); err != nil {
-					t.Error(err)
+				if _, err := f.Write(f.ctx, reqs[w*lines+i], posix.ByPath(names[i%2]), posix.WriteOptions{Append: true}, fmt.Appendf(nil, "%d.%02d\n", w, i)); err != nil {
+					f.t.Error(err)
 				}
 			}
 		}()
 	}
 	wg.Wait()
 	last := map[byte]string{}
-	got := strings.Split(strings.TrimSuffix(f.read(posix.ByPath("log")), "\n"), "\n")
+	got := strings.Split(strings.TrimSuffix(f.read(posix.ByPath(names[0])), "\n"), "\n")
 	if len(got) != writers*lines {
-		t.Fatalf("%d lines", len(got))
+		f.t.Fatalf("%d lines", len(got))
 	}
 	for _, l := range got {
 		if len(l) != 4 || l <= last[l[0]] {
-			t.Fatalf("line %q after %q", l, last[l[0]])
+			f.t.Fatalf("line %q after %q", l, last[l[0]])
 		}
 		last[l[0]] = l
 	}

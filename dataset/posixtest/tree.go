@@ -96,7 +96,7 @@ func Run(t *testing.T, open OpenStore) {
 	tree := func(t *testing.T) Tree { return Local(Mount(t, open(t))) }
 	RunTree(t, tree)
 	t.Run("Random", func(t *testing.T) { Random(t, open, 4, 400) })
-	t.Run("Concurrent", func(t *testing.T) { Concurrent(t, open, 3, 4, 60) })
+	t.Run("Concurrent", func(t *testing.T) { Concurrent(t, open, 8, 6, 60) })
 }
 
 // RunTree runs the tables, which need only a Tree.
