@@ -19,7 +19,7 @@ type Action struct {
 
 // ListActions lists them, in the order of their registration.
 func (s *Server) ListActions(_ *flight.Empty, out flight.FlightService_ListActionsServer) error {
-	for _, a := range append(s.o.Actions, s.cancelAction()) {
+	for _, a := range s.allActions() {
 		if err := out.Send(&flight.ActionType{Type: a.Name, Description: a.Description}); err != nil {
 			return err
 		}
@@ -78,4 +78,8 @@ func clip(s string) string {
 		return s[:200] + "..."
 	}
 	return s
+}
+
+func (s *Server) allActions() []Action {
+	return append(append([]Action(nil), s.o.Actions...), s.cancelAction())
 }

@@ -68,7 +68,7 @@ func (p *payloads) WritePayload(pl ipc.Payload) error {
 	}
 	header := pl.Meta()
 	defer header.Release()
-	var body slices
+	var body pieces
 	if err := pl.SerializeBody(&body); err != nil {
 		return err
 	}
@@ -76,11 +76,11 @@ func (p *payloads) WritePayload(pl ipc.Payload) error {
 	return p.err
 }
 
-// slices keeps what is written to it by reference: the buffers of columns, and
+// pieces keeps what is written to it by reference: the buffers of columns, and
 // Arrow's constant padding.
-type slices [][]byte
+type pieces [][]byte
 
-func (s *slices) Write(b []byte) (int, error) {
+func (s *pieces) Write(b []byte) (int, error) {
 	*s = append(*s, b)
 	return len(b), nil
 }
