@@ -191,7 +191,7 @@ func (d *Dataset) prepare(ctx context.Context, id uint64, plan *kernel.Plan) (ke
 	ctx = context.WithoutCancel(ctx)
 	n := len(plan.Batches)
 	var few [4]error
-	errs := few[:n:n]
+	errs := few[:]
 	if n > len(few) {
 		errs = make([]error, n)
 	}
@@ -288,7 +288,7 @@ func (d *Dataset) Replay(ctx context.Context, id object.RequestID) (object.Resul
 		if err != nil {
 			return object.Result{}, false, err
 		}
-		if ok {
+		if ok && d.e.remembers(r) {
 			// It may belong to a transaction that is still undecided.
 			epoch = r.Epoch
 			break
@@ -301,12 +301,21 @@ func (d *Dataset) Replay(ctx context.Context, id object.RequestID) (object.Resul
 		return object.Result{}, false, err
 	}
 	for _, t := range d.e.targets {
-		if r, ok, err := t.Request(d.id, id); ok || err != nil {
+		r, ok, err := t.Request(d.id, id)
+		if err != nil {
+			return object.Result{}, false, err
+		}
+		if ok && d.e.remembers(r) {
 			r.Replayed = true
-			return r, ok, err
+			return r, true, nil
 		}
 	}
 	return object.Result{}, false, nil
+}
+
+// remembers reports whether a request row is young enough to count.
+func (e *Engine) remembers(r object.Result) bool {
+	return r.Epoch >= object.EpochAt(e.opts.Now().Add(-kernel.RequestWindow))
 }
 
 // ReadEpoch implements object.Clock.

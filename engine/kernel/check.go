@@ -1,11 +1,17 @@
 package kernel
 
 import (
+	"time"
+
 	"daos/engine/object"
 	"daos/engine/placement"
 	"daos/engine/target"
 	"daos/internal/fault"
 )
+
+// RequestWindow is how long a request id is remembered: ten minutes, and as
+// much as a restart can put epochs ahead of the wall clock.
+const RequestWindow = 10*time.Minute + 10*time.Second
 
 // Check validates an admitted transaction against the targets: its request id,
 // what it read, its conditions. Nothing that it meets there can change while it
@@ -19,7 +25,7 @@ func Check(p *Plan, at object.Epoch, l *placement.Layout, targets []target.Targe
 			if err != nil {
 				return nil, err
 			}
-			if ok {
+			if ok && at.Time().Sub(r.Epoch.Time()) <= RequestWindow {
 				r.Replayed = true
 				return &r, nil
 			}
