@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/hex"
 	"log/slog"
 	"runtime/debug"
@@ -42,7 +43,7 @@ type Guard struct {
 func (g *Guard) Do(ctx context.Context, method string, limit time.Duration, fn func(context.Context) error) (err error) {
 	if _, ok := auth.IdentityOf(ctx); !ok {
 		md, _ := metadata.FromIncomingContext(ctx)
-		id, err := g.Auth.Check(bearer(md), auth.PeerFromContext(ctx))
+		id, err := g.Auth.Check(Token(first(md, "authorization")), auth.PeerFromContext(ctx))
 		if err != nil {
 			g.Log.WarnContext(ctx, "call refused", "op", method, "err", err)
 			return err
@@ -120,14 +121,24 @@ type guarded struct {
 
 func (s *guarded) Context() context.Context { return s.ctx }
 
-// bearer is the token in the authorization header, if there is one. A header
-// that says something else is a wrong token, not a missing one.
-func bearer(md metadata.MD) string {
-	h := first(md, "authorization")
-	if len(h) > 7 && strings.EqualFold(h[:7], "bearer ") {
-		return h[7:]
+// Token is the token in an authorization header: after Bearer, or as the
+// password of Basic (Flight clients log in so). A header that says something
+// else is a wrong token, not a missing one.
+func Token(header string) string {
+	scheme, rest, ok := strings.Cut(header, " ")
+	switch {
+	case ok && rest != "" && strings.EqualFold(scheme, "bearer"):
+		return rest
+	case ok && strings.EqualFold(scheme, "basic"):
+		b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(rest))
+		if err != nil {
+			return header
+		}
+		if _, password, ok := strings.Cut(string(b), ":"); ok && password != "" {
+			return password
+		}
 	}
-	return h
+	return header
 }
 
 func first(md metadata.MD, key string) string {

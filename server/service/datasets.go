@@ -111,6 +111,14 @@ func (d *Datasets) tree(ctx context.Context, a address.Address) (*Tree, error) {
 	return &Tree{Resolved: r, FS: fs}, nil
 }
 
+// OpenTree is Tree for a dataset that has been found already.
+func (d *Datasets) OpenTree(ctx context.Context, r *pool.Resolved) (*posix.FS, error) {
+	if err := wantType(*r, pool.TypePosix); err != nil {
+		return nil, err
+	}
+	return d.open(ctx, *r)
+}
+
 // open returns the tree of a dataset, laid out if it is new: the record of a
 // dataset is written first, so a crash can leave it without a layout.
 func (d *Datasets) open(ctx context.Context, r pool.Resolved) (*posix.FS, error) {

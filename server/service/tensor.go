@@ -183,7 +183,6 @@ func (s *Tensor) Overwrite(ctx context.Context, r *tensorv1.OverwriteRequest) (*
 	return &tensorv1.OverwriteResponse{Changed: c}, nil
 }
 
-
 // columnsIn are the columns of the table that an IPC stream holds.
 func columnsIn(payload []byte, all []tensor.Column) (cols []tensor.Column, names []string, err error) {
 	r, err := tensorarrow.NewReader(bytes.NewReader(payload))

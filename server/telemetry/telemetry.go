@@ -51,6 +51,8 @@ type Telemetry struct {
 	meter    metric.Meter
 	duration metric.Float64Histogram
 	inflight metric.Int64UpDownCounter
+	batches  metric.Float64Histogram
+	samples  metric.Int64Counter
 	bytes    metric.Int64Counter
 	prop     propagation.TraceContext
 }
@@ -104,8 +106,18 @@ func (t *Telemetry) instruments() (err error) {
 	if err != nil {
 		return fault.Wrap(err, "telemetry.open", "daos.call.inflight")
 	}
-	t.bytes, err = t.meter.Int64Counter("daos.feed.payload", metric.WithUnit("By"), metric.WithDescription("Payload bytes of the feed, by direction."))
-	return fault.Wrap(err, "telemetry.open", "daos.feed.payload")
+	t.batches, err = t.meter.Float64Histogram("daos.batch.duration", metric.WithUnit("s"),
+		metric.WithDescription("Time of one batch of the feed, by kind of error."),
+		metric.WithExplicitBucketBoundaries(.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 10))
+	if err != nil {
+		return fault.Wrap(err, "telemetry.open", "daos.batch.duration")
+	}
+	t.samples, err = t.meter.Int64Counter("daos.batch.samples", metric.WithDescription("Samples sent in batches of the feed."))
+	if err != nil {
+		return fault.Wrap(err, "telemetry.open", "daos.batch.samples")
+	}
+	t.bytes, err = t.meter.Int64Counter("daos.batch.bytes", metric.WithUnit("By"), metric.WithDescription("Payload bytes sent in batches of the feed."))
+	return fault.Wrap(err, "telemetry.open", "daos.batch.bytes")
 }
 
 // Start begins a call of a method, and its span; the returned function ends
@@ -128,9 +140,17 @@ func (t *Telemetry) Start(ctx context.Context, method string) (context.Context, 
 	}
 }
 
-// Payload counts payload bytes of the feed; direction is "in" or "out".
-func (t *Telemetry) Payload(ctx context.Context, direction string, n int64) {
-	t.bytes.Add(ctx, n, metric.WithAttributeSet(attribute.NewSet(attribute.String("direction", direction))))
+// Batch counts an answered BATCH frame. These have no span of their own: there
+// are many, and each is short.
+func (t *Telemetry) Batch(took time.Duration, samples int, bytes uint64, err error) {
+	ctx := context.Background() // only carries the span of an exemplar
+	kind := "ok"
+	if err != nil {
+		kind = fault.KindOf(err).String()
+	}
+	t.batches.Record(ctx, took.Seconds(), metric.WithAttributeSet(attribute.NewSet(attribute.String("kind", kind))))
+	t.samples.Add(ctx, int64(samples))
+	t.bytes.Add(ctx, int64(bytes))
 }
 
 // WithTraceparent makes the span of ctx's next Start a child of the caller's,
