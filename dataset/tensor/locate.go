@@ -1,0 +1,71 @@
+package tensor
+
+import (
+	"context"
+
+	"daos/engine/object"
+)
+
+// ChunkPlace says where one chunk of a column lies, for readers that keep
+// locations (the loader's manifest).
+type ChunkPlace struct {
+	First, Count uint64
+	Bytes        uint64 // of the values
+	Object       object.ID
+	Dkey         []byte
+
+	column *Column
+}
+
+// ChunkArray is one byte array of a chunk and its length, 0 where the column
+// has none of this kind.
+type ChunkArray struct {
+	Akey   []byte
+	Length uint64
+}
+
+// Arrays are the values, the ends of the rows (u64 each) and the validity (a
+// byte each) of a chunk.
+func (p *ChunkPlace) Arrays() [3]ChunkArray {
+	a := [3]ChunkArray{{akeyData, p.Bytes}, {akeyOffsets, 0}, {akeyValidity, 0}}
+	if p.column.Layout != Fixed {
+		a[1].Length = 8 * p.Count
+	}
+	if p.column.Nullable {
+		a[2].Length = p.Count
+	}
+	return a
+}
+
+// Chunks calls fn for each chunk of a column at an epoch, in order.
+func (t *Table) Chunks(ctx context.Context, at object.Epoch, column string, fn func(ChunkPlace) error) error {
+	s, err := t.load(ctx, at)
+	if err != nil {
+		return err
+	}
+	i, err := t.column(s, column)
+	if err != nil {
+		return err
+	}
+	var places []ChunkPlace
+	err = t.chunks(ctx, s, i, func(c chunk) error {
+		places = append(places, ChunkPlace{c.first, c.count, c.bytes, columnOID(i), numberKey(c.number), &s.cols[i]})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range places { // fn may use the store
+		if err := fn(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Pick resolves names among columns, in the order named; no names: all of them.
+// The resource is for errors.
+func Pick(resource string, cols []Column, names []string) ([]Column, error) {
+	_, out, err := (&Table{name: resource}).pick(&state{cols: cols}, names)
+	return out, err
+}
