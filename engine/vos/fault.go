@@ -44,7 +44,7 @@ func (t *Target) indexError(op string, err error) error {
 // isChecksum knows the errors of a damaged file that pebble does not mark.
 func isChecksum(err error) bool {
 	s := err.Error()
-	for _, w := range []string{"checksum mismatch", "corrupt", "invalid chunk", "zeroed chunk", "invalid table", "bad magic"} {
+	for _, w := range []string{"checksum mismatch", "corrupt", "invalid chunk", "zeroed chunk", "invalid table", "bad magic", "name from file"} {
 		if strings.Contains(s, w) {
 			return true
 		}

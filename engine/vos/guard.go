@@ -2,6 +2,7 @@ package vos
 
 import (
 	"errors"
+	"hash/crc32"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -18,6 +19,7 @@ import (
 type guardFS struct {
 	vfs.FS
 	poison atomic.Pointer[fault.Error]
+	ledger ledger
 }
 
 func newGuardFS(f vfs.FS) *guardFS { return &guardFS{FS: f} }
@@ -50,7 +52,9 @@ func (g *guardFS) wrap(name string, f vfs.File, err error) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &guardFile{File: f, g: g, name: name}, nil
+	w := &guardFile{File: f, g: g, name: name}
+	w.base, w.tracked = tracked(name)
+	return w, nil
 }
 
 func (g *guardFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
@@ -74,6 +78,9 @@ func (g *guardFS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.F
 	if err := g.failed(); err != nil {
 		return nil, err
 	}
+	if base, ok := tracked(from); ok {
+		g.ledger.dropped(base)
+	}
 	f, err := g.FS.ReuseForWrite(from, to, c)
 	return g.wrap(to, f, err)
 }
@@ -93,6 +100,9 @@ func (g *guardFS) Link(from, to string) error {
 func (g *guardFS) Remove(name string) error {
 	if err := g.failed(); err != nil {
 		return err
+	}
+	if base, ok := tracked(name); ok {
+		g.ledger.dropped(base)
 	}
 	return g.FS.Remove(name)
 }
@@ -124,11 +134,24 @@ type guardFile struct {
 	vfs.File
 	g    *guardFS
 	name string
+
+	// For the ledger: files that are written from their beginning, by one
+	// goroutine at a time, as pebble writes logs and manifests.
+	tracked bool
+	base    string
+	written uint64
+	sum     uint32
 }
 
 func (f *guardFile) Write(p []byte) (int, error) {
 	if err := f.g.failed(); err != nil {
 		return 0, err
+	}
+	if f.tracked {
+		// Before Write, which may change p. A write that fails halfway is the
+		// last one to this file: pebble does not go on behind it.
+		f.written += uint64(len(p))
+		f.sum = crc32.Update(f.sum, castagnoli, p)
 	}
 	n, err := f.File.Write(p)
 	f.g.pace(err)
@@ -144,6 +167,9 @@ func (f *guardFile) WriteAt(p []byte, off int64) (int, error) {
 
 func (f *guardFile) synced(err error) error {
 	if err == nil {
+		if f.tracked {
+			f.g.ledger.synced(f.base, f.written, f.sum)
+		}
 		return nil
 	}
 	if noSpace(err) {
@@ -175,5 +201,8 @@ func (f *guardFile) SyncTo(n int64) (bool, error) {
 		return false, err
 	}
 	full, err := f.File.SyncTo(n)
+	if err == nil && !full {
+		return false, nil
+	}
 	return full, f.synced(err)
 }

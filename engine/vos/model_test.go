@@ -3,6 +3,7 @@ package vos_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -213,8 +214,11 @@ func checkAt(v *vos.Target, m *model, at object.Epoch) error {
 				k := modelKey{o, d, a}
 				want, ok := single[k]
 				got, gotOK, err := readValue(v, at, o, d, a)
-				if err != nil || gotOK != ok || got != want {
-					return fmt.Errorf("get %v %q %q at %d: %v (%d bytes) %v, want %v (%d bytes)", o, d, a, at, gotOK, len(got), err, ok, len(want))
+				if err != nil {
+					return err
+				}
+				if gotOK != ok || got != want {
+					return fmt.Errorf("get %v %q %q at %d: %v (%d bytes), want %v (%d bytes)", o, d, a, at, gotOK, len(got), ok, len(want))
 				}
 				arr := arrays[k]
 				end, err := v.ArrayEnd(at, place(o), []byte(d), []byte(a))
@@ -222,21 +226,30 @@ func checkAt(v *vos.Target, m *model, at object.Epoch) error {
 				if len(arr) > 0 {
 					wantEnd = unfold(uint64(len(arr)-1)) + 1
 				}
-				if err != nil || end != wantEnd {
-					return fmt.Errorf("end of %v %q %q at %d: %d %v, want %d", o, d, a, at, end, err, wantEnd)
+				if err != nil {
+					return err
+				}
+				if end != wantEnd {
+					return fmt.Errorf("end of %v %q %q at %d: %d, want %d", o, d, a, at, end, wantEnd)
 				}
 				if err := checkArray(v, at, o, d, a, arr); err != nil {
 					return err
 				}
 				ex, err := v.Exists(at, place(o), []byte(d), []byte(a))
-				if err != nil || ex != (ok || len(arr) > 0) {
-					return fmt.Errorf("exists %v %q %q at %d: %v %v", o, d, a, at, ex, err)
+				if err != nil {
+					return err
+				}
+				if ex != (ok || len(arr) > 0) {
+					return fmt.Errorf("exists %v %q %q at %d: %v", o, d, a, at, ex)
 				}
 				anyDkey = anyDkey || ex
 			}
 			ex, err := v.Exists(at, place(o), []byte(d), nil)
-			if err != nil || ex != anyDkey {
-				return fmt.Errorf("exists %v %q at %d: %v %v", o, d, at, ex, err)
+			if err != nil {
+				return err
+			}
+			if ex != anyDkey {
+				return fmt.Errorf("exists %v %q at %d: %v", o, d, at, ex)
 			}
 		}
 		if err := checkLists(v, at, o, single, arrays); err != nil {
@@ -469,11 +482,11 @@ func runModel(r *rand.Rand) (err error) {
 		return err
 	}
 	if u, err := v.Usage(testDS); err != nil || u != (object.Usage{}) {
-		return fmt.Errorf("everything is punched and swept, but usage is %+v (%w)", u, err)
+		return fmt.Errorf("everything is punched and swept, but usage is %+v (%v)", u, err)
 	}
 	names, err := f.List("t/seg/0000000000000007")
 	if err != nil || len(names) > 0 {
-		return fmt.Errorf("everything is punched and swept, but segments are left: %v %w", names, err)
+		return fmt.Errorf("everything is punched and swept, but segments are left: %v (%v)", names, err)
 	}
 	if n := vos.CountRows(v, testDS); n != 0 {
 		return fmt.Errorf("everything is punched and swept, but %d rows are left", n)
@@ -489,8 +502,8 @@ func checkUsage(v *vos.Target) error {
 	}
 	var bad error
 	n, err := v.Scrub(context.Background(), testDS, func(e error) { bad = e })
-	if err != nil || bad != nil {
-		return fmt.Errorf("scrub: %w %w", err, bad)
+	if err = errors.Join(err, bad); err != nil {
+		return fmt.Errorf("scrub: %w", err)
 	}
 	if n != u.Records {
 		return fmt.Errorf("usage says %d records, there are %d", u.Records, n)

@@ -131,6 +131,9 @@ func (t *Target) open() error {
 			return fault.New(fault.KindOf(err), "vos.open", indexDir, "a half-made index can't be removed").Because(err)
 		}
 	}
+	if err := t.guard.openLedger(o.Dir, indexDir); err != nil {
+		return err
+	}
 	cache := o.Cache
 	if cache == nil {
 		cache = pebble.NewCache(64 << 20)
@@ -324,6 +327,7 @@ func (t *Target) shut() (first error) {
 			first = t.indexError("vos.close", err)
 		}
 	}
+	t.guard.ledger.close()
 	if t.cache != nil {
 		t.cache.Unref()
 	}
