@@ -452,6 +452,8 @@ func TestBatch_BytesAndErrors(t *testing.T) {
 			if _, err := c.Batch(t.Context(), 1, idx); err != nil {
 				t.Fatal(err)
 			}
+			_ = c.Close()
+			r.awaitIdle(t)
 			if n := src.live.Load(); n != 0 {
 				t.Fatalf("%d batches are not released", n)
 			}
