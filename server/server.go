@@ -65,6 +65,7 @@ type Server struct {
 	engine    *engine.Engine
 	pools     *pool.Service
 	datasets  *service.Datasets
+	loader    *service.Loader
 	telemetry *telemetry.Telemetry
 	guard     *api.Guard
 	services  api.Services
@@ -167,6 +168,11 @@ func (s *Server) openServices(o Options, token string) error {
 		Auth: authenticator, Telemetry: s.telemetry, Log: s.log, UnaryTimeout: s.cfg.Limits.CallTimeout, StreamTimeout: s.cfg.Limits.StreamTimeout,
 	}
 	s.datasets = service.NewDatasets(s.pools, incarnation, nil)
+	manifests := s.root.path(manifestsDir)
+	if err := os.MkdirAll(manifests, 0o700); err != nil {
+		return fault.New(fault.KindOf(err), "server.start", manifests, "the folder of the manifests can't be made").Because(err)
+	}
+	s.loader = service.NewLoader(s.datasets, manifests, incarnation>>1)
 	s.presence = newPresence(s.cfg.Ephemeral, s.cfg.Linger)
 	s.services = api.Services{
 		System:  &service.System{Info: s, Datasets: s.datasets},
@@ -175,7 +181,7 @@ func (s *Server) openServices(o Options, token string) error {
 		Posix:   &service.Posix{Datasets: s.datasets},
 		Tensor:  &service.Tensor{Datasets: s.datasets},
 		Scan:    &service.Scan{Datasets: s.datasets},
-		Loader:  &service.Loader{Datasets: s.datasets},
+		Loader:  s.loader,
 	}
 	s.grpc = grpc.NewServer(append(codec.ServerOptions(o.Pool),
 		grpc.Creds(auth.Transport()),
@@ -195,7 +201,7 @@ func (s *Server) openServices(o Options, token string) error {
 		o.Register(both)
 	}
 	if s.feed, err = feed.New(feed.Options{
-		Registrar: registrar, Unary: s.guard.Unary(), Stream: s.guard.Stream(), Auth: authenticator, Incarnation: incarnation,
+		Registrar: registrar, Unary: s.guard.Unary(), Stream: s.guard.Stream(), Auth: authenticator, Batches: s.loader, Incarnation: incarnation,
 		Now: s.now, Trace: s.telemetry.WithTraceparent, OnBatch: s.telemetry.Batch, Log: s.log,
 		OnConns: func(n int) { s.presence.set("feed", n) },
 		Limits: feed.Limits{
@@ -324,6 +330,9 @@ func (s *Server) upkeep(ctx context.Context) {
 		more, err := s.datasets.Collect(ctx)
 		if err != nil && ctx.Err() == nil {
 			s.log.ErrorContext(ctx, "can't collect in datasets", "err", err)
+		}
+		if err := s.loader.Collect(); err != nil {
+			s.log.ErrorContext(ctx, "can't remove manifests", "err", err)
 		}
 		if more && err == nil && ctx.Err() == nil {
 			continue // a large removal: go on at once

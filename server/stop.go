@@ -34,6 +34,9 @@ func (s *Server) closeAll(ctx context.Context) error {
 	}
 	s.stop()
 	s.working.Wait()
+	if s.loader != nil {
+		s.loader.Close()
+	}
 	if s.pools != nil {
 		fail(s.pools.Close())
 	}

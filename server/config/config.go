@@ -54,9 +54,8 @@ type Config struct {
 		Sweep  time.Duration
 		Cache  int64
 	}
-	Collect   time.Duration
-	Manifests int
-	Limits    struct {
+	Collect time.Duration
+	Limits  struct {
 		Connections   int
 		Streams       int
 		Message       int

@@ -65,7 +65,6 @@ func keys() []key {
 		{name: "engine.sweep", kind: kindDuration, def: "1m", min: int64(100 * time.Millisecond), doc: "Pause between sweeps of versions that nothing needs any more.", set: func(c *Config, v value) { c.Engine.Sweep = v.d }},
 		{name: "engine.cache", kind: kindSize, def: "256MiB", min: 8 << 20, doc: "Memory for index blocks, shared by all targets.", set: func(c *Config, v value) { c.Engine.Cache = v.n }},
 		{name: "collect", kind: kindDuration, def: "15s", min: int64(10 * time.Millisecond), doc: "Pause between rounds that remove expired snapshots, leases, staged files and request ids.", set: func(c *Config, v value) { c.Collect = v.d }},
-		{name: "loader.manifests", kind: kindInt, def: "64", min: 1, max: 1 << 16, doc: "Manifests kept open; the one used longest ago is closed first, and opened again when it is used.", set: func(c *Config, v value) { c.Manifests = int(v.n) }},
 		{name: "limits.connections", kind: kindInt, def: "4096", min: 1, max: 1 << 20, doc: "Connections of the feed.", set: func(c *Config, v value) { c.Limits.Connections = int(v.n) }},
 		{name: "limits.streams", kind: kindInt, def: "256", min: 1, max: 1 << 16, doc: "Concurrent calls of one gRPC connection.", set: func(c *Config, v value) { c.Limits.Streams = int(v.n) }},
 		{name: "limits.message", kind: kindSize, def: "64MiB", min: 1 << 20, max: 1 << 30, doc: "Largest message of gRPC and Flight that is taken.", set: func(c *Config, v value) { c.Limits.Message = int(v.n) }},
