@@ -113,7 +113,7 @@ func newRoot(a *app) *cobra.Command {
 	pf.BoolVarP(&a.quiet, "quiet", "q", false, "print nothing but what was asked for: no progress, no confirmations")
 	pf.DurationVar(&a.timeout, "timeout", 0, "give up a single call after this long (default 2m)")
 	root.AddCommand(
-		newConfig(a),
+		newServe(a), newConfig(a),
 		newPool(a), newDataset(a), newSnapshot(a), newFS(a), newTensor(a), newLoader(a), newCkpt(a),
 		newSystem(a), newToken(a), newVersion(a), newDocs(a),
 	)
