@@ -32,11 +32,12 @@ type Dataset struct {
 	horizon atomic.Uint64 // below it only pinned epochs are readable
 	pins    atomic.Pointer[[]object.Epoch]
 	pinned  atomic.Bool // SetPins has been called: the sweeper may come
-	moved   atomic.Uint64
 	gone    atomic.Pointer[fault.Error]
 
-	pinning  sync.Mutex // horizon and pins change under it
-	sweeping sync.Mutex // held over a sweep
+	pinning   sync.Mutex // horizon and pins change under it
+	swept     bool       // since the engine was opened
+	sweptPins []object.Epoch
+	sweeping  sync.Mutex // held over a sweep
 }
 
 var _ object.Store = (*Dataset)(nil)

@@ -69,6 +69,7 @@ type Engine struct {
 	closing  bool
 
 	generation uint64       // of this opening
+	start      object.Epoch // not below anything that was there at open
 	rows       atomic.Int64 // transactions of several targets since the last settle
 	background context.CancelFunc
 	wg         sync.WaitGroup

@@ -119,6 +119,7 @@ func (e *Engine) open() error {
 	if e.clock, err = hlc.NewSource(ceiling, e.opts.Now, e.ceiling.keep); err != nil {
 		return err
 	}
+	e.start = e.clock.Last()
 	if err := e.recover(); err != nil {
 		return err
 	}

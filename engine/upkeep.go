@@ -150,10 +150,19 @@ func (e *Engine) sweepLoop(ctx context.Context) {
 // see, in all datasets whose pins are known.
 func (e *Engine) Sweep(ctx context.Context) (target.SweepStats, error) {
 	var sum target.SweepStats
+	var due []*Dataset
 	for _, d := range e.all() {
-		if !d.pinned.Load() {
-			continue
+		if d.pinned.Load() && d.gone.Load() == nil && d.unswept() {
+			due = append(due, d)
 		}
+	}
+	if len(due) == 0 {
+		return sum, nil
+	}
+	if err := e.raiseHorizons(due); err != nil {
+		return sum, err
+	}
+	for _, d := range due {
 		s, err := d.sweep(ctx)
 		sum.Versions += s.Versions
 		sum.Bytes += s.Bytes
@@ -165,6 +174,53 @@ func (e *Engine) Sweep(ctx context.Context) (target.SweepStats, error) {
 	return sum, nil
 }
 
+// unswept reports whether a sweep could find something: something was written
+// after the last one's floor, or the pins are others.
+func (d *Dataset) unswept() bool {
+	d.mu.Lock()
+	top := max(d.kernel.Answered(), d.e.start)
+	d.mu.Unlock()
+	d.pinning.Lock()
+	defer d.pinning.Unlock()
+	return !d.swept || top >= object.Epoch(d.horizon.Load()) || !slices.Equal(*d.pins.Load(), d.sweptPins)
+}
+
+// raiseHorizons moves the horizons of datasets to the start of the window:
+// durably first, since after a crash nothing below may be read.
+func (e *Engine) raiseHorizons(due []*Dataset) error {
+	start := object.EpochAt(e.opts.Now().Add(-e.opts.Window))
+	floors := make([]object.Epoch, len(due))
+	raised := false
+	for i, d := range due {
+		d.mu.Lock()
+		floors[i] = min(start, d.kernel.Undecided()) // nothing undecided is swept
+		d.mu.Unlock()
+		raised = raised || floors[i] > object.Epoch(d.horizon.Load())
+	}
+	if !raised {
+		return nil
+	}
+	err := e.reg.change(func(r *registryData) {
+		for i, d := range due {
+			if d.gone.Load() == nil {
+				entry := r.dataset(d.id)
+				entry.Horizon = max(entry.Horizon, floors[i])
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for i, d := range due {
+		d.pinning.Lock()
+		d.horizon.Store(max(d.horizon.Load(), uint64(floors[i])))
+		d.pinning.Unlock()
+	}
+	return nil
+}
+
+// sweep drops what lies below the horizon and is not pinned. An epoch pinned
+// while it runs lies at or above the horizon, so it is safe.
 func (d *Dataset) sweep(ctx context.Context) (target.SweepStats, error) {
 	d.sweeping.Lock()
 	defer d.sweeping.Unlock()
@@ -172,12 +228,13 @@ func (d *Dataset) sweep(ctx context.Context) (target.SweepStats, error) {
 	if d.gone.Load() != nil {
 		return sum, nil
 	}
-	floor, keep, err := d.raiseHorizon()
-	if err != nil {
-		return sum, err
-	}
+	d.pinning.Lock()
+	floor := object.Epoch(d.horizon.Load())
+	pins := *d.pins.Load()
+	d.pinning.Unlock()
+	n, _ := slices.BinarySearch(pins, floor)
 	for i, t := range d.e.targets {
-		s, err := t.Sweep(ctx, d.id, keep, floor)
+		s, err := t.Sweep(ctx, d.id, pins[:n:n], floor)
 		sum.Versions += s.Versions
 		sum.Bytes += s.Bytes
 		sum.Segments += s.Segments
@@ -186,31 +243,8 @@ func (d *Dataset) sweep(ctx context.Context) (target.SweepStats, error) {
 			return sum, fault.Wrap(err, "engine.sweep", d.e.targetDir(i))
 		}
 	}
-	return sum, nil
-}
-
-// raiseHorizon moves the horizon to the start of the window, durably, and
-// returns it with the pins below it.
-func (d *Dataset) raiseHorizon() (floor object.Epoch, keep []object.Epoch, err error) {
-	floor = object.EpochAt(d.e.opts.Now().Add(-d.e.opts.Window))
-	d.mu.Lock()
-	floor = min(floor, d.kernel.Undecided()) // nothing undecided is swept
-	d.mu.Unlock()
 	d.pinning.Lock()
-	defer d.pinning.Unlock()
-	have := object.Epoch(d.horizon.Load())
-	if floor > have {
-		// Durable first: after a crash nothing below may be read.
-		if err := d.e.reg.change(func(r *registryData) { r.dataset(d.id).Horizon = floor }); err != nil {
-			return 0, nil, err
-		}
-		d.horizon.Store(uint64(floor))
-	}
-	floor = max(floor, have)
-	for _, p := range *d.pins.Load() {
-		if p < floor {
-			keep = append(keep, p)
-		}
-	}
-	return floor, keep, nil
+	d.swept, d.sweptPins = true, pins
+	d.pinning.Unlock()
+	return sum, nil
 }

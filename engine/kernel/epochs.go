@@ -76,6 +76,9 @@ func (k *Kernel) wake(out []Action) []Action {
 	return out
 }
 
+// Answered is the highest epoch of a commit since the kernel was made.
+func (k *Kernel) Answered() object.Epoch { return k.answered }
+
 // Undecided is the lowest epoch of a transaction that may still commit or
 // abort, object.EpochMax if there is none.
 func (k *Kernel) Undecided() object.Epoch {
