@@ -55,11 +55,11 @@ func buildTable(ctx context.Context, dir, path string, info Info, src Table, pro
 
 // locateTable writes the location file of a table.
 func (m *Manifest) locateTable(ctx context.Context, generation uint64, path string) error {
-	l, err := newLocationWriter(m.dir)
+	l, err := newLocationWriter(m.dir, 0)
 	if err != nil {
 		return err
 	}
-	defer l.w.close()
+	defer l.close()
 	chunks, err := l.w.section("chunks")
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func (m *Manifest) locateTable(ctx context.Context, generation uint64, path stri
 				b = binary.LittleEndian.AppendUint64(b, base+first)
 				b = binary.LittleEndian.AppendUint64(b, count)
 			}
-			if _, err := l.add(d); err != nil {
+			if _, err := l.add(d, nil); err != nil {
 				return err
 			}
 			_, err := chunks.Write(b)
@@ -101,7 +101,7 @@ func (m *Manifest) locateTable(ctx context.Context, generation uint64, path stri
 			return err
 		}
 	}
-	return l.w.finish(path, kindLocation, meta)
+	return l.finish(path, meta)
 }
 
 // Chunks is the chunk table of one column of a view.

@@ -3,9 +3,7 @@ package manifest
 import (
 	"context"
 	"encoding/binary"
-	"runtime"
 	"strings"
-	"sync"
 
 	"daos/dataset/posix"
 	"daos/dataset/tensor"
@@ -154,104 +152,6 @@ func buildFiles(ctx context.Context, dir, path string, info Info, src Tree, prog
 		info.Columns = append(info.Columns, tensor.Column{Name: "label", Layout: tensor.Fixed, DType: tensor.Int64})
 	}
 	return w.finish(path, kindLogical, info)
-}
-
-// deriveRange is how many samples one goroutine locates at a time.
-const deriveRange = 4096
-
-// locateFiles writes the location file of a tree from the logical file.
-func (m *Manifest) locateFiles(ctx context.Context, generation uint64, path string) error {
-	l, err := newLocationWriter(m.dir)
-	if err != nil {
-		return err
-	}
-	defer l.w.close()
-	type task struct {
-		from, to uint64
-		d        *deriver
-		err      error
-		done     chan struct{}
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	workers := runtime.GOMAXPROCS(0)
-	queue, order := make(chan *task), make(chan *task, 2*workers)
-	pool := sync.Pool{New: func() any { return &deriver{} }}
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for range workers {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			for t := range queue {
-				t.err = m.locateRange(ctx, t.from, t.to, t.d)
-				close(t.done)
-			}
-		}()
-	}
-	wg.Add(1)
-	go func() {
-		defer wg.Done()
-		defer close(order)
-		defer close(queue)
-		for from := uint64(0); from < m.info.Samples; from += deriveRange {
-			t := &task{from: from, to: min(from+deriveRange, m.info.Samples), d: pool.Get().(*deriver), done: make(chan struct{})}
-			select {
-			case order <- t:
-			case <-ctx.Done():
-				return
-			}
-			select {
-			case queue <- t:
-			case <-ctx.Done():
-				t.err = ctx.Err()
-				close(t.done)
-				return
-			}
-		}
-	}()
-	for t := range order {
-		<-t.done
-		if err == nil {
-			if err = t.err; err == nil {
-				_, err = l.add(t.d)
-			}
-			if err != nil {
-				cancel()
-			}
-		}
-		t.d.reset()
-		pool.Put(t.d)
-	}
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		return err
-	}
-	return l.w.finish(path, kindLocation, locationMeta{Generation: generation})
-}
-
-func (m *Manifest) locateRange(ctx context.Context, from, to uint64, d *deriver) error {
-	return guarded(m.logical.path, func() error {
-		for i := from; i < to; i++ {
-			s, err := m.sample(i)
-			if err != nil {
-				return err
-			}
-			var xs []object.Extent
-			if s.size > 0 {
-				a := posix.Attr{Type: posix.TypeFile, Size: s.size, ChunkSize: s.chunk, Object: s.oid, Inode: s.oid.Lo}
-				if xs, err = m.tree.Locate(ctx, a, 0, s.size); err != nil {
-					return fault.Wrap(err, "loader.location", m.describe(i))
-				}
-			}
-			if err := d.file(s.size, xs); err != nil {
-				return fault.Wrap(err, "loader.location", m.describe(i))
-			}
-		}
-		return ctx.Err()
-	})
 }
 
 // sample reads a record of the logical file. The caller is guarded.

@@ -3,9 +3,13 @@ package manifest
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"hash/crc32"
+	"os"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 
 	"daos/engine/object"
 	"daos/internal/fault"
@@ -433,33 +437,85 @@ func (d *deriver) file(size uint64, xs []object.Extent) error {
 	return nil
 }
 
-// locationWriter joins derivers into a location file.
+// locationWriter joins derivers into a location file, in any order.
 type locationWriter struct {
-	w                                      *writer
-	entries, pieces, sums, inline, segsOut *sectionWriter
-	segs                                   map[segment]uint32
-	nPieces, nSums                         uint64
-	buf                                    []byte
+	w                             *writer
+	pieces, sums, inline, segsOut *sectionWriter
+	entries                       []byte   // of all samples, mapped: they come in any order
+	located                       []uint64 // a bit for each sample that has its entry
+	segs                          map[segment]uint32
+	nPieces, nSums                uint64
+	buf                           []byte
 }
 
-func newLocationWriter(dir string) (*locationWriter, error) {
-	l := &locationWriter{w: newWriter(dir), segs: map[segment]uint32{}}
+// newLocationWriter makes one for a number of files, 0 for tables.
+func newLocationWriter(dir string, samples uint64) (_ *locationWriter, err error) {
+	l := &locationWriter{w: newWriter(dir), segs: map[segment]uint32{}, located: make([]uint64, (samples+63)/64)}
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	entries, err := l.w.section("entries")
+	if err != nil {
+		return nil, err
+	}
+	if entries.n = entrySize * samples; samples > 0 {
+		if l.entries, err = mapScratch(entries.f, entries.n); err != nil {
+			return nil, err
+		}
+	}
 	for _, s := range []struct {
 		name string
 		to   **sectionWriter
-	}{{"entries", &l.entries}, {"pieces", &l.pieces}, {"sums", &l.sums}, {"inline", &l.inline}, {"segments", &l.segsOut}} {
-		sw, err := l.w.section(s.name)
-		if err != nil {
-			l.w.close()
+	}{{"pieces", &l.pieces}, {"sums", &l.sums}, {"inline", &l.inline}, {"segments", &l.segsOut}} {
+		if *s.to, err = l.w.section(s.name); err != nil {
 			return nil, err
 		}
-		*s.to = sw
 	}
 	return l, nil
 }
 
-// add appends what d has collected. It returns the number of the first piece.
-func (l *locationWriter) add(d *deriver) (firstPiece uint64, err error) {
+// mapScratch gives a file n bytes of zeros and maps it for writing. The space
+// is taken at once: a full disk is an error here, not a fault later.
+func mapScratch(f *os.File, n uint64) ([]byte, error) {
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, int64(n)); err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, ioFault(err, f.Name())
+	} else if err != nil {
+		if err := f.Truncate(int64(n)); err != nil {
+			return nil, ioFault(err, f.Name())
+		}
+	}
+	b, err := unix.Mmap(int(f.Fd()), 0, int(n), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	return b, ioFault(err, f.Name())
+}
+
+// close lets go of everything; after finish there is nothing left to do.
+func (l *locationWriter) close() {
+	if l.entries != nil {
+		_ = unix.Munmap(l.entries)
+		l.entries = nil
+	}
+	l.w.close()
+}
+
+// finish writes the file.
+func (l *locationWriter) finish(path string, meta locationMeta) error {
+	if l.entries != nil {
+		err := unix.Munmap(l.entries)
+		if l.entries = nil; err != nil {
+			return ioFault(err, path)
+		}
+	}
+	return l.w.finish(path, kindLocation, meta)
+}
+
+// has reports whether a sample has its entry.
+func (l *locationWriter) has(i uint64) bool { return l.located[i>>6]>>(i&63)&1 == 1 }
+
+// add takes over what d has collected; its entries are those of ids. It returns
+// the number of d's first piece.
+func (l *locationWriter) add(d *deriver, ids []uint64) (firstPiece uint64, err error) {
 	remap := make([]uint32, len(d.segs))
 	for i, s := range d.segs {
 		k, ok := l.segs[s]
@@ -492,12 +548,10 @@ func (l *locationWriter) add(d *deriver) (firstPiece uint64, err error) {
 		default:
 			e.seg = move(e.seg, &e.pos, &e.granule)
 		}
-		b = e.encode(b)
+		at := entrySize * ids[i]
+		e.encode(l.entries[at:at])
+		l.located[ids[i]>>6] |= 1 << (ids[i] & 63)
 	}
-	if _, err := l.entries.Write(b); err != nil {
-		return 0, err
-	}
-	b = b[:0]
 	for i := range d.pieces {
 		p := &d.pieces[i]
 		p.seg = move(p.seg, &p.pos, &p.granule)
