@@ -3,6 +3,7 @@ package posixtest
 import (
 	"context"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -95,8 +96,12 @@ type OpenStore func(t *testing.T) posix.Store
 func Run(t *testing.T, open OpenStore) {
 	tree := func(t *testing.T) Tree { return Local(Mount(t, open(t))) }
 	RunTree(t, tree)
-	t.Run("Random", func(t *testing.T) { Random(t, open, 4, 400) })
-	t.Run("Concurrent", func(t *testing.T) { Concurrent(t, open, 8, 6, 60) })
+	times := 1
+	if os.Getenv("DAOS_TEST_LONG") != "" {
+		times = 100
+	}
+	t.Run("Random", func(t *testing.T) { Random(t, open, 4*times, 400) })
+	t.Run("Concurrent", func(t *testing.T) { Concurrent(t, open, 8*times, 6, 60) })
 }
 
 // RunTree runs the tables, which need only a Tree.
