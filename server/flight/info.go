@@ -95,8 +95,13 @@ func (s *Server) ListFlights(c *flight.Criteria, out flight.FlightService_ListFl
 		}
 		fd := &flight.FlightDescriptor{Type: flight.DescriptorPATH, Path: []string{d.Pool, d.Name}}
 		i, err := s.info(ctx, fd)
-		if fault.Is(err, fault.NotFound) { // destroyed meanwhile
-			continue
+		if fault.Is(err, fault.NotFound) {
+			r, gone := s.o.Catalog.Resolve(ctx, address.Address{Pool: d.Pool, Dataset: d.Name})
+			if gone != nil { // destroyed meanwhile
+				continue
+			}
+			// A tensor dataset that has no columns yet.
+			i, err = &info{resolved: r, schema: arrow.NewSchema(nil, nil)}, nil
 		}
 		if err != nil {
 			return err

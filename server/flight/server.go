@@ -2,10 +2,8 @@ package flight
 
 import (
 	"context"
-	"encoding/base64"
 	"log/slog"
 	"runtime"
-	"strings"
 	"sync"
 
 	"github.com/apache/arrow/go/v17/arrow/flight"
@@ -16,6 +14,7 @@ import (
 	"daos/engine/object"
 	"daos/internal/address"
 	"daos/internal/fault"
+	"daos/server/api"
 	"daos/server/pool"
 )
 
@@ -79,27 +78,9 @@ func (s *Server) Handshake(stream flight.FlightService_HandshakeServer) error {
 	md, _ := metadata.FromIncomingContext(stream.Context())
 	token := ""
 	if v := md.Get("authorization"); len(v) > 0 {
-		token = Token(v[0])
+		token = api.Token(v[0])
 	}
 	return stream.SendHeader(metadata.Pairs("authorization", "Bearer "+token))
-}
-
-// Token is the token in an authorization header: that of Bearer, the password
-// of Basic, else the header itself.
-func Token(header string) string {
-	scheme, rest, ok := strings.Cut(header, " ")
-	switch {
-	case ok && strings.EqualFold(scheme, "bearer"):
-		return strings.TrimSpace(rest)
-	case ok && strings.EqualFold(scheme, "basic"):
-		b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(rest))
-		if err != nil {
-			return header
-		}
-		_, password, _ := strings.Cut(string(b), ":")
-		return password
-	}
-	return header
 }
 
 // running are the DoGet calls under way, by ticket, so that they can be
