@@ -322,11 +322,11 @@ strings, byte strings bytes; arrays of Python objects are refused.`,
 					return err
 				}
 			}
-			d, err := c.Tensor.Describe(ctx, &tensorv1.DescribeRequest{Dataset: x.DatasetName()})
+			defined, err := isDefined(ctx, c, x)
 			if err != nil {
 				return err
 			}
-			if len(d.GetColumns()) == 0 {
+			if !defined {
 				if _, err := c.Tensor.Define(ctx, &tensorv1.DefineRequest{Dataset: x.DatasetName(), Columns: wireColumns(src.Columns)}); err != nil {
 					return err
 				}
@@ -351,6 +351,20 @@ strings, byte strings bytes; arrays of Python objects are refused.`,
 	f.StringSliceVar(&columns, "columns", nil, "only these columns of the file")
 	f.BoolVar(&create, "create", false, "make the dataset if it doesn't exist")
 	return cmd
+}
+
+// isDefined tells whether a tensor dataset has columns yet. A dataset that
+// isn't there is an error.
+func isDefined(ctx context.Context, c *client.Client, x address.Address) (bool, error) {
+	d, err := c.Tensor.Describe(ctx, &tensorv1.DescribeRequest{Dataset: x.DatasetName()})
+	if fault.Is(err, fault.NotFound) {
+		_, err = c.Datasets.GetDataset(ctx, &datasetv1.GetDatasetRequest{Dataset: x.DatasetName()})
+		if fault.Is(err, fault.NotFound) {
+			err = fault.New(fault.NotFound, "tensor.import", x.DatasetName(), "there is no such dataset").Do("add --create to make it")
+		}
+		return false, err
+	}
+	return len(d.GetColumns()) > 0, err
 }
 
 // appendSource streams a file as one append.

@@ -305,7 +305,7 @@ var exportFormats = map[string]func(context.Context, *tensorExporter, *os.File) 
 	},
 	"parquet": func(ctx context.Context, e *tensorExporter, f *os.File) error {
 		return e.writeRecords(ctx, func(s *columnar.Schema) (columnar.RecordWriter, error) {
-			return columnar.NewParquetWriter(struct{ io.Writer }{f}, s) // the writer must not close f
+			return columnar.NewParquetWriter(f, s)
 		})
 	},
 	"csv": func(ctx context.Context, e *tensorExporter, f *os.File) error { return e.writeCSV(ctx, f) },

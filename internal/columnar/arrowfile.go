@@ -12,8 +12,6 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/ipc"
 	"github.com/apache/arrow/go/v17/arrow/memory"
-	"github.com/apache/arrow/go/v17/parquet"
-	"github.com/apache/arrow/go/v17/parquet/compress"
 	"github.com/apache/arrow/go/v17/parquet/file"
 	"github.com/apache/arrow/go/v17/parquet/pqarrow"
 
@@ -247,14 +245,6 @@ type RecordWriter interface {
 // NewArrowWriter writes an IPC file.
 func NewArrowWriter(w io.WriteSeeker, schema *arrow.Schema) (RecordWriter, error) {
 	return ipc.NewFileWriter(w, ipc.WithSchema(schema))
-}
-
-// NewParquetWriter writes a Parquet file compressed with zstd, its Arrow
-// schema stored, so that shapes and dtypes come back.
-func NewParquetWriter(w io.Writer, schema *arrow.Schema) (RecordWriter, error) {
-	return pqarrow.NewFileWriter(schema, w,
-		parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Zstd), parquet.WithVersion(parquet.V2_LATEST)),
-		pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema()))
 }
 
 // SchemaOf is the Arrow schema of columns.

@@ -1,0 +1,109 @@
+package columnar
+
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/flight"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+	"github.com/apache/arrow/go/v17/parquet"
+	"github.com/apache/arrow/go/v17/parquet/compress"
+	"github.com/apache/arrow/go/v17/parquet/pqarrow"
+)
+
+// parquetWriter writes Parquet compressed with zstd. Arrow v17 writes wrong
+// values for fixed-size lists, so they are written as lists; the true schema is
+// stored beside, and readers (pyarrow, ours) turn them back by it.
+type parquetWriter struct {
+	w      *pqarrow.FileWriter
+	schema *arrow.Schema // as written
+}
+
+// NewParquetWriter writes a Parquet file. It does not close w.
+func NewParquetWriter(w io.Writer, schema *arrow.Schema) (RecordWriter, error) {
+	written := listSchema(schema)
+	fw, err := pqarrow.NewFileWriter(written, struct{ io.Writer }{w},
+		parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Zstd), parquet.WithVersion(parquet.V2_LATEST)),
+		pqarrow.DefaultWriterProps())
+	if err != nil {
+		return nil, err
+	}
+	text := base64.StdEncoding.EncodeToString(flight.SerializeSchema(schema, memory.DefaultAllocator))
+	return &parquetWriter{fw, written}, fw.AppendKeyValueMetadata("ARROW:schema", text)
+}
+
+func (p *parquetWriter) Close() error { return p.w.Close() }
+
+func (p *parquetWriter) Write(rec arrow.Record) error {
+	cols := make([]arrow.Array, rec.NumCols())
+	for i := range cols {
+		cols[i] = rec.Column(i)
+		if f, ok := cols[i].(*array.FixedSizeList); ok {
+			l, err := toList(f)
+			if err != nil {
+				return err
+			}
+			cols[i] = l
+		}
+	}
+	return p.w.WriteBuffered(array.NewRecord(p.schema, cols, rec.NumRows()))
+}
+
+func listSchema(s *arrow.Schema) *arrow.Schema {
+	fields := s.Fields()
+	for i := range fields {
+		if t, ok := fields[i].Type.(*arrow.FixedSizeListType); ok {
+			fields[i].Type = arrow.ListOfField(t.ElemField())
+			fields[i].Metadata = arrow.Metadata{} // the extension belongs to the true schema
+		}
+	}
+	return arrow.NewSchema(fields, nil)
+}
+
+// toList is a fixed-size list as a list; null rows become empty ones.
+func toList(f *array.FixedSizeList) (arrow.Array, error) {
+	size := f.DataType().(*arrow.FixedSizeListType).Len()
+	offsets := make([]int32, 1, f.Len()+1)
+	var parts []arrow.Array
+	values := f.ListValues()
+	start := int64(f.Data().Offset()) * int64(size)
+	if f.NullN() == 0 {
+		parts = append(parts, array.NewSlice(values, start, start+int64(f.Len())*int64(size)))
+	}
+	for i := range f.Len() {
+		n := size
+		if f.IsNull(i) {
+			n = 0
+		} else if f.NullN() > 0 {
+			at := start + int64(i)*int64(size)
+			parts = append(parts, array.NewSlice(values, at, at+int64(size)))
+		}
+		offsets = append(offsets, offsets[i]+n)
+	}
+	child := array.NewSlice(values, 0, 0)
+	switch len(parts) {
+	case 0:
+	case 1:
+		child = parts[0]
+	default:
+		var err error
+		if child, err = array.Concatenate(parts, memory.DefaultAllocator); err != nil {
+			return nil, fmt.Errorf("null rows: %w", err)
+		}
+	}
+	// A new validity, from the first bit on.
+	valid := memory.NewResizableBuffer(memory.DefaultAllocator)
+	valid.Resize((f.Len() + 7) / 8)
+	for i := range f.Len() {
+		if f.IsValid(i) {
+			valid.Bytes()[i/8] |= 1 << (i % 8)
+		}
+	}
+	t := arrow.ListOfField(f.DataType().(*arrow.FixedSizeListType).ElemField())
+	data := array.NewData(t, f.Len(), []*memory.Buffer{valid, memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(offsets))},
+		[]arrow.ArrayData{child.Data()}, f.NullN(), 0)
+	return array.NewListData(data), nil
+}
