@@ -34,6 +34,11 @@ const page = 4096
 // valid during the call; its strings may be kept. An error of fn ends the walk
 // and is returned.
 func (v *View) Files(ctx context.Context, root string, fn func(*Sample) error) error {
+	return v.FilesAndLinks(ctx, root, fn, func() {})
+}
+
+// FilesAndLinks is Files, and calls link for each symbolic link that it skips.
+func (v *View) FilesAndLinks(ctx context.Context, root string, fn func(*Sample) error, link func()) error {
 	p, err := v.find(ctx, root, true)
 	if err != nil {
 		return err
@@ -53,7 +58,7 @@ func (v *View) Files(ctx context.Context, root string, fn func(*Sample) error) e
 	if err != nil {
 		return err
 	}
-	w := walker{v: v, fn: fn}
+	w := walker{v: v, fn: fn, link: link}
 	return fault.Wrap(w.dir(ctx, p.rec.oid(), join(names), 0), "posix.files", show(root))
 }
 
@@ -72,6 +77,7 @@ func join(names []string) string {
 type walker struct {
 	v     *View
 	fn    func(*Sample) error
+	link  func()
 	pages []*leaf
 	s     Sample
 }
@@ -119,6 +125,8 @@ func (w *walker) dir(ctx context.Context, oid object.ID, path string, depth int)
 				if err := w.dir(ctx, rec.oid(), sub, depth+1); err != nil {
 					return err
 				}
+			case TypeSymlink:
+				w.link()
 			case TypeFile:
 				if rec.linked() {
 					in, err := w.v.inodeOf(ctx, rec.oid())

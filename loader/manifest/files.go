@@ -20,6 +20,11 @@ type Tree interface {
 	Locate(ctx context.Context, a posix.Attr, off, n uint64) ([]object.Extent, error)
 }
 
+// linkCounter is a Tree that tells of the symbolic links that it skips.
+type linkCounter interface {
+	FilesAndLinks(ctx context.Context, root string, fn func(*posix.Sample) error, link func()) error
+}
+
 // sampleSize is a record of the logical file: size, object, chunk size, label.
 const sampleSize = 32
 
@@ -82,7 +87,13 @@ func buildFiles(ctx context.Context, dir, path string, info Info, src Tree, prog
 	lastDir, below := "\x00", ""
 	label := uint32(0)
 	class := ""
-	err = src.Files(ctx, root, func(s *posix.Sample) error {
+	walk := src.Files
+	if t, ok := src.(linkCounter); ok {
+		walk = func(ctx context.Context, root string, fn func(*posix.Sample) error) error {
+			return t.FilesAndLinks(ctx, root, fn, func() { info.SymlinksSkipped++ })
+		}
+	}
+	err = walk(ctx, root, func(s *posix.Sample) error {
 		if entries++; entries%progressEvery == 0 {
 			if progress != nil {
 				progress(entries)
