@@ -109,14 +109,6 @@ func (c *change) inodeOf(ctx context.Context, oid object.ID) (record, error) {
 	return r, nil
 }
 
-func (c *change) self(ctx context.Context, oid object.ID) (self, error) {
-	s, err := c.v.self(ctx, oid)
-	if err == nil {
-		c.tx.Reads = append(c.tx.Reads, point(oid, home(oid), akeySelf))
-	}
-	return s, err
-}
-
 // find resolves a path that must be there.
 func (c *change) find(ctx context.Context, path string, follow bool) (place, error) {
 	p, err := c.fs.walk(ctx, c, path, follow, nil)
@@ -138,7 +130,7 @@ func (c *change) spot(ctx context.Context, path string, follow, parents bool) (p
 
 func (c *change) ref(ctx context.Context, r Ref, follow bool) (place, error) {
 	if r.Inode != 0 {
-		return c.fs.findInode(ctx, c.v, c, r.Inode, c.self)
+		return c.fs.findInode(ctx, c, r.Inode, c.v.self)
 	}
 	return c.find(ctx, r.Path, follow)
 }

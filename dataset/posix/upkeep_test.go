@@ -222,16 +222,17 @@ func TestDamagedRecordsAreNamed(t *testing.T) {
 	}
 }
 
-// gate lets commits with a request id wait until n have come.
+// gate lets commits with a request id (or all) wait until n have come.
 type gate struct {
 	posix.Store
+	all  bool
 	mu   sync.Mutex
 	n    int
 	open chan struct{}
 }
 
 func (g *gate) Commit(ctx context.Context, tx *object.Tx) (object.Result, error) {
-	if !tx.Request.IsZero() {
+	if g.all || !tx.Request.IsZero() {
 		g.mu.Lock()
 		if g.n--; g.n == 0 {
 			close(g.open)
@@ -275,6 +276,13 @@ func TestRaces(t *testing.T) {
 			return err
 		}
 	}
+	var inode uint64 // of a/f, the same in all trees
+	numbered := func(n int) op {
+		return func(fs *posix.FS, req object.RequestID) error {
+			_, err := fs.Write(ctx, req, posix.ByInode(inode), posix.WriteOptions{Append: true}, make([]byte, n))
+			return err
+		}
+	}
 	truncate := func(p string) op {
 		return func(fs *posix.FS, req object.RequestID) error {
 			_, err := fs.Truncate(ctx, req, posix.ByPath(p), 0)
@@ -285,13 +293,16 @@ func TestRaces(t *testing.T) {
 		rename("a", "b/sub/a"), rename("b", "a/sub/b"), rename("a/sub", "c"), rename("b/sub", "c"), rename("a/f", "b/f"), rename("b/f", "a/sub/f"),
 		create("a/sub/new"), create("c"), remove("a/sub", false), remove("a", true), remove("b/f", false), remove("e", false),
 		link("a/f", "b/sub/l"), link("b/f", "e/l"), write("a/f", 10), write("b/f", 20), truncate("a/f"), rename("a/f", "b/sub/f"), rename("e", "a/sub"),
+		write("e/h1", 3), write("e/h2", 4), remove("e/h1", false), remove("e/h2", false), rename("a/f", "e/h1"), numbered(5), numbered(6),
 	}
 	make_ := func(s posix.Store) *posix.FS {
 		fs := posixtest.Mount(t, s)
 		for _, d := range []string{"a/sub", "b/sub", "e"} {
 			must[posix.Attr](t)(fs.MakeDir(ctx, none, d, posix.MakeDirOptions{Parents: true}))
 		}
-		must[posix.Attr](t)(fs.Create(ctx, none, "a/f", posix.CreateOptions{Content: []byte("fa")}))
+		inode = must[posix.Attr](t)(fs.Create(ctx, none, "a/f", posix.CreateOptions{Content: []byte("fa")})).Inode
+		must[posix.Attr](t)(fs.Create(ctx, none, "e/h1", posix.CreateOptions{Content: []byte("h")}))
+		must[posix.Attr](t)(fs.Link(ctx, none, "e/h1", "e/h2"))
 		must[posix.Attr](t)(fs.Create(ctx, none, "b/f", posix.CreateOptions{Content: []byte("fbfb")}))
 		return fs
 	}
@@ -381,6 +392,29 @@ func TestInodeNumbersAreNeverGivenOutTwice(t *testing.T) {
 		}()
 	}
 	wg.Wait()
+
+	// Two that take their first block at the same time.
+	g := &gate{Store: s, all: true, n: 2, open: make(chan struct{})}
+	var inodes [2]uint64
+	for k := range inodes {
+		fs, err := posix.Open(ctx, g, posix.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			a, err := fs.Create(ctx, none, fmt.Sprint("at once ", k), posix.CreateOptions{})
+			if err != nil {
+				t.Error(err)
+			}
+			inodes[k] = a.Inode
+		}()
+	}
+	wg.Wait()
+	if inodes[0] == inodes[1] {
+		t.Errorf("both took inode %d", inodes[0])
+	}
 }
 
 func TestSamplesComeInTheOrderOfNames(t *testing.T) {

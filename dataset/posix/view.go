@@ -196,7 +196,9 @@ func (v *View) find(ctx context.Context, path string, follow bool) (place, error
 }
 
 // findInode goes from an inode number to its place, by the object's self record.
-func (f *FS) findInode(ctx context.Context, v *View, lk looker, n uint64, selfOf func(context.Context, object.ID) (self, error)) (place, error) {
+// A transaction need not keep that among its reads: nobody changes it without
+// the entry or the inode that it leads to.
+func (f *FS) findInode(ctx context.Context, lk looker, n uint64, selfOf func(context.Context, object.ID) (self, error)) (place, error) {
 	gone := fault.New(fault.NotFound, "posix.inode", "inode "+utoa(n), "no such file or directory")
 	if n == rootInode {
 		return f.walk(ctx, lk, "", false, nil)
@@ -230,7 +232,7 @@ func (f *FS) findInode(ctx context.Context, v *View, lk looker, n uint64, selfOf
 
 func (v *View) ref(ctx context.Context, r Ref, follow bool) (place, error) {
 	if r.Inode != 0 {
-		return v.fs.findInode(ctx, v, v, r.Inode, v.self)
+		return v.fs.findInode(ctx, v, r.Inode, v.self)
 	}
 	return v.find(ctx, r.Path, follow)
 }
