@@ -175,6 +175,8 @@ def _fixed_array(column: Column, values: Any) -> Any:
             zero = np.zeros(column.shape, column.dtype)
             values = [zero if v is None else v for v in values]
     array = np.asarray(values)
+    if isinstance(values, list) and array.dtype.kind in "fO" and all(isinstance(v, int) for v in values):
+        array = np.array(values, object)  # numpy makes floats of integers that no one type holds
     if array.dtype != column.dtype:
         array = _converted(column, array)
     if array.shape[1:] != column.shape:
@@ -194,7 +196,9 @@ def _fixed_array(column: Column, values: Any) -> Any:
 
 def _converted(column: Column, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Convert to the column's dtype where no value is lost but precision of floats."""
-    integers = array.dtype.kind in "iu" and column.dtype.kind in "iu"
+    integers = column.dtype.kind in "iu" and (
+        array.dtype.kind in "iu" or (array.dtype.kind == "O" and all(isinstance(v, int) for v in array))
+    )
     if not integers and (array.dtype.kind == "O" or not np.can_cast(array.dtype, column.dtype, "same_kind")):
         raise errors.InvalidError(
             f"column {column.name!r} has dtype {column.dtype}, the data {array.dtype}",

@@ -25,9 +25,17 @@ START_SECONDS = 60.0
 # Pause before a start that failed is tried again; it doubles.
 RETRY_SECONDS = 0.2
 
-# Servers that this process has started. They outlive it; they are kept here only
-# so that a finished one is waited for at the next start and leaves no zombie.
-_started: list[subprocess.Popen[bytes]] = []
+
+class _Detached(subprocess.Popen[bytes]):
+    """A process that is meant to outlive us: no warning that it still runs."""
+
+    def __del__(self) -> None:
+        pass
+
+
+# Servers that this process has started, kept only so that a finished one is waited for
+# at the next start and leaves no zombie.
+_started: list[_Detached] = []
 
 
 class FolderEndpoint(NamedTuple):
@@ -102,10 +110,10 @@ def _start(root: str, deadline: float) -> discovery.Entry:
         time.sleep(RETRY_SECONDS * 2**failures)
 
 
-def _spawn(binary: str, root: str, log: Path) -> subprocess.Popen[bytes]:
+def _spawn(binary: str, root: str, log: Path) -> _Detached:
     _started[:] = [p for p in _started if p.poll() is None]
     with log.open("ab") as out:
-        process = subprocess.Popen(
+        process = _Detached(
             [binary, "serve", "--root", root, "--ephemeral"],
             stdin=subprocess.DEVNULL,
             stdout=out,

@@ -95,6 +95,17 @@ class ConnectionPool:
         self.drop_idle()
         self._closed = True
 
+    def __del__(self) -> None:
+        # A client that nobody closed, as those of fsspec. One that was inherited is left alone.
+        try:
+            if self._pid == os.getpid():
+                for conn in self._idle:
+                    conn.close()
+            else:
+                _leaked.extend(self._idle)
+        except (AttributeError, TypeError):
+            pass  # half made, or the interpreter is going down
+
     def run(self, call: Callable[[FeedConnection], T], *, retry: float | None = None) -> T:
         """Run one call, over a fresh connection again while the server can't be reached.
 

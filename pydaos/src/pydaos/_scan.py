@@ -76,7 +76,8 @@ class ScanDataset:
         Returns
         -------
         pyarrow.Table
-            One row an entry. ``path`` is null where ``path_bytes`` is not UTF-8.
+            One row an entry. ``path_bytes`` is null, but for the paths that are not UTF-8; ``path``
+            has replacement characters there.
 
         Examples
         --------

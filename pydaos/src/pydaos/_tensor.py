@@ -16,6 +16,7 @@ from pydaos import _arrow as arrow
 from pydaos import _errors as errors
 from pydaos._manifest import BYTES, STRING, Column
 from pydaos._proto.daos.common.v1 import common_pb2 as common
+from pydaos._proto.daos.dataset.v1 import dataset_service_pb2 as dspb
 from pydaos._proto.daos.tensor.v1 import tensor_service_pb2 as pb
 from pydaos._retry import Patience, new_request_id
 
@@ -68,14 +69,15 @@ class TensorDataset:
 
     def stats(self, column: str) -> list[ChunkStats]:
         """Return the statistics of each chunk of a column."""
-        reply = self._describe(column)
-        found = next((Column.from_proto(c) for c in reply.columns if c.name == column), None)
+        columns = self.columns
+        found = next((c for c in columns if c.name == column), None)
         if found is None:
             raise errors.NotFoundError(
                 f"{self.address}: there is no column {column!r}",
                 resource=self.address,
-                resolution=f"the columns are {', '.join(c.name for c in reply.columns) or 'none yet'}",
+                resolution=f"the columns are {', '.join(c.name for c in columns) or 'none yet'}",
             )
+        reply = self._describe(column)
         return [
             ChunkStats(c.first, c.count, c.nulls, c.nans, c.bytes, _bound(found, c.min), _bound(found, c.max))
             for c in reply.stats[column].chunks
@@ -83,7 +85,13 @@ class TensorDataset:
 
     def _describe(self, *stats: str) -> pb.DescribeResponse:
         request = pb.DescribeRequest(dataset=self.address, stats=stats)
-        return self.client.call("tensor.Describe", request, pb.DescribeResponse)
+        try:
+            return self.client.call("tensor.Describe", request, pb.DescribeResponse)
+        except errors.NotFoundError:
+            # No columns yet, if there is such a dataset.
+            get = dspb.GetDatasetRequest(dataset=self.address)
+            self.client.call("dataset.GetDataset", get, dspb.GetDatasetResponse)
+            return pb.DescribeResponse()
 
     # Writing. Each call is one durable transaction, carried out once.
 

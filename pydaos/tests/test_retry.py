@@ -1,0 +1,169 @@
+"""Lost answers, lost requests, killed servers: everything happens once."""
+
+import importlib.util
+import pathlib
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import pydaos
+
+_spec = importlib.util.spec_from_file_location("daos_test_proxy", pathlib.Path(__file__).with_name("proxy.py"))
+assert _spec is not None and _spec.loader is not None
+proxy_module = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(proxy_module)
+
+
+@pytest.fixture
+def proxy(server):
+    with proxy_module.Proxy(server.unix.removeprefix("unix:")) as running:
+        yield running
+
+
+@pytest.fixture
+def lossy(server, proxy):
+    """A client behind the proxy."""
+    with pydaos.connect(proxy.address, token=server.token) as connected:
+        yield connected
+
+
+@pytest.fixture
+def fs(lossy, posix_dataset):
+    return lossy.dataset(posix_dataset.address)
+
+
+@pytest.mark.parametrize("lose", ["answer", "request"])
+def test_changes_happen_once(proxy, fs, lose):
+    drop = getattr(proxy, f"drop_{lose}")
+    fs.write_bytes("log", b"")
+    drop("/Write", 3)
+    with fs.open("log", "ab", buffering=0) as log:
+        log.write(b"one")
+    assert fs.read_bytes("log") == b"one"
+
+    drop("/Create", 2)
+    fs.write_bytes("excl", b"x", exclusive=True)  # ExistsError if the retry were a new call
+
+    drop("/Rename")
+    fs.rename("excl", "renamed")  # NotFoundError if it were carried out again
+    drop("/MakeDir")
+    fs.mkdir("d")
+    drop("/Symlink")
+    fs.symlink("x", "s")
+    drop("/Link")
+    fs.link("renamed", "second")
+    drop("/SetXattr")
+    fs.setxattr("log", "user.a", b"1", exclusive=True)
+    drop("/Remove", 2)
+    fs.remove("second")
+    assert fs.listdir() == ["d", "log", "renamed", "s"]
+    assert proxy.dropped == 12
+
+
+def test_staged_files_survive_lost_answers(proxy, fs):
+    data = np.random.default_rng(0).integers(0, 256, 6 << 20, dtype=np.uint8).tobytes()
+    proxy.drop_answer("/Stage", 1)
+    proxy.drop_answer("/Publish", 1)
+    fs.write_bytes("big", data, exclusive=True)
+    assert fs.read_bytes("big") == data
+    assert proxy.dropped == 2
+
+
+def test_reads_are_retried(proxy, fs):
+    fs.write_bytes("f", b"x")
+    for method in ("/Read", "/Stat", "/ListDir"):
+        proxy.drop_answer(method, 2)
+        proxy.drop_request(method, 1)
+        assert (fs.read_bytes("f"), fs.stat("f").size, fs.listdir()) == (b"x", 1, ["f"])
+    assert proxy.dropped == 9
+
+
+def test_pools_datasets_and_snapshots_happen_once(proxy, lossy, pool, posix_dataset):
+    for method, change in (
+        ("/CreateDataset", lambda: lossy.create_dataset(f"{pool}/once")),
+        ("/CreateSnapshot", lambda: lossy.dataset(posix_dataset.address).snapshot("v1")),
+        ("/DestroySnapshot", lambda: lossy.dataset(posix_dataset.address).destroy_snapshot("v1")),
+        ("/DestroyDataset", lambda: lossy.destroy_dataset(f"{pool}/once")),
+        ("/CreatePool", lambda: lossy.create_pool(f"{pool}-2")),
+        ("/DestroyPool", lambda: lossy.destroy_pool(f"{pool}-2")),
+    ):
+        proxy.drop_answer(method)
+        change()
+    assert proxy.dropped == 6
+
+
+def test_a_scan_goes_on(proxy, fs):
+    for i in range(30):
+        fs.write_bytes(f"{i:02}", b"")
+    proxy.drop_answer("/Scan")
+    proxy.drop_request("/Plan")
+    assert sorted(fs.scan(columns=["name"])["name"].to_pylist()) == [f"{i:02}" for i in range(30)]
+
+
+def test_patience_ends(server, proxy, posix_dataset):
+    with pydaos.connect(proxy.address, token=server.token, retry=0.3) as client:
+        fs = client.dataset(posix_dataset.address)
+        proxy.drop_request("/Stat", 1000)
+        start = time.monotonic()
+        with pytest.raises(pydaos.ConnectionLostError):
+            fs.stat("")
+        assert time.monotonic() - start < 5
+
+
+def test_a_restarted_server_is_waited_for(own_server):
+    with own_server.connect() as client:
+        client.create_pool("p")
+        fs = client.create_dataset("p/d")
+        fs.write_bytes("f", b"x")
+        own_server.kill()
+        starter = threading.Timer(0.5, own_server.start)
+        starter.start()
+        assert fs.read_bytes("f") == b"x"
+        fs.write_bytes("g", b"y")
+        starter.join()
+        assert fs.listdir() == ["f", "g"]
+
+
+def test_kill_in_the_middle_of_appends_loses_and_doubles_nothing(own_server):
+    with own_server.connect() as client:
+        client.create_pool("p")
+        fs = client.create_dataset("p/d")
+        fs.write_bytes("log", b"")
+        done = threading.Event()
+
+        def killer():
+            for _ in range(3):
+                time.sleep(0.3)
+                own_server.restart()
+            done.set()
+
+        thread = threading.Thread(target=killer)
+        thread.start()
+        count = 0
+        with fs.open("log", "ab", buffering=0) as log:
+            while not done.is_set() or count < 20:
+                log.write(b"%06d\n" % count)
+                count += 1
+        thread.join()
+        assert fs.read_bytes("log") == b"".join(b"%06d\n" % i for i in range(count))
+
+
+def test_a_large_file_is_written_whole_through_a_restart(own_server):
+    with own_server.connect() as client:
+        client.create_pool("p")
+        fs = client.create_dataset("p/d")
+        data = np.random.default_rng(0).integers(0, 256, 48 << 20, dtype=np.uint8)
+        restarter = threading.Timer(0.02, own_server.restart)
+        restarter.start()
+        fs.write_bytes("big", data)
+        restarter.join()
+        assert fs.read_bytes("big") == data.tobytes()
+
+
+def test_no_server_for_longer_than_patience(own_server):
+    with own_server.connect(retry=0.3) as client:
+        own_server.kill()
+        with pytest.raises(pydaos.UnreachableError):
+            client.pools()
