@@ -168,6 +168,11 @@ func (d *Dataset) transact(ctx context.Context, plan *kernel.Plan) (object.Resul
 			a, has = d.abort(ctx, id, a)
 		case kernel.Done:
 			callPool.Put(c)
+			if a.Doomed {
+				if r, ok, err := d.Replay(ctx, plan.Tx.Request); ok && err == nil {
+					return r, nil
+				}
+			}
 			return a.Result, a.Err
 		}
 	}

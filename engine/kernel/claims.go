@@ -59,24 +59,39 @@ func (s *span) overlaps(o *span) bool {
 	return s.akey == "" || o.akey == "" || s.akey == o.akey
 }
 
-// meet tells gather about each earlier claim in the list that a claim of mode m
-// has to wait for.
-func (l *claimList) meet(m mode, gather func(*txn, mode)) {
+// maxDoom bounds how far a read looks back for writers that would outdate it,
+// beyond those that it has to wait for.
+const maxDoom = 256
+
+// meet tells gather about each earlier claim in the list that a claim of s has
+// to wait for.
+func (l *claimList) meet(s *span, gather func(*txn, mode)) {
 	for i := len(l.all) - 1; i >= 0; i-- {
 		c := l.all[i]
-		gather(c.t, conflict(m, c.mode))
+		gather(c.t, conflict(s, c.mode))
 		if c.mode == reading|writing {
 			// It waits, or has waited, for everything before it on this list.
+			if s.versioned {
+				for j := i - 1; j >= max(0, i-maxDoom); j-- {
+					if c := l.all[j]; c.mode&writing != 0 {
+						gather(c.t, dooming)
+					}
+				}
+			}
 			return
 		}
 	}
 }
 
 // conflict is what a later claim waits for: writing, until the earlier one is
-// decided; reading, until it is validated; 0, for nothing.
-func conflict(later, earlier mode) mode {
-	switch {
+// decided; reading, until it is validated; 0, for nothing. dooming: a commit of
+// the earlier one outdates what the later one has read.
+func conflict(s *span, earlier mode) mode {
+	switch later := s.mode; {
 	case later&reading != 0 && earlier&writing != 0:
+		if s.versioned {
+			return writing | dooming
+		}
 		return writing
 	case later&writing != 0 && earlier&reading != 0:
 		return reading
@@ -93,7 +108,7 @@ func (ct *claimTable) blockers(s *span, gather func(*txn, mode)) {
 	for i := range o.wide {
 		w := &o.wide[i]
 		if s.wide && s.overlaps(w.span) || !s.wide && w.span.covers(s.from) && (s.akey == "" || w.span.akey == "" || s.akey == w.span.akey) {
-			gather(w.t, conflict(s.mode, w.mode))
+			gather(w.t, conflict(s, w.mode))
 		}
 	}
 	if !s.wide {
@@ -109,15 +124,15 @@ func (ct *claimTable) blockers(s *span, gather func(*txn, mode)) {
 }
 
 func (d *dkeyClaims) blockers(s *span, gather func(*txn, mode)) {
-	d.whole.meet(s.mode, gather)
+	d.whole.meet(s, gather)
 	if s.akey != "" {
 		if l := d.akeys[s.akey]; l != nil {
-			l.meet(s.mode, gather)
+			l.meet(s, gather)
 		}
 		return
 	}
 	for _, l := range d.akeys { // what is gathered is a set: order is not seen
-		l.meet(s.mode, gather)
+		l.meet(s, gather)
 	}
 }
 

@@ -31,6 +31,9 @@ type Action struct {
 	Targets []uint16
 	Result  object.Result
 	Err     error
+	// Doomed: Err is a conflict found while waiting. The request id has not
+	// been looked up: if it happened before, that is the answer.
+	Doomed bool
 }
 
 // Kernel is the state of one dataset's transactions. It is not safe for
@@ -74,6 +77,7 @@ type txn struct {
 
 	blockers                     int
 	afterValidated, afterDecided []*txn
+	dooms                        []*txn // have read what this one is writing
 	gatheredBy                   uint64 // arrival of the last one that gathered it
 	gathered                     mode
 	held                         []held
@@ -137,27 +141,33 @@ func (k *Kernel) arrive(t *txn, out []Action) []Action {
 	}
 	k.arrivals++
 	t.arrival = k.arrivals
-	var blockers []*txn
-	for i := range t.plan.claims {
-		k.claims.blockers(&t.plan.claims[i], func(u *txn, until mode) {
-			if until == 0 || until == reading && u.validated {
-				return
-			}
-			if u.gatheredBy != t.arrival {
-				u.gatheredBy, u.gathered = t.arrival, 0
-				blockers = append(blockers, u)
-			}
-			u.gathered |= until
-		})
+	var met []*txn
+	gather := func(u *txn, until mode) {
+		if until == 0 || until == reading && u.validated {
+			return
+		}
+		if u.gatheredBy != t.arrival {
+			u.gatheredBy, u.gathered = t.arrival, 0
+			met = append(met, u)
+		}
+		u.gathered |= until
 	}
-	for _, u := range blockers {
-		if u.gathered&writing != 0 {
+	for i := range t.plan.claims {
+		k.claims.blockers(&t.plan.claims[i], gather)
+	}
+	for _, u := range met {
+		if u.gathered&dooming != 0 {
+			u.dooms = append(u.dooms, t)
+		}
+		switch {
+		case u.gathered&writing != 0:
 			u.afterDecided = append(u.afterDecided, t)
-		} else {
+			t.blockers++
+		case u.gathered&reading != 0:
 			u.afterValidated = append(u.afterValidated, t)
+			t.blockers++
 		}
 	}
-	t.blockers = len(blockers)
 	k.claims.add(t)
 	if t.blockers == 0 {
 		return k.admit(t, out)
@@ -263,7 +273,24 @@ func (k *Kernel) commit(t *txn, out []Action) []Action {
 	} else {
 		t.settled = true
 	}
+	out = k.doom(t, out)
 	return k.finish(t, object.Result{Epoch: t.epoch, Answer: cloneBytes(t.plan.Tx.Answer)}, nil, out)
+}
+
+// doom answers those that wait with reads that t's commit outdates: all at
+// once, not one after the other as their turn comes. Like canceled ones they
+// keep their place until then.
+func (k *Kernel) doom(t *txn, out []Action) []Action {
+	for _, d := range t.dooms {
+		if d.state == waiting && !d.left && d.plan.Tx.ReadAt < t.epoch {
+			d.left = true
+			delete(k.txns, d.id)
+			out = append(out, Action{Kind: Done, ID: d.id, Doomed: true, Err: fault.New(fault.Conflict, "tx.commit", "transaction",
+				"what it read at %d changed at epoch %d while it waited", uint64(d.plan.Tx.ReadAt), uint64(t.epoch)).Do("read again and retry")})
+		}
+	}
+	t.dooms = nil
+	return out
 }
 
 // finish answers t and those that asked the same.

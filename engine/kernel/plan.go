@@ -28,6 +28,8 @@ type span struct {
 	from, to string
 	bounded  bool   // to holds
 	akey     string // "": all
+	// versioned: a Read of the transaction, outdated by any write after ReadAt.
+	versioned bool
 }
 
 type mode uint8
@@ -35,6 +37,7 @@ type mode uint8
 const (
 	reading mode = 1
 	writing mode = 2
+	dooming mode = 4 // only between claims: see conflict
 )
 
 // Place is where one redundancy group of an object lies.
@@ -118,7 +121,7 @@ func (p *Plan) claim() {
 	p.claims = make([]span, 0, len(tx.Reads)+len(tx.Conds)+len(tx.Writes))
 	for i := range tx.Reads {
 		r := &tx.Reads[i]
-		s := span{oid: r.OID, mode: reading, wide: !r.Point, from: string(r.From), akey: string(r.Akey)}
+		s := span{oid: r.OID, mode: reading, wide: !r.Point, from: string(r.From), akey: string(r.Akey), versioned: true}
 		if s.wide && r.To != nil {
 			s.to, s.bounded = string(r.To), true
 		}

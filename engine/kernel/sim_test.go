@@ -38,6 +38,7 @@ type sim struct {
 	seen     []observation
 	answered object.Epoch
 	crashes  int
+	doomed   int
 	trouble  []string
 }
 
@@ -280,6 +281,15 @@ func (s *sim) prepare(t *attempt, i int) {
 
 func (s *sim) answer(t *attempt, a kernel.Action) {
 	delete(s.flight, t.id)
+	if a.Doomed {
+		s.doomed++
+		for _, tg := range s.targets {
+			if r, ok, _ := tg.Request(1, t.tx.Request); ok && !t.tx.Request.IsZero() {
+				r.Replayed = true
+				a.Err, a.Result = nil, r
+			}
+		}
+	}
 	t.end, t.err = s.step, a.Err
 	switch {
 	case a.Err == nil && a.Result.Replayed:
@@ -650,7 +660,7 @@ func env(name string, def uint64) uint64 {
 // again with DAOS_SIM_FIRST=<seed> DAOS_SIM_SEEDS=1.
 func TestSimulator(t *testing.T) {
 	first, n := env("DAOS_SIM_FIRST", 1), env("DAOS_SIM_SEEDS", 3000)
-	var attempts, acks, crashes, unknowns, replays, conflicts, failed int
+	var attempts, acks, crashes, unknowns, replays, conflicts, doomed, failed int
 	for seed := first; seed < first+n; seed++ {
 		s := newSim(seed)
 		if trouble := s.run(30); len(trouble) > 0 {
@@ -660,6 +670,7 @@ func TestSimulator(t *testing.T) {
 			}
 		}
 		crashes += s.crashes
+		doomed += s.doomed
 		for _, a := range s.all {
 			attempts++
 			switch {
@@ -674,5 +685,5 @@ func TestSimulator(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d seeds: %d attempts, %d acknowledged, %d unknown, %d replayed, %d conflicts, %d crashes", n, attempts, acks, unknowns, replays, conflicts, crashes)
+	t.Logf("%d seeds: %d attempts, %d acknowledged, %d unknown, %d replayed, %d conflicts (%d found while waiting), %d crashes", n, attempts, acks, unknowns, replays, conflicts, doomed, crashes)
 }
