@@ -27,6 +27,7 @@ type File struct {
 	mu      sync.Mutex
 	cond    sync.Cond
 	open    bool   // takes records
+	sealed  bool   // known to have a footer
 	tail    uint64 // next free byte
 	users   int    // writers that have appended and not yet ended
 	written uint64 // appends whose pwrite has returned

@@ -1,6 +1,9 @@
 package segment
 
-import "daos/engine/object"
+import (
+	"daos/engine/object"
+	"daos/internal/fault"
+)
 
 // Writer appends the records of one batch. It is used by one goroutine:
 // Append for each record, Sync, then, when the index knows them, Commit; End
@@ -146,7 +149,59 @@ func (f *File) seal() error {
 	if err := f.write(EncodeFooter(pos, entries), pos); err != nil {
 		return err
 	}
-	return f.Sync()
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.sealed = true
+	f.mu.Unlock()
+	return nil
+}
+
+// Sealed reports whether a segment has a footer; one that is open has none.
+func (s *Set) Sealed(ds, n uint64) (bool, error) {
+	f, err := s.Get(ds, n)
+	if err != nil {
+		return false, err
+	}
+	defer f.Release()
+	f.mu.Lock()
+	sealed, open := f.sealed, f.open || f.users > 0
+	f.mu.Unlock()
+	if sealed || open {
+		return sealed, nil
+	}
+	if _, sealed, err = f.Footer(); sealed && err == nil {
+		f.mu.Lock()
+		f.sealed = true
+		f.mu.Unlock()
+	}
+	return sealed, err
+}
+
+// Seal gives a footer to a segment that a crash left without one: behind
+// whatever lies at its end.
+func (s *Set) Seal(ds, n uint64, entries []Entry) error {
+	name := s.path(ds, n)
+	st, err := s.opts.FS.Stat(name)
+	if err != nil {
+		return fault.New(fault.KindOf(err), "segment.seal", name, "can't be examined").Because(err)
+	}
+	vf, err := s.opts.FS.OpenReadWrite(name, "daos-segment")
+	if err != nil {
+		return writeError(name, err)
+	}
+	pos := Align(uint64(st.Size()), 1)
+	_, err = vf.WriteAt(EncodeFooter(pos, entries), int64(pos))
+	if err != nil {
+		err = writeError(name, err)
+	} else if err = vf.SyncData(); err != nil {
+		err = syncError(name, err)
+	}
+	if cerr := vf.Close(); err == nil && cerr != nil {
+		err = writeError(name, cerr)
+	}
+	return err
 }
 
 // Footer reads the footer of a sealed segment; ok is false where it has none.

@@ -48,10 +48,64 @@ func (s *sweep) segments(idle []uint64) error {
 	if len(small) >= smallSegments {
 		victims = append(victims, small...)
 	}
-	if len(victims) == 0 {
+	if len(victims) > 0 {
+		if err := s.rewrite(victims); err != nil {
+			return err
+		}
+	}
+	return s.sealLeft(idle, victims)
+}
+
+// sealLeft gives footers to the segments that a crash left without.
+func (s *sweep) sealLeft(idle, victims []uint64) error {
+	t := s.t
+	bare := map[uint64][]segment.Entry{}
+	for _, n := range idle {
+		if s.live[n] == 0 || slices.Contains(victims, n) {
+			continue
+		}
+		sealed, err := t.segs.Sealed(uint64(s.ds), n)
+		if fault.Is(err, fault.Corrupt) {
+			t.log.Error("sweep met a damaged footer", "error", err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if !sealed {
+			bare[n] = nil
+		}
+	}
+	if len(bare) == 0 {
 		return nil
 	}
-	return s.rewrite(victims)
+	for _, plane := range []byte{planeName, planeExtent} {
+		err := t.eachRow(appendDataset(nil, s.ds, plane), func(k, v []byte) error {
+			if err := s.ctx.Err(); err != nil {
+				return fault.Wrap(err, "vos.sweep", t.opts.Dir)
+			}
+			r, ok := decodeRecord(v, plane == planeExtent)
+			if !ok {
+				return t.badKey("vos.sweep", k)
+			}
+			if r.typ != typeSegment {
+				return nil
+			}
+			if list, ok := bare[r.segment]; ok && len(list) < segment.MaxEntries {
+				bare[r.segment] = append(list, segment.Entry{Key: bytes.Clone(k), Value: bytes.Clone(v)})
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for n, entries := range bare {
+		if err := t.segs.Seal(uint64(s.ds), n, entries); err != nil {
+			return t.failedWrite(err)
+		}
+	}
+	return nil
 }
 
 func (s *sweep) unlink(n uint64) error {

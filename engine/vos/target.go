@@ -61,6 +61,8 @@ type Target struct {
 	sweeps sweepTable
 	moving sync.Mutex // between taking versions back and moving records
 
+	rebuilding bool // RebuildIndex: the index is empty, the segments are not
+
 	closeMu sync.RWMutex // held shared by every call that touches db
 	closed  bool
 }
@@ -72,6 +74,15 @@ var (
 
 // Open opens or creates a target.
 func Open(o Options) (*Target, error) {
+	t := newTarget(o)
+	if err := t.open(); err != nil {
+		_ = t.shut()
+		return nil, err
+	}
+	return t, nil
+}
+
+func newTarget(o Options) *Target {
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}
@@ -83,11 +94,7 @@ func Open(o Options) (*Target, error) {
 	}
 	t := &Target{opts: o, log: o.Logger.With("target", o.ID)}
 	t.guard = newGuardFS(o.FS)
-	if err := t.open(); err != nil {
-		t.shut()
-		return nil, err
-	}
-	return t, nil
+	return t
 }
 
 func (t *Target) open() error {
@@ -126,10 +133,16 @@ func (t *Target) open() error {
 		return err
 	}
 	if sb.state != stateReady {
+		if err := t.checkUnfinished(sbName, segDir); err != nil {
+			return err
+		}
 		// A crash while the target was made: nothing was ever answered from it.
 		if err := f.RemoveAll(indexDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fault.New(fault.KindOf(err), "vos.open", indexDir, "a half-made index can't be removed").Because(err)
 		}
+	}
+	if _, err := f.Stat(indexDir); sb.state == stateReady && errors.Is(err, fs.ErrNotExist) {
+		return t.indexError("vos.open", pebble.ErrDBDoesNotExist) // before pebble makes the folder
 	}
 	if err := t.guard.openLedger(o.Dir, indexDir); err != nil {
 		return err
@@ -169,13 +182,27 @@ func (t *Target) open() error {
 	if err != nil {
 		return err
 	}
-	if sb.state != stateReady {
+	if sb.state != stateReady && !t.rebuilding {
 		sb.state = stateReady
 		if err := writeSuperblock(f, o.Dir, sb); err != nil {
 			return err
 		}
 	}
 	return t.load()
+}
+
+// checkUnfinished refuses a target without an index that has segments: there a
+// rebuild was begun and not finished.
+func (t *Target) checkUnfinished(sbName, segDir string) error {
+	names, err := t.guard.List(segDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fault.New(fault.KindOf(err), "vos.open", segDir, "can't be listed").Because(err)
+	}
+	if len(names) > 0 && !t.rebuilding {
+		return fault.New(fault.Corrupt, "vos.open", sbName, "a rebuild of the index was begun and not finished").
+			Do("rebuild the index again")
+	}
+	return nil
 }
 
 // load reads the rows that are kept in memory and finishes what a crash left.
@@ -227,6 +254,9 @@ func (t *Target) readCounter(key []byte) (uint64, error) {
 // dropOrphanFolders unlinks segments of datasets that the index does not know:
 // a crash before the first commit or in the middle of Destroy.
 func (t *Target) dropOrphanFolders() error {
+	if t.rebuilding {
+		return nil
+	}
 	all, err := t.segs.Datasets()
 	if err != nil {
 		return err
