@@ -33,6 +33,7 @@ class Proxy:
             self._drop += [(method.encode(), False)] * times
 
     def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._listener.close()
         for sock in self._sockets:
             try:

@@ -37,11 +37,19 @@ def test_importing_starts_no_thread_and_no_process():
 
 @pytest.mark.parametrize("folder", [".", "pydaos", "torch", "docs"])
 def test_torch_is_torch_in_every_folder_of_the_checkout(folder):
-    code = "import torch, pydaos, pydaos.torch, os; print(os.path.realpath(torch.__file__))"
+    code = "import importlib.util as u; print(u.find_spec('torch').origin, u.find_spec('pydaos').origin)"
     out = subprocess.run(
         [sys.executable, "-c", code], env=_env(), cwd=ROOT / folder, check=True, capture_output=True, text=True
     )
-    assert not out.stdout.startswith(str(ROOT / "torch") + "/")
+    torch, ours = out.stdout.split()
+    assert torch != "None"
+    assert not torch.startswith(str(ROOT / "torch") + "/")
+    assert ours.endswith("pydaos/__init__.py")
+
+
+def test_both_source_roots_are_one_package():
+    code = "import torch, pydaos, pydaos.torch as t; print(t.Dataset, t.IterableDataset, t.Checkpoint, torch.tensor)"
+    subprocess.run([sys.executable, "-c", code], env=_env(), cwd=ROOT, check=True, capture_output=True)
 
 
 def test_the_folder_torch_shadows_nothing():
