@@ -99,7 +99,7 @@ func (s *Set) path(ds, n uint64) string {
 	return s.opts.FS.PathJoin(s.opts.Dir, FolderName(ds), FileName(n))
 }
 
-// create makes a new segment; its directory entry is durable when it returns.
+// create makes a new segment, under the lock; its directory entry is durable when it returns.
 func (s *Set) create(ds uint64) (*File, error) {
 	n, err := s.opts.Number()
 	if err != nil {
@@ -136,12 +136,13 @@ func (s *Set) create(ds uint64) (*File, error) {
 		_ = s.opts.FS.Remove(name)
 		return nil, err
 	}
+	s.evictLocked()
 	s.files[key{ds, n}] = f
 	return f, nil
 }
 
 // acquire gives the segment that the next record of a dataset goes to, counted
-// as in use by one writer. not is a file that was just found full.
+// as in use by one writer.
 func (s *Set) acquire(ds uint64, bulk bool) (*File, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
