@@ -394,7 +394,7 @@ func (s *sim) crash() {
 	s.crashes++
 	s.events = nil
 	for _, t := range s.flight {
-		t.out = unknown
+		t.out, t.end = unknown, s.step
 	}
 	for _, t := range s.all {
 		if t.out == acked && !t.durable {
@@ -568,6 +568,7 @@ func (s *sim) atomicity() []*attempt {
 // once checks request ids: one execution each, and every answer is that one's.
 func (s *sim) once(committed []*attempt) {
 	done := map[object.RequestID]object.Epoch{}
+	over := map[object.RequestID]int{} // the step since which it has happened
 	for _, t := range committed {
 		if t.tx.Request.IsZero() {
 			continue
@@ -575,9 +576,12 @@ func (s *sim) once(committed []*attempt) {
 		if e := done[t.tx.Request]; e != 0 {
 			s.complain("request %v happened at %d and at %d", t.tx.Request, e, t.epoch)
 		}
-		done[t.tx.Request] = t.epoch
+		done[t.tx.Request], over[t.tx.Request] = t.epoch, t.end
 	}
 	for _, t := range s.all {
+		if e := done[t.tx.Request]; e != 0 && t.out == refused && !t.replayed && t.err != nil && t.begin > over[t.tx.Request] {
+			s.complain("request %v had happened at %d, its retry at step %d was refused: %v", t.tx.Request, e, t.begin, t.err)
+		}
 		if t.replayed && done[t.tx.Request] != t.epoch && !t.tx.Deferred {
 			s.complain("request %v was answered with epoch %d, it happened at %d", t.tx.Request, t.epoch, done[t.tx.Request])
 		}
