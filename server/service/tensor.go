@@ -35,7 +35,7 @@ func columnOf(dataset string, m *tensorv1.Column) (tensor.Column, error) {
 	if m.GetDtype() != "" || m.GetLayout() == tensorv1.Layout_LAYOUT_FIXED || m.GetLayout() == tensorv1.Layout_LAYOUT_RAGGED {
 		var err error
 		if d, err = tensor.ParseDType(m.GetDtype()); err != nil {
-			return tensor.Column{}, fault.Wrap(err, "tensor.define", dataset)
+			return tensor.Column{}, fault.New(fault.KindOf(err), "tensor.define", dataset, "column %q", m.GetName()).Because(err)
 		}
 	}
 	return tensor.Column{
@@ -77,6 +77,10 @@ func (s *Tensor) Describe(ctx context.Context, r *tensorv1.DescribeRequest) (*te
 		return nil, t.Err(err)
 	}
 	info, err := t.Table.Describe(ctx, at)
+	if fault.Is(err, fault.NotFound) {
+		// A dataset without columns is described as what it is: empty.
+		return &tensorv1.DescribeResponse{Epoch: uint64(at)}, nil
+	}
 	if err != nil {
 		return nil, t.Err(err)
 	}
