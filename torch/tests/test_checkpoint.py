@@ -22,7 +22,7 @@ from pydaos.torch import Checkpoint
 
 @pytest.fixture
 def ckpt(server: Server, pool: Any) -> Any:
-    with Checkpoint(pool.name, "runs", prefix="/r1", create=True, addr=server.unix) as c:
+    with Checkpoint(pool, "runs", prefix="/r1", create=True, addr=server.unix) as c:
         yield c
 
 
@@ -30,7 +30,7 @@ def ckpt(server: Server, pool: Any) -> Any:
 def test_what_is_written_is_read(ckpt: Checkpoint, server: Server, pool: Any, chunk: int) -> None:
     rng = random.Random(chunk)
     sizes = [0, 1, chunk - 1, chunk, chunk + 1, 3 * chunk + 17, 100_000] if chunk < 1 << 20 else [chunk, 2 * chunk + 5]
-    with Checkpoint(pool.name, "runs", prefix="/r1", transfer_chunk_size=chunk, addr=server.unix) as c:
+    with Checkpoint(pool, "runs", prefix="/r1", transfer_chunk_size=chunk, addr=server.unix) as c:
         for size in {max(0, s) for s in sizes}:
             data = rng.randbytes(size)
             with c.writer("a/b/c.bin") as f:
@@ -102,7 +102,7 @@ def test_a_killed_writer_leaves_nothing(ckpt: Checkpoint, server: Server, pool: 
     program = f"""
         import time
         from pydaos.torch import Checkpoint
-        c = Checkpoint({pool.name!r}, "runs", prefix="/r1", addr={server.unix!r})
+        c = Checkpoint({pool!r}, "runs", prefix="/r1", addr={server.unix!r})
         f = c.writer("f")
         f.write(b"half" * 5_000_000)
         f.flush()
@@ -123,7 +123,7 @@ def test_names(ckpt: Checkpoint, server: Server, pool: Any) -> None:
     with ckpt.writer("/absolute") as f:  # stays below the prefix
         f.write(b"1")
     client = server.connect()
-    assert client.dataset(f"{pool.name}/runs").read_bytes("r1/absolute") == b"1"
+    assert client.dataset(f"{pool}/runs").read_bytes("r1/absolute") == b"1"
     client.close()
     with pytest.raises(ValueError, match=r"'\.\.'"):
         ckpt.writer("../escape")
@@ -132,7 +132,7 @@ def test_names(ckpt: Checkpoint, server: Server, pool: Any) -> None:
     assert missing.value.errno == errno.ENOENT
     with pytest.raises(FileNotFoundError):
         ckpt.reader("nothing")
-    with Checkpoint(f"{pool.name}/runs", prefix="r1", addr=server.unix) as same:
+    with Checkpoint(f"{pool}/runs", prefix="r1", addr=server.unix) as same:
         assert same.list() == ["absolute"]
     with pytest.raises(pydaos.DObjNotFound):
-        Checkpoint(pool.name, "missing", addr=server.unix)
+        Checkpoint(pool, "missing", addr=server.unix)

@@ -153,14 +153,14 @@ def test_decode_image(server: Server, pool: Any) -> None:
     from PIL import Image
 
     client = server.connect()
-    files = client.create_dataset(f"{pool.name}/img", type="posix")
+    files = client.create_dataset(f"{pool}/img", type="posix")
     pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     for name, array in (("grey.png", pixels[:, :, 0]), ("rgb.png", pixels)):
         buffer = io.BytesIO()
         Image.fromarray(array).save(buffer, "PNG")
         files.write_bytes(name, buffer.getvalue())
     files.snapshot("s")
-    data = Dataset(f"{pool.name}/img@s", decode="image", addr=server.unix)
+    data = Dataset(f"{pool}/img@s", decode="image", addr=server.unix)
     assert torch.equal(data[0], torch.from_numpy(pixels[:, :, 0])[None])
     assert torch.equal(data[1], torch.from_numpy(pixels).permute(2, 0, 1))
     data.close()

@@ -55,9 +55,11 @@ class Batches(torch.utils.data.IterableDataset[Any]):
         self._world = check_world(world)
         self._prefetch = prefetch
         self._with_index = with_index
-        # set_epoch reaches persistent workers through shared memory.
         self._pass = Pass(source, shuffle=shuffle, seed=seed)
-        self._shared = torch.zeros(1, dtype=torch.int64)
+        # What workers must learn after they were started, or tell each other: the
+        # pass (set_epoch reaches persistent ones so), and the base seed of the
+        # iteration that has used the loaded state.
+        self._shared = torch.zeros(2, dtype=torch.int64)
         self._shared.share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
@@ -81,12 +83,21 @@ class Batches(torch.utils.data.IterableDataset[Any]):
         return self._walk(samples=False)
 
     def _walk(self, *, samples: bool) -> BatchIterator:
-        share = worker_share()
-        if share[1] > 1 or torch.utils.data.get_worker_info() is not None:
+        info = torch.utils.data.get_worker_info()
+        if info is not None:
             told = int(self._shared[0])
             if told != self._pass.number:
                 self._pass.set(told)
-        return BatchIterator(self, share, samples=samples)
+            # Fresh workers inherit the loaded state again at every iter() of their
+            # DataLoader; torch draws a base seed for each, which tells them apart.
+            base = info.seed - info.id
+            if int(self._shared[1]) not in (0, base):
+                self._pass.unload()
+            elif self._pass.loaded:
+                self._shared[1] = base
+        elif int(self._shared[1]):
+            self._pass.unload()
+        return BatchIterator(self, worker_share(), samples=samples)
 
     def state_dict(self, consumed: int | None = None) -> dict[str, Any]:
         """Return the resume token.
@@ -105,6 +116,7 @@ class Batches(torch.utils.data.IterableDataset[Any]):
         """Go on from a resume token at the next ``iter()``."""
         self._pass.load(state)
         self._shared[0] = self._pass.number
+        self._shared[1] = 0
 
 
 class BatchIterator:

@@ -260,7 +260,7 @@ class Checkpoint:
             return
         for entry in entries:
             below = f"{name}/{entry.name}" if name else entry.name
-            if entry.stat.is_dir:
+            if entry.is_dir():
                 yield from self._walk(f"{folder}/{entry.name}" if folder else entry.name, below)
             else:
                 yield below

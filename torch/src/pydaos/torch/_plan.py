@@ -109,6 +109,16 @@ class Pass:
         self.kind, self.seed, self.number, self.position = token.order, token.seed, token.pass_, token.position
         self._begun = False
 
+    @property
+    def loaded(self) -> bool:
+        """Whether a resume token waits for the next ``begin()``."""
+        return self._loaded is not None
+
+    def unload(self) -> None:
+        """Forget the resume token: it has been used elsewhere."""
+        self._loaded = None
+        self.position = 0
+
     def begin(self) -> int:
         """Begin to walk; return the position to begin at."""
         if self._loaded is not None:
