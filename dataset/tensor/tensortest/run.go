@@ -50,6 +50,8 @@ var cases = []struct {
 	{"lease expires", testLeaseExpires},
 	{"concurrent appends", testConcurrent},
 	{"concurrent staged appends", testConcurrentStaged},
+	{"lost races", testLostRaces},
+	{"staged append loses a race", testLostRaceStaged},
 	{"statistics", testStats},
 }
 
@@ -474,7 +476,11 @@ func testLeaseExpires(e *env) {
 }
 
 func testConcurrent(e *env) {
-	cols := e.define(colByte, colText)
+	// Chunks of two: every append begins chunks of its own, so that nothing but
+	// the length keeps two of them apart.
+	x, s := colByte, colText
+	x.ChunkSamples, s.ChunkSamples = 2, 2
+	cols := e.define(x, s)
 	const writers, each = 6, 8
 	var wg sync.WaitGroup
 	errs := make(chan error, writers)
@@ -532,6 +538,88 @@ func testConcurrentStaged(e *env) {
 		for i := range 36 {
 			want[int(res[w].Start)+i] = 50*w + i
 		}
+	}
+	e.checkBig(0, want)
+	e.noLeases()
+}
+
+// racing does something before the next transaction that it is asked for.
+type racing struct {
+	object.Store
+	which  func(*object.Tx) bool
+	before func()
+}
+
+func (r *racing) Commit(ctx context.Context, tx *object.Tx) (object.Result, error) {
+	if f := r.before; f != nil && r.which(tx) {
+		r.before = nil
+		f()
+	}
+	return r.Store.Commit(ctx, tx)
+}
+
+// testLostRaces lets another writer in between the reads and the commit of each
+// kind of change: both must be there afterwards.
+func testLostRaces(e *env) {
+	x, s := colByte, colText
+	x.ChunkSamples, s.ChunkSamples = 2, 2
+	cols := e.define(x, s)
+	rows := func(v byte, n int) *tensor.Rows {
+		c := []Cells{nil, nil}
+		for range n {
+			c[0], c[1] = append(c[0], []byte{v}), append(c[1], []byte{'a' + v})
+		}
+		return PackRows(cols, c)
+	}
+	e.append(rows(0, 2)) // full chunks: nothing but the length keeps appends apart
+	r := &racing{Store: e.st, which: func(*object.Tx) bool { return true }}
+	mine := tensor.Open(r, "p/t")
+	r.before = func() { e.append(rows(1, 2)) }
+	res, err := mine.Append(e.ctx, tensor.AppendOptions{}, Source(rows(2, 2)))
+	e.ok(err)
+	if res.Start != 4 {
+		e.Fatalf("appended at %d", res.Start)
+	}
+	r.before = func() { e.append(rows(3, 1)) }
+	_, err = mine.Overwrite(e.ctx, tensor.OverwriteOptions{Start: 1}, Source(rows(4, 2)))
+	e.ok(err)
+	r.before = func() {
+		_, err := e.tab.Overwrite(e.ctx, tensor.OverwriteOptions{Start: 4, Columns: []string{"s"}}, Source(PackRows(cols[1:], []Cells{text("long")})))
+		e.ok(err)
+	}
+	_, err = mine.Overwrite(e.ctx, tensor.OverwriteOptions{Start: 5}, Source(rows(5, 2)))
+	e.ok(err)
+	e.same(e.read(0, all), []Cells{u8(0, 4, 4, 1, 2, 5, 5), text("a", "e", "e", "b", "long", "f", "f")})
+	r.before = func() {
+		_, err := e.tab.Overwrite(e.ctx, tensor.OverwriteOptions{Start: 4, Columns: []string{"x"}}, Source(PackRows(cols[:1], []Cells{u8(200)})))
+		e.ok(err)
+	}
+	_, err = mine.Overwrite(e.ctx, tensor.OverwriteOptions{Start: 5, Columns: []string{"x"}}, Source(PackRows(cols[:1], []Cells{u8(100)})))
+	e.ok(err)
+	stats, err := e.tab.Stats(e.ctx, 0, "x")
+	e.ok(err)
+	if err := checkAllStats(&cols[0], stats, e.read(0, all)[0]); err != nil {
+		e.Fatal(err)
+	}
+	n := uint64(7)
+	r.before = func() { e.append(rows(6, 1)) }
+	_, err = mine.Append(e.ctx, tensor.AppendOptions{ExpectLength: &n}, Source(rows(7, 1)))
+	e.kind(err, fault.Conflict)
+
+}
+
+func testLostRaceStaged(e *env) {
+	big := e.define(bigCols...)
+	r := &racing{Store: e.st, which: func(tx *object.Tx) bool { return tx.Barrier }}
+	r.before = func() { e.append(bigRows(big, 2, 90)...) }
+	res, err := tensor.Open(r, "p/t").Append(e.ctx, tensor.AppendOptions{}, Source(bigRows(big, 34, 0)...))
+	e.ok(err)
+	if res.Start != 2 {
+		e.Fatalf("the staged append is at %d", res.Start)
+	}
+	want := []int{90, 91}
+	for i := range 34 {
+		want = append(want, i)
 	}
 	e.checkBig(0, want)
 	e.noLeases()
