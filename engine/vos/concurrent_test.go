@@ -60,7 +60,7 @@ func TestConcurrent_WritersReadersSweepsAborts(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var work, background sync.WaitGroup
 	const workers = 8
-	steps := 60 * long()
+	steps := 30 * long()
 	for w := range workers {
 		r := rand.New(rand.NewPCG(rng.Uint64(), uint64(w)))
 		work.Go(func() {

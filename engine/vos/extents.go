@@ -32,12 +32,14 @@ func (t *Target) Extents(at object.Epoch, p target.Place, dkey, akey []byte, off
 		return nil, err
 	}
 	defer c.close()
-	a, err := c.array(at, p, cover, dkey, akey)
+	a, ok, err := c.array(at, p, cover, dkey, akey)
 	if err != nil {
 		return nil, err
 	}
 	var out []object.Extent
-	ok := c.it.SeekPrefixGE(appendChunk(bytes.Clone(a.prefix), off/ChunkSize))
+	if ok && a.chunkOf(c.it.Key()) < off/ChunkSize {
+		ok = c.it.SeekPrefixGE(appendChunk(bytes.Clone(a.prefix), off/ChunkSize))
+	}
 	for ok && a.owns(c.it.Key()) {
 		chunk := a.chunkOf(c.it.Key())
 		if chunk > (end-1)/ChunkSize {
@@ -110,35 +112,31 @@ func (a *array) chunkOf(key []byte) uint64 {
 	return binary.BigEndian.Uint64(key[len(a.prefix)+1:])
 }
 
-// array gathers the punches of an array at or below an epoch and leaves the
-// cursor behind them.
-func (c cursor) array(at object.Epoch, p target.Place, cover version, dkey, akey []byte) (a array, err error) {
+// array gathers the punches of an array at or below an epoch. ok says that the
+// cursor is then on the first row of its first chunk; where nothing is punched
+// one seek does it all.
+func (c cursor) array(at object.Epoch, p target.Place, cover version, dkey, akey []byte) (a array, ok bool, err error) {
 	prefix, n := appendAkey(make([]byte, 0, 160), planeExtent, p, dkey, akey)
-	a.prefix = prefix
-	if a.holes.cover, err = c.dkeyCover(at, prefix[:n], cover); err != nil {
-		return a, err
-	}
-	seek := appendAt(append(bytes.Clone(prefix), subHole), at)
-	for ok := c.it.SeekPrefixGE(seek); ok; ok = c.it.Next() {
-		k := c.it.Key()
-		if !a.owns(k) || k[len(prefix)] != subHole {
-			break
-		}
-		v := versionOf(k)
-		if a.holes.cover.newer(v) {
-			break // hidden, and so are all older ones
-		}
-		r, err := c.record(true)
-		if err != nil {
-			return a, err
-		}
-		if r.typ == typePunch {
+	a.prefix, a.holes.cover = prefix, cover
+	seek := append(make([]byte, 0, 160), prefix[:n]...)
+	ok = c.it.SeekPrefixGE(appendAt(append(seek, tagDkey), at))
+	if ok && c.it.Key()[n] == tagDkey {
+		if v := versionOf(c.it.Key()); v.newer(cover) {
 			a.holes.cover = v
-			break
 		}
-		a.holes.list = append(a.holes.list, hole{r.offset, r.end(), v})
+		ok = c.it.SeekPrefixGE(appendAt(append(append(seek[:0], prefix...), subHole), at))
+	} else if ok && !a.owns(c.it.Key()) {
+		ok = c.it.SeekPrefixGE(appendAt(append(append(seek[:0], prefix...), subHole), at))
 	}
-	return a, c.err()
+	if !ok || !a.owns(c.it.Key()) {
+		return a, false, c.err()
+	}
+	if c.it.Key()[len(prefix)] == subHole {
+		if ok, err = c.scanHoles(&a, at, a.holes.cover); err != nil {
+			return a, false, err
+		}
+	}
+	return a, ok && a.owns(c.it.Key()), c.err()
 }
 
 // loadChunk reads the records of the chunk under the cursor that an epoch may
@@ -193,33 +191,38 @@ func (t *Target) ArrayEnd(at object.Epoch, p target.Place, dkey, akey []byte) (u
 	return c.arrayEnd(at, p, cover, dkey, akey)
 }
 
-// arrayEnd walks the chunks from the last one back until something shows.
+// arrayEnd looks at the first chunk, since most arrays have no other, then
+// walks from the last one back until something shows.
 func (c cursor) arrayEnd(at object.Epoch, p target.Place, cover version, dkey, akey []byte) (uint64, error) {
-	a, err := c.array(at, p, cover, dkey, akey)
-	if err != nil {
+	a, ok, err := c.array(at, p, cover, dkey, akey)
+	if err != nil || !ok {
 		return 0, err
 	}
-	it, err := c.t.db.NewIter(iterOptions(append(bytes.Clone(a.prefix), subChunk), keyEnd(a.prefix)))
-	if err != nil {
-		return 0, c.t.indexError("vos.read", err)
-	}
-	b := cursor{c.t, it}
-	defer b.close()
-	for ok := it.Last(); ok; {
-		chunk := a.chunkOf(it.Key())
-		start := appendChunk(bytes.Clone(a.prefix), chunk)
-		if !it.SeekGE(start) {
-			break
-		}
-		if _, err := b.loadChunk(&a, at, chunk); err != nil {
-			return 0, err
+	show := func(chunk uint64) (end uint64, more bool, err error) {
+		if more, err = c.loadChunk(&a, at, chunk); err != nil {
+			return 0, false, err
 		}
 		a.paint.reset(chunkSpan(chunk))
 		a.paint.overlay(at, &a.holes, len(a.recs), a.span)
 		if ps := a.paint.pieces(); len(ps) > 0 {
-			return ps[len(ps)-1].hi, nil
+			end = ps[len(ps)-1].hi
 		}
-		ok = it.SeekLT(start)
+		return end, more && a.owns(c.it.Key()), nil
 	}
-	return 0, b.err()
+	end, more, err := show(a.chunkOf(c.it.Key()))
+	if err != nil || !more {
+		return end, err
+	}
+	from := keyEnd(a.prefix)
+	for c.it.SeekLT(from) && a.owns(c.it.Key()) && c.it.Key()[len(a.prefix)] == subChunk {
+		chunk := a.chunkOf(c.it.Key())
+		from = appendChunk(bytes.Clone(a.prefix), chunk)
+		if !c.it.SeekGE(from) {
+			break
+		}
+		if end, _, err := show(chunk); err != nil || end > 0 {
+			return end, err
+		}
+	}
+	return 0, c.err()
 }

@@ -118,7 +118,7 @@ func TestFlip_NoWrongByteIsReturned(t *testing.T) {
 			newestManifest = max(newestManifest, name)
 		}
 	}
-	perFile := 6 + long()
+	perFile := 3 + long()
 	for _, name := range all {
 		orig := readAll(t, base, name)
 		if len(orig) == 0 {

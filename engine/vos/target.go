@@ -63,8 +63,9 @@ type Target struct {
 
 	rebuilding bool // RebuildIndex: the index is empty, the segments are not
 
-	closeMu sync.RWMutex // held shared by every call that touches db
-	closed  bool
+	inside atomic.Int64 // calls in progress
+	closed atomic.Bool
+	idle   chan struct{} // a call has left a closed target
 }
 
 var (
@@ -92,7 +93,7 @@ func newTarget(o Options) *Target {
 	if o.MemTable == 0 {
 		o.MemTable = 16 << 20
 	}
-	t := &Target{opts: o, log: o.Logger.With("target", o.ID)}
+	t := &Target{opts: o, idle: make(chan struct{}, 1), log: o.Logger.With("target", o.ID)}
 	t.guard = newGuardFS(o.FS)
 	return t
 }
@@ -294,17 +295,25 @@ func (t *Target) nextNumber() (uint64, error) {
 	return n.next, nil // numbers begin at 1
 }
 
-// enter guards a call against Close; every public method begins with it.
+// enter guards a call against Close; every public method begins with it. It
+// is no lock: a callback may call other methods while Close waits.
 func (t *Target) enter() error {
-	t.closeMu.RLock()
-	if t.closed {
-		t.closeMu.RUnlock()
+	t.inside.Add(1)
+	if t.closed.Load() {
+		t.leave()
 		return fault.New(fault.Unreachable, "vos", t.opts.Dir, "the target is closed")
 	}
 	return nil
 }
 
-func (t *Target) leave() { t.closeMu.RUnlock() }
+func (t *Target) leave() {
+	if t.inside.Add(-1) == 0 && t.closed.Load() {
+		select {
+		case t.idle <- struct{}{}:
+		default:
+		}
+	}
+}
 
 // Generation changes whenever a record may have moved or gone.
 func (t *Target) Generation() uint64 { return t.gen.Load() }
@@ -327,13 +336,12 @@ func (t *Target) Segment(ds object.DatasetID, n uint64) (object.Mapping, error) 
 
 // Close waits for calls in progress, makes everything durable and closes.
 func (t *Target) Close() error {
-	t.closeMu.Lock()
-	if t.closed {
-		t.closeMu.Unlock()
+	if t.closed.Swap(true) {
 		return nil
 	}
-	t.closed = true
-	t.closeMu.Unlock()
+	for t.inside.Load() > 0 {
+		<-t.idle
+	}
 	var first error
 	if t.guard.failed() == nil {
 		first = t.syncDeferred()
