@@ -29,35 +29,21 @@ type nameKey struct {
 }
 
 // mutate runs build until its transaction commits: again after each conflict,
-// on what is there then. A request id that has committed before gives its
-// first answer and builds nothing. A build without writes commits nothing.
+// on what is there then. A build without writes commits nothing.
+//
+// A request id that has committed before gives its first answer. Commit sees to
+// that where the call is made again as a whole; but what the first call did may
+// be in the way of the second (an exclusive create finds its own file), so that
+// the id is looked for before any failure is believed. It is looked for after
+// the failure: the first call may have been under way until then.
 func (f *FS) mutate(ctx context.Context, op, resource string, req object.RequestID, build func(*change) error) (object.Result, error) {
-	if !req.IsZero() {
-		if res, ok, err := f.store.Replay(ctx, req); err != nil || ok {
-			return res, fault.Wrap(err, op, resource)
-		}
-	}
 	for attempt := 1; ; attempt++ {
-		v, err := f.Head(ctx, 0)
-		if err != nil {
-			return object.Result{}, fault.Wrap(err, op, resource)
-		}
-		c := &change{
-			fs: f, v: v, now: f.opts.Now().UnixNano(),
-			tx:     &object.Tx{Request: req, ReadAt: v.at},
-			names:  map[nameKey]*record{},
-			inodes: map[object.ID]record{},
-		}
-		err = build(c)
+		res, err := f.try(ctx, req, build)
 		if err == nil {
-			if len(c.tx.Writes) == 0 {
-				return object.Result{Epoch: v.at, Answer: c.answer}, nil
-			}
-			c.tx.Answer = c.answer
-			var res object.Result
-			if res, err = f.store.Commit(ctx, c.tx); err == nil {
-				return res, nil
-			}
+			return res, nil
+		}
+		if res, ok, rerr := f.replay(ctx, req); ok || rerr != nil {
+			return res, fault.Wrap(rerr, op, resource)
 		}
 		if !errors.Is(err, fault.Conflict) {
 			return object.Result{}, fault.Wrap(err, op, resource)
@@ -70,6 +56,38 @@ func (f *FS) mutate(ctx context.Context, op, resource string, req object.Request
 			return object.Result{}, fault.Wrap(err, op, resource)
 		}
 	}
+}
+
+func (f *FS) replay(ctx context.Context, req object.RequestID) (object.Result, bool, error) {
+	if req.IsZero() || ctx.Err() != nil {
+		return object.Result{}, false, nil
+	}
+	return f.store.Replay(ctx, req)
+}
+
+// try builds a transaction on the state of now and commits it.
+func (f *FS) try(ctx context.Context, req object.RequestID, build func(*change) error) (object.Result, error) {
+	v, err := f.Head(ctx, 0)
+	if err != nil {
+		return object.Result{}, err
+	}
+	c := &change{
+		fs: f, v: v, now: f.opts.Now().UnixNano(),
+		tx:     &object.Tx{Request: req, ReadAt: v.at},
+		names:  map[nameKey]*record{},
+		inodes: map[object.ID]record{},
+	}
+	if err := build(c); err != nil {
+		return object.Result{}, err
+	}
+	if len(c.tx.Writes) == 0 {
+		if res, ok, err := f.replay(ctx, req); ok || err != nil {
+			return res, err
+		}
+		return object.Result{Epoch: v.at, Answer: c.answer}, nil
+	}
+	c.tx.Answer = c.answer
+	return f.store.Commit(ctx, c.tx)
 }
 
 func (c *change) entry(ctx context.Context, dir object.ID, name string) (record, bool, error) {

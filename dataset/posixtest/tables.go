@@ -614,6 +614,43 @@ func testRetry(t *testing.T, open Open) {
 	}
 }
 
+// testTwins makes calls again while the first is still under way: both get one
+// answer, and it happens once.
+func testTwins(t *testing.T, open Open) {
+	f := begin(t, open)
+	f.create("log", "")
+	f.create("src/0", "")
+	for i := range 30 {
+		name := fmt.Sprint("x", i)
+		calls := []call{
+			{op: "create", path: name, a: true, data: "once"},
+			{op: "append", path: "log", data: "12345"},
+			{op: "mkdir", path: name + ".d"},
+			{op: "rename", path: fmt.Sprint("src/", i), to: fmt.Sprint("src/", i+1), a: true},
+			{op: "link", path: "log", to: name + ".l"},
+		}
+		for _, c := range calls {
+			req := f.req()
+			var got [3]outcome
+			var wg sync.WaitGroup
+			for k := range got {
+				wg.Add(1)
+				go func() {
+					defer wg.Done()
+					got[k] = c.on(f.ctx, f.Tree, req)
+				}()
+			}
+			wg.Wait()
+			if got[0].err != nil || got[0] != got[1] || got[0] != got[2] {
+				t.Fatalf("round %d, %v: %+v", i, c, got)
+			}
+		}
+		if s := f.stat("log"); s.Size != uint64(5*(i+1)) || s.Nlink != uint32(i+2) {
+			t.Fatalf("round %d: %+v", i, s)
+		}
+	}
+}
+
 // testCycles renames two directories into each other at once: one of them
 // must lose, else both hang in the air.
 func testCycles(t *testing.T, open Open) {

@@ -115,6 +115,7 @@ func RunTree(t *testing.T, open Open) {
 	t.Run("Stage", func(t *testing.T) { testStage(t, open) })
 	t.Run("Import", func(t *testing.T) { testImport(t, open) })
 	t.Run("Retry", func(t *testing.T) { testRetry(t, open) })
+	t.Run("Twins", func(t *testing.T) { testTwins(t, open) })
 	t.Run("Cycles", func(t *testing.T) { testCycles(t, open) })
 	t.Run("Append", func(t *testing.T) { testAppend(t, open) })
 }
