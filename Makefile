@@ -61,7 +61,7 @@ notebooks: setup ## execute the notebooks against a server of their own
 .PHONY: test-long
 test-long: setup ## the long campaigns: race detector, crashes, random histories (an hour or more)
 	DAOS_TEST_LONG=1 go test -race -timeout 3h -count 1 ./...
-	DAOS_TEST_LONG=1 $(VENV)/python -m pytest pydaos/tests torch/tests --timeout 1800 $(PYTEST)
+	DAOS_TEST_LONG=1 $(VENV)/python -m pytest -m 'long or not long' pydaos/tests torch/tests --timeout 7200 $(PYTEST)
 
 .PHONY: bench
 bench: setup ## measure both sides of every row of docs/benchmarks.md

@@ -168,17 +168,17 @@ class Campaign:
     def saver(self) -> Callable[[pydaos.Client, random.Random], None]:
         """Saves checkpoints of many chunks; the newest acknowledged one is there, whole."""
         last = b""
+        ckpt = Checkpoint("kill", "runs", prefix="/r", addr=self.server.unix, transfer_chunk_size=1 << 20)
 
         def body(client: pydaos.Client, rng: random.Random) -> None:
             nonlocal last
             data = rng.randbytes(rng.choice((1000, 3_000_000)))
-            with Checkpoint("kill", "runs", prefix="/r", addr=self.server.unix, transfer_chunk_size=1 << 20) as ckpt:
-                with ckpt.writer("last.pt") as f:
-                    for i in range(0, len(data), 400_000):
-                        f.write(data[i : i + 400_000])
-                last = data
-                with ckpt.reader("last.pt") as r:
-                    assert r.read() == data
+            with ckpt.writer("last.pt") as f:
+                for i in range(0, len(data), 400_000):
+                    f.write(data[i : i + 400_000])
+            last = data
+            with ckpt.reader("last.pt") as r:
+                assert r.read() == data
 
         def check(client: pydaos.Client) -> None:
             if last:
