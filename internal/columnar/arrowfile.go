@@ -186,12 +186,11 @@ func plainRecord(rec arrow.Record, schema *arrow.Schema) arrow.Record {
 	return array.NewRecord(schema, cols, rec.NumRows())
 }
 
-// Record and Schema are Arrow's, for callers that hand them from one function
-// of this package to another.
-type (
-	Record = arrow.Record
-	Schema = arrow.Schema
-)
+// Record is Arrow's, for callers that hand it from one function here to another.
+type Record = arrow.Record
+
+// Schema is Arrow's, for the same callers.
+type Schema = arrow.Schema
 
 // Encode is rows as one whole Arrow IPC stream: the payload of an append.
 func Encode(ctx context.Context, cols []tensor.Column, rows *tensor.Rows) ([]byte, error) {

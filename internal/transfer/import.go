@@ -231,7 +231,7 @@ func (w *worker) add(ctx context.Context, d *localDir, n localName) error {
 	if e, ok := d.there[n.name]; ok && !w.im.o.Overwrite && !w.im.o.Exclusive && !e.dir && !e.link {
 		var st unix.Stat_t
 		if err := unix.Fstatat(d.fd, n.name, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil &&
-			uint64(st.Size) == e.size && st.Mtim.Nano() == e.mtime && uint32(st.Mode)&0o7777 == e.mode {
+			uint64(st.Size) == e.size && st.Mtim.Nano() == e.mtime && st.Mode&0o7777 == e.mode {
 			p.Skipped.Add(1)
 			return nil
 		}
@@ -274,7 +274,7 @@ func (w *worker) add(ctx context.Context, d *localDir, n localName) error {
 	w.addDirs(d)
 	w.msg.req.Entries = append(w.msg.req.Entries, &posixv1.ImportEntry{
 		Path: []byte(join(d.dest, n.name)), Type: posixv1.FileType_FILE_TYPE_FILE,
-		Mode: uint32(st.Mode) & 0o7777, MtimeUnixNanos: st.Mtim.Nano(), Size: uint64(size),
+		Mode: st.Mode & 0o7777, MtimeUnixNanos: st.Mtim.Nano(), Size: uint64(size),
 	})
 	w.msg.files++
 	w.msg.bytes += int64(size)
@@ -372,7 +372,7 @@ func (w *worker) large(ctx context.Context, d *localDir, name string, fd int, st
 	f := os.NewFile(uintptr(own), name)
 	defer f.Close()
 	pub := &posixv1.PublishRequest{
-		Dataset: w.im.o.Dataset, Path: []byte(join(d.dest, name)), Mode: uint32(st.Mode) & 0o7777,
+		Dataset: w.im.o.Dataset, Path: []byte(join(d.dest, name)), Mode: st.Mode & 0o7777,
 		Parents: true, Exclusive: w.im.o.Exclusive, MtimeUnixNanos: st.Mtim.Nano(),
 	}
 	var readErr *localReadError
