@@ -97,9 +97,10 @@ def test_pools_datasets_and_snapshots_happen_once(proxy, lossy, pool, posix_data
 def test_a_scan_goes_on(proxy, fs):
     for i in range(30):
         fs.write_bytes(f"{i:02}", b"")
-    proxy.drop_answer("/Scan")
     proxy.drop_request("/Plan")
-    assert sorted(fs.scan(columns=["name"])["name"].to_pylist()) == [f"{i:02}" for i in range(30)]
+    proxy.drop_answer("/Scan")
+    assert sorted(fs.scan(columns=["name"], threads=2)["name"].to_pylist()) == [f"{i:02}" for i in range(30)]
+    assert proxy.dropped == 2
 
 
 def test_patience_ends(server, proxy, posix_dataset):

@@ -242,8 +242,8 @@ def streams_of(table: pa.Table, limit: int) -> Iterator[memoryview]:
 class Joined:
     """One growing buffer that the pieces of an Arrow IPC stream are received into."""
 
-    def __init__(self) -> None:
-        self._buffer = np.empty(1 << 16, np.uint8)
+    def __init__(self, expected: int = 1 << 16) -> None:
+        self._buffer = np.empty(expected, np.uint8)
         self._used = 0
 
     def alloc(self, size: int) -> memoryview:

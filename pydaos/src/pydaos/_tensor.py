@@ -6,6 +6,7 @@ read is received into one buffer, over which the arrays lie.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -52,13 +53,17 @@ class TensorDataset:
 
     client: Client
     address: str
+    # The columns once there are some: they never change afterwards.
+    _known: tuple[Column, ...] = ()
 
     # Description.
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns in order; none before the first `define` or `append`."""
-        return tuple(Column.from_proto(c) for c in self._describe().columns)
+        if not self._known:
+            self._known = tuple(Column.from_proto(c) for c in self._describe().columns)
+        return self._known
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -278,8 +283,9 @@ class TensorDataset:
     def _fetch_at(self, request: pb.ReadRequest) -> tuple[arrow.Answer, int]:
         """Read an answer whole into one buffer; from the start again if the connection is lost."""
         patience = Patience(self.client._pool.retry)
+        expected = self._expected(request)
         while True:
-            buffer = arrow.Joined()
+            buffer = arrow.Joined(expected)
             epoch = 0
             try:
                 for reply, _ in self.client.stream("tensor.Read", request, pb.ReadResponse, alloc=buffer.alloc):
@@ -287,6 +293,16 @@ class TensorDataset:
                 return buffer.answer(), epoch
             except errors.UnreachableError as e:
                 patience.wait(e)
+
+    def _expected(self, request: pb.ReadRequest) -> int:
+        """Guess the bytes of an answer, so that its buffer need not grow; untouched memory costs nothing."""
+        rows = len(request.indices)
+        if not request.by_index:
+            stop = len(self) if request.stop >= _END else request.stop
+            rows = max(0, int(stop) - int(request.start)) // int(request.step or 1)
+        wanted = set(request.columns)
+        width = sum(c.dtype.itemsize * math.prod(c.shape) + 16 for c in self.columns if not wanted or c.name in wanted)
+        return min(rows * width, 1 << 30) + (64 << 10)
 
 
 def _bound(column: Column, raw: bytes) -> Any:
