@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -107,28 +106,40 @@ func open(ctx context.Context, dir string, want Info, st Store, tree Tree, table
 		return nil, ioFault(err, m.dir)
 	}
 	path := filepath.Join(m.dir, logicalName)
-	err := m.openLogical(path)
-	if errors.Is(err, fs.ErrNotExist) || fault.Is(err, fault.NotFound, fault.Corrupt, fault.Unsupported) {
+	build := func() (err error) {
 		if table != nil {
 			err = buildTable(ctx, m.dir, path, want, table, progress)
 		} else {
 			err = buildFiles(ctx, m.dir, path, want, tree, progress)
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		m.built = true
-		err = m.openLogical(path)
+		return m.openLogical(path)
+	}
+	err := m.openLogical(path)
+	if fault.Is(err, fault.NotFound, fault.Corrupt, fault.Unsupported) {
+		err = build()
 	}
 	if err != nil {
 		return nil, err
 	}
-	// The names of pool, dataset and snapshot may have changed; what they name has not.
-	m.info.Dataset, m.info.Snapshot = want.Dataset, want.Snapshot
-	if err := m.openLocation(ctx); err != nil {
+	err = m.openLocation(ctx)
+	if fault.Is(err, fault.Corrupt) && !m.built {
+		// A block of the logical file may be damaged: it is only a copy.
+		m.leave()
+		if err = build(); err != nil {
+			return nil, err
+		}
+		err = m.openLocation(ctx)
+	}
+	if err != nil {
 		m.leave()
 		return nil, err
 	}
+	// The names of pool, dataset and snapshot may have changed; what they name has not.
+	m.info.Dataset, m.info.Snapshot = want.Dataset, want.Snapshot
 	return m, nil
 }
 

@@ -18,6 +18,10 @@ import (
 const (
 	maxMeta = 8 << 20    // bytes of one message's metadata
 	maxBody = 1536 << 20 // bytes of one message's body, and of what it decodes to
+	// A compressed body decodes to at most maxRatio times its bytes, small
+	// ones to minDecoded.
+	maxRatio   = 32
+	minDecoded = 16 << 20
 )
 
 // Reader reads one Arrow IPC stream that nobody vouches for.
@@ -49,7 +53,7 @@ func (r *Reader) Schema() *arrow.Schema { return r.ipc.Schema() }
 // for a whole one. The record is valid until the next call.
 func (r *Reader) Next() (_ arrow.Record, err error) {
 	defer recovered(&err)
-	r.messages.alloc.left = maxBody
+	r.messages.alloc.left = 0 // until the message is there
 	if r.ipc.Next() {
 		return r.ipc.Record(), nil
 	}
@@ -131,6 +135,9 @@ func (m *messages) Message() (msg *ipc.Message, err error) {
 	if err != nil {
 		return nil, err
 	}
+	// What the batch may decode to follows what has really been sent: a few
+	// bytes must not claim a gigabyte.
+	m.alloc.left = min(maxRatio*body+minDecoded, maxBody)
 	return ipc.NewMessage(memory.NewBufferBytes(meta), memory.NewBufferBytes(b)), nil
 }
 
