@@ -89,12 +89,17 @@ type leaf struct {
 	recs  []record
 }
 
-// maxDepth bounds the walk; renames can make a tree deeper than MaxPath tells.
-const maxDepth = 1 << 14
+// MaxDepth is how deep walks of a whole tree go. Renames can make a tree deeper
+// than a path can tell.
+const MaxDepth = 1 << 14
+
+func tooDeep(where string) error {
+	return fault.New(fault.TooBig, "posix.walk", where, "nested deeper than %d directories", MaxDepth).Do("move the innermost of them up")
+}
 
 func (w *walker) dir(ctx context.Context, oid object.ID, path string, depth int) error {
-	if depth > maxDepth {
-		return corrupt(show(path), "directories nested deeper than %d", maxDepth)
+	if depth > MaxDepth {
+		return tooDeep("inode " + utoa(oid.Lo))
 	}
 	if depth == len(w.pages) {
 		w.pages = append(w.pages, &leaf{})

@@ -344,8 +344,8 @@ func (v *View) Path(ctx context.Context, inode uint64) (string, error) {
 		if s.parent.IsZero() { // the trash
 			return "", fault.New(fault.NotFound, "posix.path", "inode "+utoa(inode), "has been removed")
 		}
-		if len(parts) > MaxPath {
-			return "", corrupt("inode "+utoa(inode), "its parents lead in a circle")
+		if len(parts) > MaxDepth {
+			return "", tooDeep("inode " + utoa(inode))
 		}
 		parts = append(parts, s.name)
 		dir = s.parent

@@ -2,6 +2,7 @@ package scan
 
 import (
 	"context"
+	"strconv"
 	"sync"
 	"unicode/utf8"
 
@@ -23,12 +24,11 @@ type dir struct {
 // the scanned directory.
 var hidden = &dir{}
 
-// maxCached bounds the directories that are remembered; beyond it all are
-// forgotten and found again.
-const maxCached = 1 << 18
-
-// maxDepth is where a chain of parents is taken for a circle.
-const maxDepth = 1 << 14
+// Bounds of what is remembered: beyond them all is forgotten and found again.
+const (
+	maxCached      = 1 << 18  // directories
+	maxCachedBytes = 64 << 20 // of their paths
+)
 
 // dirs finds the path of a directory by walking its parents, and remembers
 // every directory on the way. It is shared by the parts of a scan.
@@ -38,6 +38,7 @@ type dirs struct {
 
 	mu    sync.RWMutex
 	known map[object.ID]*dir
+	bytes int       // of the paths in known
 	top   object.ID // the scanned directory
 	start *dir
 }
@@ -70,8 +71,9 @@ func (ds *dirs) find(ctx context.Context, oid object.ID, self func() (object.ID,
 	}
 	var way []step
 	for at := oid; d == nil; {
-		if len(way) > maxDepth {
-			return nil, fault.New(fault.Corrupt, "scan.directory", oid.String(), "its parents lead in a circle")
+		if len(way) > posix.MaxDepth {
+			return nil, fault.New(fault.TooBig, "scan.directory", "inode "+strconv.FormatUint(oid.Lo, 10), "nested deeper than %d directories", posix.MaxDepth).
+				Do("move the innermost of them up")
 		}
 		var parent object.ID
 		var name string
@@ -97,16 +99,17 @@ func (ds *dirs) find(ctx context.Context, oid object.ID, self func() (object.ID,
 	}
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
-	if len(ds.known)+len(way) > maxCached {
-		ds.known = map[object.ID]*dir{ds.top: ds.start}
-	}
 	for i := len(way) - 1; i >= 0; i-- {
 		if d.inside {
 			p := make([]byte, 0, len(d.prefix)+len(way[i].name)+1)
 			p = append(append(append(p, d.prefix...), way[i].name...), '/')
 			d = &dir{inside: true, valid: d.valid && utf8.ValidString(way[i].name), prefix: p, below: d.below, depth: d.depth + 1}
 		}
+		if len(ds.known) >= maxCached || ds.bytes+len(d.prefix) > maxCachedBytes {
+			ds.known, ds.bytes = map[object.ID]*dir{ds.top: ds.start}, 0
+		}
 		ds.known[way[i].oid] = d
+		ds.bytes += len(d.prefix)
 	}
 	return d, nil
 }

@@ -565,3 +565,37 @@ func FuzzAnchor(f *testing.F) {
 		}
 	})
 }
+
+// TestDeepTree nests directories deeper than a path can tell, by renames.
+func TestDeepTree(t *testing.T) {
+	ctx := context.Background()
+	fs := posixtest.Mount(t, memstore.New())
+	deep := strings.Repeat("d/", 1000)
+	for i := range 4 {
+		if _, err := fs.Create(ctx, object.RequestID{}, fmt.Sprintf("t%d/%sfile", i, deep), posix.CreateOptions{Parents: true}); err != nil {
+			t.Fatal(err)
+		}
+		if i > 0 {
+			if _, err := fs.Rename(ctx, object.RequestID{}, fmt.Sprintf("t%d", i-1), fmt.Sprintf("t%d/%sin", i, deep), false); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	v := head(t, fs)
+	got, _, _ := collect(t, fs, v, scan.Request{Filter: scan.Filter{Types: []posix.Type{posix.TypeFile}}})
+	if len(got) != 4 {
+		t.Fatalf("%d files", len(got))
+	}
+	var paths []string
+	if err := v.Files(ctx, "", func(s *posix.Sample) error { paths = append(paths, s.Path()); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range got {
+		if !slices.Contains(paths, r.path) {
+			t.Fatalf("%d bytes of path, depth %d, not among the samples", len(r.path), r.depth)
+		}
+	}
+	if last := sorted(got)[0]; last.depth < 1000 || len(paths[3]) < 8000 {
+		t.Fatalf("depth %d, %d bytes", last.depth, len(paths[3]))
+	}
+}
