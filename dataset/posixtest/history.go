@@ -212,6 +212,9 @@ type Reaper interface {
 	Reap(ctx context.Context, budget int) (posix.Reaped, error)
 }
 
+// Keeper is a store that sweeps: it is told which epochs are read again later.
+type Keeper interface{ Keep(at object.Epoch) }
+
 // Random makes runs of random calls, some with lost answers and made again, and
 // compares every answer and, now and then, the whole tree with a model. Some
 // states are read again at the end, at their epochs.
@@ -267,6 +270,9 @@ func RandomSeed(t *testing.T, s posix.Store, seed uint64, steps int) {
 			}
 			if r.IntN(4) == 0 {
 				kept[at] = got
+				if k, ok := s.(Keeper); ok {
+					k.Keep(at)
+				}
 			}
 		}
 	}
