@@ -6,8 +6,10 @@ scans. ``pydaos.torch`` is the PyTorch side, ``pydaos.fs`` the fsspec file syste
 Examples
 --------
 >>> import pydaos
->>> with pydaos.connect() as client:                           # doctest: +SKIP
+>>> with pydaos.connect() as client:
 ...     table = client.dataset("p/photos@v1").scan(name="*.png", min_size=4096)
+>>> table.num_rows
+64
 """
 
 from pkgutil import extend_path

@@ -87,6 +87,8 @@ def connect(
     >>> import pydaos
     >>> with pydaos.connect() as client:
     ...     pools = client.pools()
+    >>> pools
+    [<pydaos.Pool p>]
     """
     credentials = Credentials(token or "", os.fspath(token_file) if token_file is not None else "")
     client = Client(endpoint(addr, credentials), timeout=timeout, retry=retry)
@@ -103,9 +105,11 @@ class Client:
 
     Examples
     --------
-    >>> with pydaos.connect() as client:                       # doctest: +SKIP
-    ...     client.create_pool("p", quota=50 << 30)
-    ...     photos = client.create_dataset("p/photos", type="posix")
+    >>> with pydaos.connect() as client:
+    ...     pool = client.create_pool("q", quota=50 << 30)
+    ...     photos = client.create_dataset("q/photos", type="posix")
+    >>> photos
+    <pydaos.Dataset q/photos (posix)>
     """
 
     def __init__(self, endpoint: Endpoint, *, timeout: float = DEFAULT_TIMEOUT, retry: float = DEFAULT_RETRY) -> None:

@@ -73,9 +73,11 @@ class Dataset(PosixDataset, ScanDataset, TensorDataset):
 
     Examples
     --------
-    >>> photos = client.dataset("p/photos")                    # doctest: +SKIP
-    >>> photos.snapshot("v1")                                  # doctest: +SKIP
-    >>> frozen = photos.at("v1")                               # doctest: +SKIP
+    >>> photos = client.dataset("p/photos")
+    >>> photos.snapshot("v2").name
+    'v2'
+    >>> photos.at("v2")
+    <pydaos.Dataset p/photos@v2 (posix)>
     """
 
     def __init__(self, client: Client, address: Address, message: dspb.Dataset) -> None:

@@ -187,10 +187,15 @@ class BatchPipe:
 
     Examples
     --------
-    >>> with client.open_pipe(manifest) as pipe:               # doctest: +SKIP
+    >>> manifest = client.open_manifest("p/photos@v1")
+    >>> order = np.random.default_rng(0).permutation(64).astype(np.uint64)
+    >>> with client.open_pipe(manifest) as pipe:
     ...     pipe.send_batch(order[0:32])
     ...     pipe.send_batch(order[32:64])
     ...     meta, data = pipe.recv_batch()
+    ...     meta, data = pipe.recv_batch()
+    >>> meta.samples
+    32
     """
 
     def __init__(self, client: Client, manifest: Manifest) -> None:

@@ -27,7 +27,8 @@ class Pool:
 
     Examples
     --------
-    >>> client.pool("p").info().used                           # doctest: +SKIP
+    >>> client.pool("p").info().datasets
+    2
     """
 
     def __init__(self, client: Client, name: str) -> None:

@@ -276,8 +276,11 @@ class PosixDataset:
 
         Examples
         --------
-        >>> with dataset.open("a/b.bin", "wb", parents=True) as f:   # doctest: +SKIP
+        >>> with photos.open("a/b.bin", "wb", parents=True) as f:
         ...     f.write(b"whole or not at all")
+        19
+        >>> photos.read_bytes("a/b.bin", 0, 5)
+        b'whole'
         """
         opened: IO[Any] = files.open_file(
             self,

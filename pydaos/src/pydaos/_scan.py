@@ -82,8 +82,9 @@ class ScanDataset:
 
         Examples
         --------
-        >>> table = dataset.scan(name="*.png", min_size=4096)      # doctest: +SKIP
-        >>> table.num_rows                                         # doctest: +SKIP
+        >>> table = photos.scan(name="*.png", min_size=4096)
+        >>> table.column_names
+        ['path', 'path_bytes', 'type', 'size', 'mtime', 'mode']
         """
         import pyarrow as pa
 

@@ -131,8 +131,10 @@ class TensorDataset:
 
         Examples
         --------
-        >>> dataset.append({"x": np.zeros((8, 3), "f4"), "name": ["a"] * 8})   # doctest: +SKIP
+        >>> table.append({"x": np.zeros((8, 3), "f4"), "name": ["a"] * 8})
         range(0, 8)
+        >>> table[2:4]["x"].shape
+        (2, 3)
         """
         columns = self.columns
         if not columns:

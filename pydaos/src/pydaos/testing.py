@@ -62,8 +62,10 @@ class Server:
 
     Examples
     --------
-    >>> with Server("/tmp/x") as server:                       # doctest: +SKIP
-    ...     client = server.connect()
+    >>> import tempfile
+    >>> with Server(tempfile.mkdtemp()) as server, server.connect() as client:
+    ...     client.pools()
+    []
     """
 
     def __init__(self, root: str | os.PathLike[str], *options: str) -> None:
