@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
+	"unsafe"
 )
 
 // boundMax is the longest bound kept of a string or byte column.
@@ -35,13 +36,13 @@ func statsOf(c *Column, d *Data, n int) stats {
 	if s.nulls > 0 && c.Layout == Fixed {
 		// Null rows are stored as zeros, which must not count.
 		size := c.ItemSize()
+		there := make([]byte, 0, len(d.Values)-int(s.nulls)*size)
 		for i := 0; i < n; i++ {
 			if d.Valid[i] == 1 {
-				e := stats{}
-				e.ofElements(c.DType, d.Values[i*size:(i+1)*size])
-				s.widen(c, &e)
+				there = append(there, d.Values[i*size:(i+1)*size]...)
 			}
 		}
+		s.ofElements(c.DType, there)
 		return s
 	}
 	s.ofElements(c.DType, d.Values)
@@ -90,73 +91,167 @@ func upperBound(v []byte) (b []byte, open bool) {
 }
 
 func (s *stats) ofElements(t DType, v []byte) {
-	switch t {
-	case Bool, Uint8:
-		scanInts(s, v, 1, func(b []byte) uint8 { return b[0] })
-	case Int8:
-		scanInts(s, v, 1, func(b []byte) int8 { return int8(b[0]) })
-	case Int16:
-		scanInts(s, v, 2, func(b []byte) int16 { return int16(binary.LittleEndian.Uint16(b)) })
-	case Int32:
-		scanInts(s, v, 4, func(b []byte) int32 { return int32(binary.LittleEndian.Uint32(b)) })
-	case Int64:
-		scanInts(s, v, 8, func(b []byte) int64 { return int64(binary.LittleEndian.Uint64(b)) })
-	case Uint16:
-		scanInts(s, v, 2, binary.LittleEndian.Uint16)
-	case Uint32:
-		scanInts(s, v, 4, binary.LittleEndian.Uint32)
-	case Uint64:
-		scanInts(s, v, 8, binary.LittleEndian.Uint64)
-	case Float16, Float32, Float64:
-		scanFloats(s, t, v)
-	}
-}
-
-type integer interface {
-	int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64
-}
-
-func scanInts[T integer](s *stats, v []byte, size int, get func([]byte) T) {
 	if len(v) == 0 {
 		return
 	}
-	lo, hi := get(v), get(v)
-	atLo, atHi := 0, 0
-	for i := size; i < len(v); i += size {
-		x := get(v[i : i+size])
-		if x < lo {
-			lo, atLo = x, i
-		} else if x > hi {
-			hi, atHi = x, i
-		}
+	switch t {
+	case Bool, Uint8:
+		lo, hi := extremes8(v, 0)
+		s.min, s.max = []byte{lo}, []byte{hi}
+	case Int8:
+		lo, hi := extremes8(v, 0x80)
+		s.min, s.max = []byte{lo}, []byte{hi}
+	case Int16:
+		integers[int16](s, v)
+	case Int32:
+		integers[int32](s, v)
+	case Int64:
+		integers[int64](s, v)
+	case Uint16:
+		integers[uint16](s, v)
+	case Uint32:
+		integers[uint32](s, v)
+	case Uint64:
+		integers[uint64](s, v)
+	case Float16:
+		s.halves(v)
+	case Float32:
+		floats[float32](s, v)
+	case Float64:
+		floats[float64](s, v)
 	}
-	s.min = append([]byte(nil), v[atLo:atLo+size]...)
-	s.max = append([]byte(nil), v[atHi:atHi+size]...)
 }
 
-func scanFloats(s *stats, t DType, v []byte) {
-	size := t.Size()
-	some := false
-	var lo, hi float64
-	var atLo, atHi int
-	for i := 0; i < len(v); i += size {
-		x := float(t, v[i:])
-		if x != x {
-			s.nans++
-			continue
+// extremes8 are the bytes with the smallest and largest value after flip is
+// applied. It stops when nothing can be smaller or larger any more, which
+// images reach soon.
+func extremes8(v []byte, flip byte) (lo, hi byte) {
+	lo, hi = 0xff, 0
+	for len(v) > 0 {
+		n := min(len(v), 256)
+		for _, x := range v[:n] {
+			lo, hi = min(lo, x^flip), max(hi, x^flip)
 		}
-		if !some || lessFloat(x, lo) {
-			lo, atLo = x, i
+		if lo == 0 && hi == 0xff {
+			break
 		}
-		if !some || lessFloat(hi, x) {
-			hi, atHi = x, i
-		}
-		some = true
+		v = v[n:]
 	}
-	if some {
-		s.min = append([]byte(nil), v[atLo:atLo+size]...)
-		s.max = append([]byte(nil), v[atHi:atHi+size]...)
+	return lo ^ flip, hi ^ flip
+}
+
+type number interface {
+	int16 | int32 | int64 | uint16 | uint32 | uint64 | float32 | float64
+}
+
+// typed calls fn with the elements of v, in pieces. This platform is
+// little-endian, as the stored form.
+func typed[T number](v []byte, fn func([]T)) {
+	var zero T
+	size := int(unsafe.Sizeof(zero))
+	if uintptr(unsafe.Pointer(unsafe.SliceData(v)))%uintptr(size) == 0 {
+		fn(unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(v))), len(v)/size))
+		return
 	}
+	buf := make([]T, 1024)
+	for len(v) > 0 {
+		raw := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(buf))), len(buf)*size)
+		n := copy(raw, v)
+		fn(buf[:n/size])
+		v = v[n:]
+	}
+}
+
+// raw is the stored form of one element.
+func raw[T number](x T) []byte {
+	return append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(&x)), unsafe.Sizeof(x))...)
+}
+
+func integers[T int16 | int32 | int64 | uint16 | uint32 | uint64](s *stats, v []byte) {
+	first := true
+	var lo, hi T
+	typed(v, func(xs []T) {
+		if first {
+			lo, hi, first = xs[0], xs[0], false
+		}
+		for _, x := range xs {
+			lo, hi = min(lo, x), max(hi, x)
+		}
+	})
+	s.min, s.max = raw(lo), raw(hi)
+}
+
+func floats[T float32 | float64](s *stats, v []byte) {
+	lo, hi := T(math.Inf(1)), T(math.Inf(-1))
+	var nans, n int
+	var plus, minus bool // zeros met
+	typed(v, func(xs []T) {
+		n += len(xs)
+		for _, x := range xs {
+			if x != x {
+				nans++
+				continue
+			}
+			if x == 0 {
+				if math.Signbit(float64(x)) {
+					minus = true
+				} else {
+					plus = true
+				}
+			}
+			if x < lo {
+				lo = x
+			}
+			if x > hi {
+				hi = x
+			}
+		}
+	})
+	s.nans += uint64(nans)
+	if nans == n {
+		return
+	}
+	if lo == 0 && minus {
+		lo = T(math.Copysign(0, -1))
+	}
+	if hi == 0 {
+		if hi = 0; !plus {
+			hi = T(math.Copysign(0, -1))
+		}
+	}
+	s.min, s.max = raw(lo), raw(hi)
+}
+
+// halves orders binary16 by their bits: the sign inverted for positive ones,
+// all bits for negative ones.
+func (s *stats) halves(v []byte) {
+	lo, hi := uint16(math.MaxUint16), uint16(0)
+	n, nans := 0, 0
+	typed(v, func(xs []uint16) {
+		n += len(xs)
+		for _, h := range xs {
+			if h&0x7fff > 0x7c00 {
+				nans++
+				continue
+			}
+			k := h | 0x8000
+			if h&0x8000 != 0 {
+				k = ^h
+			}
+			lo, hi = min(lo, k), max(hi, k)
+		}
+	})
+	s.nans += uint64(nans)
+	if nans == n {
+		return
+	}
+	back := func(k uint16) uint16 {
+		if k&0x8000 != 0 {
+			return k &^ 0x8000
+		}
+		return ^k
+	}
+	s.min, s.max = raw(back(lo)), raw(back(hi))
 }
 
 // lessFloat orders -0 before 0, so that the bounds do not depend on the order
