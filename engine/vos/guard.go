@@ -3,6 +3,8 @@ package vos
 import (
 	"errors"
 	"hash/crc32"
+	"path"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -60,6 +62,13 @@ func (g *guardFS) wrap(name string, f vfs.File, err error) (vfs.File, error) {
 func (g *guardFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	if err := g.failed(); err != nil {
 		return nil, err
+	}
+	if strings.HasPrefix(path.Base(name), "marker.") {
+		// pebble's pointer to a manifest that it has just made: after a power
+		// loss the pointer must not be there without the manifest.
+		if err := syncDir(g.FS, g.FS.PathDir(name)); err != nil {
+			return nil, err
+		}
 	}
 	f, err := g.FS.Create(name, c)
 	g.pace(err)

@@ -18,7 +18,7 @@ const testDS = object.DatasetID(7)
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 func options(f vfs.FS, dir string) vos.Options {
-	return vos.Options{Dir: dir, FS: f, ID: 3, Logger: quiet(), MemTable: 1 << 20, ReserveBytes: -1}
+	return vos.Options{Dir: dir, FS: f, ID: 3, Logger: quiet(), MemTable: 1 << 20, ReserveBytes: -1, MergeFrom: 2}
 }
 
 func open(t testing.TB, f vfs.FS, dir string) *vos.Target {

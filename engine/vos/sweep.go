@@ -118,6 +118,7 @@ type sweep struct {
 	chunk   []byte
 	holes   []holeRow
 	paint   painter
+	merges  merging
 }
 
 // chainRow is one version in the namespace or of a chunk.
@@ -141,6 +142,7 @@ func (s *sweep) run() error {
 	t := s.t
 	s.batch = t.db.NewBatch()
 	defer func() { _ = s.batch.Close() }()
+	defer s.dropMerges()
 	all, err := t.segs.Numbers(uint64(s.ds))
 	if err != nil {
 		return err
@@ -162,6 +164,9 @@ func (s *sweep) run() error {
 		if err := s.rows(plane); err != nil {
 			return err
 		}
+	}
+	if err := s.flushMerges(); err != nil {
+		return err
 	}
 	if err := s.objectPunches(); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"daos/engine/object"
+	"daos/internal/fault"
 )
 
 // leaveChunk decides over the records of one chunk: those that show in the
@@ -43,6 +44,19 @@ func (s *sweep) leaveChunk() error {
 				}
 			}
 		}
+	}
+	merged, err := s.merge()
+	if fault.Is(err, fault.Corrupt) {
+		// Damaged bytes stay where they are, for a scrub to name.
+		s.t.log.Error("sweep met a damaged record", "error", err)
+		s.dropMerges()
+		return s.dropChain(s.chunk)
+	}
+	if err != nil {
+		return err
+	}
+	if merged {
+		s.t.log.Debug("merged extents", "dataset", s.ds, "records", len(s.chain))
 	}
 	return s.dropChain(s.chunk)
 }

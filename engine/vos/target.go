@@ -33,6 +33,9 @@ type Options struct {
 	SegmentCap uint64
 	// MemTable is the size of pebble's write buffer; 0: 16 MiB.
 	MemTable uint64
+	// MergeFrom is how many extents within one MiB of an array a sweep merges;
+	// 0: 16.
+	MergeFrom int
 	// ReserveBytes of free disk are never used: below, writes are refused
 	// with fault.NoSpace while the index still has room to work. 0: the
 	// smaller of 256 MiB and 1 % of the disk; negative: none.
@@ -92,6 +95,9 @@ func newTarget(o Options) *Target {
 	}
 	if o.MemTable == 0 {
 		o.MemTable = 16 << 20
+	}
+	if o.MergeFrom == 0 {
+		o.MergeFrom = mergeFrom
 	}
 	t := &Target{opts: o, idle: make(chan struct{}, 1), log: o.Logger.With("target", o.ID)}
 	t.guard = newGuardFS(o.FS)
