@@ -107,6 +107,12 @@ def test_many_threads_share_a_client(client, pool):
     assert len(dataset.listdir()) == 160
 
 
+def test_elsewhere_than_on_linux_it_says_so(monkeypatch):
+    monkeypatch.setattr("sys.platform", "darwin")
+    with pytest.raises(pydaos.UnsupportedError, match="Linux"):
+        pydaos.connect()
+
+
 def test_status(client, server):
     status = client.status()
     assert status.pid == server.pid

@@ -2,8 +2,11 @@
 
 import multiprocessing
 import os
+import signal
 import socket
+import threading
 
+import numpy as np
 import pytest
 
 import pydaos
@@ -74,6 +77,75 @@ def test_fork_in_the_middle_of_a_stream(client, posix_dataset):
         os._exit(0 if len(posix_dataset.listdir()) == 50 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert rows + sum(b.num_rows for b in batches) == 50
+
+
+def test_a_pipe_starts_empty_in_a_forked_child(client, posix_dataset):
+    for i in range(4):
+        posix_dataset.write_bytes(f"{i}", bytes([i]))
+    posix_dataset.snapshot("v1")
+    manifest = client.open_manifest(f"{posix_dataset.address}@v1")
+    with client.open_pipe(manifest) as pipe:
+        pipe.send_batch(np.array([1], np.uint64))
+        pid = os.fork()
+        if pid == 0:
+            empty = len(pipe._waiting) == 1
+            pipe.send_batch(np.array([3], np.uint64))
+            empty = empty and len(pipe) == 1
+            os._exit(0 if empty and bytes(pipe.recv_batch()[1])[:1] == b"\x03" else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert bytes(pipe.recv_batch()[1])[:1] == b"\x01"
+
+
+def test_threads_of_the_parent_hold_no_lock_in_the_child(client, posix_dataset):
+    """Children forked while other threads are inside the client get through."""
+    posix_dataset.write_bytes("f", b"x")
+    stop = threading.Event()
+
+    def busy():
+        while not stop.is_set():
+            posix_dataset.read_bytes("f")
+
+    threads = [threading.Thread(target=busy) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(20):
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0 if posix_dataset.read_bytes("f") == b"x" else 1)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+class Interrupted(BaseException):
+    """As KeyboardInterrupt, but not pytest's."""
+
+
+def test_an_interrupted_call_leaves_the_client_usable(client, posix_dataset):
+    data = np.random.default_rng(0).integers(0, 256, 32 << 20, dtype=np.uint8)
+    posix_dataset.write_bytes("f", data)
+
+    def interrupt(*_):
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    hits = 0
+    try:
+        for i in range(30):
+            signal.setitimer(signal.ITIMER_REAL, 0.0005 * (i + 1))
+            try:
+                posix_dataset.read_bytes("f")
+            except Interrupted:
+                hits += 1
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            assert posix_dataset.read_bytes("f", 1 << 20, 100) == data[1 << 20 : (1 << 20) + 100].tobytes()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert hits
 
 
 def test_request_ids_differ_after_fork():

@@ -127,6 +127,30 @@ def test_a_restarted_server_is_waited_for(own_server):
         assert fs.listdir() == ["f", "g"]
 
 
+def test_a_server_that_is_stopped_in_order_is_waited_for_too(own_server):
+    with own_server.connect() as client:
+        client.create_pool("p")
+        fs = client.create_dataset("p/d")
+        done = threading.Event()
+
+        def stopper():
+            for _ in range(2):
+                time.sleep(0.2)
+                own_server.stop()
+                own_server.start()
+            done.set()
+
+        thread = threading.Thread(target=stopper)
+        thread.start()
+        count = 0
+        while not done.is_set():
+            fs.write_bytes(f"{count}", b"x", exclusive=True)
+            assert fs.read_bytes(f"{count}") == b"x"
+            count += 1
+        thread.join()
+        assert len(fs.listdir()) == count
+
+
 def test_kill_in_the_middle_of_appends_loses_and_doubles_nothing(own_server):
     with own_server.connect() as client:
         client.create_pool("p")

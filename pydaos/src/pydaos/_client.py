@@ -90,6 +90,11 @@ def connect(
     >>> pools
     [<pydaos.Pool p>]
     """
+    if not sys.platform.startswith("linux"):
+        raise errors.UnsupportedError(
+            f"pydaos runs on Linux, not on {sys.platform}",
+            resolution="use a Linux machine, or any Arrow Flight client from this one",
+        )
     credentials = Credentials(token or "", os.fspath(token_file) if token_file is not None else "")
     client = Client(endpoint(addr, credentials), timeout=timeout, retry=retry)
     # Connect once now, without patience, so that a wrong address or token is said here.
