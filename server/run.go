@@ -46,9 +46,9 @@ func Run(ctx context.Context, cfg config.Config) error {
 	err = s.Serve(ctx, func() {
 		fmt.Printf("ready root=%s listen=%s socket=%s pid=%d\n", cfg.Root, s.Addr(), s.Socket(), os.Getpid()) //nolint:forbidigo // what scripts wait for
 	})
-	drain, cancel := context.WithTimeout(drain, cfg.DrainTimeout)
+	patience, cancel := context.WithTimeout(drain, cfg.DrainTimeout)
 	defer cancel()
-	err = errors.Join(err, s.Drain(drain))
+	err = errors.Join(err, s.Drain(patience))
 	log.Info("stopped")
 	return err
 }
