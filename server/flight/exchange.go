@@ -22,6 +22,7 @@ const (
 	// exchangeBatch is about the largest batch that answers a request. Clients
 	// that take only 4 MiB a message must ask for less, or raise their limit.
 	exchangeBatch = 32 << 20
+	fastBatch     = 8 << 20
 )
 
 // exchangeRequest is a request of DoExchange as JSON in app_metadata.
@@ -77,12 +78,19 @@ func (s *Server) DoExchange(both flight.FlightService_DoExchangeServer) error {
 		defer stop()
 	}
 	e := &exchange{table: tensor.Open(r.Store, r.Address.DatasetName()), epoch: epoch, columns: to.tensor.GetColumns()}
-	first, err := e.table.Read(ctx, epoch, tensor.Selection{Columns: e.columns})
-	if err != nil {
+	if e.fast, err = s.table(ctx, &r, e.columns, both); err != nil {
 		return err
 	}
-	if e.out, err = newSender(both, tensorarrow.SchemaOf(first.Columns())); err != nil {
-		return err
+	if e.fast != nil {
+		e.out = e.fast.sender
+	} else {
+		first, err := e.table.Read(ctx, epoch, tensor.Selection{Columns: e.columns})
+		if err != nil {
+			return err
+		}
+		if e.out, err = newSender(both, tensorarrow.SchemaOf(first.Columns())); err != nil {
+			return err
+		}
 	}
 	for {
 		if err := e.message(ctx, d); err != nil {
@@ -101,6 +109,7 @@ type exchange struct {
 	epoch   object.Epoch
 	columns []string
 	out     *sender
+	fast    *tableSender       // at a snapshot; nil: through table
 	schema  *flight.FlightData // of the client's record batches
 	next    uint64             // number of the next request
 }
@@ -148,6 +157,15 @@ func (e *exchange) message(ctx context.Context, d *flight.FlightData) error {
 }
 
 func (e *exchange) answer(ctx context.Context, sel tensor.Selection) error {
+	if e.fast != nil {
+		if indices := indicesIn(sel, e.fast.m.Info().Samples); len(indices) > 0 {
+			number := e.next
+			e.next++
+			return e.fast.send(ctx, indices, fastBatch, func(last bool) ([]byte, error) {
+				return json.Marshal(exchangeMeta{Request: number, Last: last})
+			})
+		}
+	}
 	sel.Columns = e.columns
 	rd, err := e.table.Read(ctx, e.epoch, sel)
 	if err != nil {
@@ -184,6 +202,23 @@ func (e *exchange) answer(ctx context.Context, sel tensor.Selection) error {
 		}
 		rows = next
 	}
+}
+
+// indicesIn lists what a selection selects; nothing for a slice of none or of
+// more than maxIndices samples. Indices out of range are left to the reader.
+func indicesIn(sel tensor.Selection, length uint64) []uint64 {
+	if sel.ByIndex {
+		return sel.Indices
+	}
+	step, stop := max(sel.Step, 1), min(sel.Stop, length)
+	if sel.Start >= stop || (stop-sel.Start-1)/step >= maxIndices {
+		return nil
+	}
+	out := make([]uint64, (stop-sel.Start-1)/step+1)
+	for k := range out {
+		out[k] = sel.Start + uint64(k)*step
+	}
+	return out
 }
 
 func (e *exchange) send(cols []tensor.Column, rows *tensor.Rows, from, to int, meta exchangeMeta, last bool) error {

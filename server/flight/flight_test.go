@@ -9,7 +9,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"path/filepath"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -30,6 +32,7 @@ import (
 	"daos/internal/address"
 	"daos/internal/bufpool"
 	"daos/internal/fault"
+	"daos/loader/manifest"
 	flightv1 "daos/proto/gen/daos/flight/v1"
 	scanv1 "daos/proto/gen/daos/scan/v1"
 	"daos/server/codec"
@@ -82,6 +85,7 @@ func (c *catalog) snap(t testing.TB, name string) {
 }
 
 type rig struct {
+	*dflight.Server
 	*catalog
 	client flight.Client
 	conn   *grpc.ClientConn
@@ -101,7 +105,15 @@ func serve(t testing.TB) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	lib := manifest.NewLibrary(1)
+	t.Cleanup(lib.Close)
+	dir := t.TempDir()
 	s, err := dflight.New(dflight.Options{
+		Manifest: func(ctx context.Context, r *pool.Resolved, columns []string) (*manifest.Manifest, error) {
+			m, _, _, err := lib.Open(ctx, manifest.Request{Dir: dir, Store: r.Store, Table: tensor.Open(r.Store, "p/t"), Info: manifest.Info{
+				Dataset: "p/t", DatasetID: r.Dataset.ID, Snapshot: r.Snapshot.Name, Epoch: r.Snapshot.Epoch, Tensor: true, Selection: manifest.Selection{Columns: columns}}})
+			return m, err
+		},
 		Catalog: c, Key: bytes.Repeat([]byte{9}, 32), Endpoints: 3,
 		Tree: func(context.Context, *pool.Resolved) (*posix.FS, error) { return fs, nil },
 		Actions: []dflight.Action{{Name: "echo", Description: "answers twice", Run: func(_ context.Context, b []byte) ([][]byte, error) {
@@ -132,7 +144,7 @@ func serve(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cc.Close(); g.Stop(); <-done })
-	return &rig{catalog: c, conn: cc, client: flight.NewClientFromConn(cc, nil), tree: fs,
+	return &rig{Server: s, catalog: c, conn: cc, client: flight.NewClientFromConn(cc, nil), tree: fs,
 		table: tensor.Open(c.stores["p/t"], "p/t")}
 }
 
@@ -289,6 +301,52 @@ func TestPutAndGet_AllLayoutsInAllPieces(t *testing.T) {
 	}
 	if s, err := flight.DeserializeSchema(res.Schema, memory.DefaultAllocator); err != nil || !s.Equal(want.Schema()) {
 		t.Fatalf("%v, %v", s, err)
+	}
+}
+
+func TestSnapshot_ReadThroughItsManifest(t *testing.T) {
+	r := serve(t)
+	recs := []arrow.Record{record(9_000, 1), record(11_000, 2)}
+	if _, err := r.put(t, at("p", "t"), "", recs...); err != nil {
+		t.Fatal(err)
+	}
+	r.snap(t, "p/t")
+	if _, err := r.put(t, at("p", "t"), `{"mode":"overwrite","start":0}`, record(500, 9)); err != nil {
+		t.Fatal(err)
+	}
+	got, info := r.all(t, at("p", "t@s1"))
+	same(t, got, array.NewTableFromRecords(recs[0].Schema(), recs))
+	for _, e := range info.Endpoint {
+		got, err := r.get(t, e.Ticket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := r.get(t, e.Ticket)
+		if err != nil || len(again) != len(got) {
+			t.Fatalf("%d batches, then %d, %v", len(got), len(again), err)
+		}
+		for i := range got {
+			if !array.RecordEqual(got[i], again[i]) {
+				t.Fatalf("batch %d differs at the second use of its ticket", i)
+			}
+		}
+	}
+	some, _ := proto.Marshal(&flightv1.Command{Of: &flightv1.Command_Tensor{Tensor: &flightv1.TensorRead{Dataset: "p/t@s1", Columns: []string{"seq", "label"}, Start: 8_990, Stop: 9_010}}})
+	part, _ := r.all(t, &flight.FlightDescriptor{Type: flight.DescriptorCMD, Cmd: some})
+	if part.NumRows() != 20 || part.Column(0).Name() != "seq" || part.Column(1).Data().Chunk(0).(*array.Int64).Value(10) != recs[1].Column(1).(*array.Int64).Value(0) {
+		t.Fatalf("%v", part)
+	}
+	r.unpinned(t)
+}
+
+// unpinned waits until nothing is on its way to clients any more.
+func (r *rig) unpinned(t testing.TB) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); r.Pinned() > 0; time.Sleep(time.Millisecond) {
+		runtime.GC() // gRPC forgets the messages of dead streams; then a cleanup counts
+		if time.Now().After(deadline) {
+			t.Fatalf("%d record batches are still pinned", r.Pinned())
+		}
 	}
 }
 
@@ -561,18 +619,25 @@ func (c capture) Send(d *flight.FlightData) error {
 }
 
 func TestExchange_SamplesByIndex(t *testing.T) {
+	for _, name := range []string{"t", "t@s1"} {
+		t.Run(name, func(t *testing.T) { exchange(t, name) })
+	}
+}
+
+func exchange(t *testing.T, name string) {
 	r := serve(t)
 	all := record(2000, 1)
 	if _, err := r.put(t, at("p", "t"), "", all); err != nil {
 		t.Fatal(err)
 	}
+	r.snap(t, "p/t")
 	st, err := r.client.DoExchange(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	schema := arrow.NewSchema([]arrow.Field{{Name: "i", Type: arrow.PrimitiveTypes.Int64}}, nil)
 	w := flight.NewRecordWriter(st, ipc.WithSchema(schema))
-	w.SetFlightDescriptor(at("p", "t"))
+	w.SetFlightDescriptor(at("p", name))
 	lists := [][]int64{{5, 1999, 0, 5}, {7}, {}}
 	for _, l := range lists {
 		b := array.NewInt64Builder(memory.DefaultAllocator)
@@ -622,7 +687,8 @@ func TestGet_CancelledStreamsLeaveTheServerWell(t *testing.T) {
 	if _, err := r.put(t, at("p", "t"), "", record(20_000, 1)); err != nil {
 		t.Fatal(err)
 	}
-	_, info := r.all(t, at("p", "t"))
+	r.snap(t, "p/t")
+	_, info := r.all(t, at("p", "t@s1"))
 	for range 300 {
 		ctx, cancel := context.WithCancel(t.Context())
 		st, err := r.client.DoGet(ctx, info.Endpoint[0].Ticket)
@@ -635,6 +701,7 @@ func TestGet_CancelledStreamsLeaveTheServerWell(t *testing.T) {
 		cancel()
 	}
 	r.all(t, at("p", "t"))
+	r.unpinned(t)
 }
 
 func TestCancelFlightInfo_EndsItsStreams(t *testing.T) {

@@ -95,7 +95,26 @@ func (s *Server) keepPinned(ctx context.Context, id object.DatasetID, epoch obje
 	return func() { cancel(); <-done }, nil
 }
 
+// table begins to send samples of a dataset at its snapshot; nil for a live one.
+func (s *Server) table(ctx context.Context, r *pool.Resolved, columns []string, out stream) (*tableSender, error) {
+	if r.Snapshot == nil || s.o.Manifest == nil {
+		return nil, nil
+	}
+	m, err := s.o.Manifest(ctx, r, columns)
+	if err != nil {
+		return nil, err
+	}
+	t := &tableSender{m: m, cols: m.Info().Columns, buffers: &s.buffers}
+	t.sender, err = newSender(out, tensorarrow.SchemaOf(t.cols))
+	return t, err
+}
+
 func (s *Server) getTensor(ctx context.Context, req *flightv1.TensorRead, r *pool.Resolved, out stream) error {
+	if t, err := s.table(ctx, r, req.GetColumns(), out); err != nil {
+		return err
+	} else if t != nil {
+		return t.slice(ctx, req.GetStart(), min(req.GetStop(), t.m.Info().Samples))
+	}
 	rd, err := tensor.Open(r.Store, r.Address.DatasetName()).Read(ctx, object.Epoch(req.GetEpoch()),
 		tensor.Selection{Columns: req.GetColumns(), Start: req.GetStart(), Stop: req.GetStop()})
 	if err != nil {

@@ -101,3 +101,18 @@ func (b *buffer) Write(p []byte) (int, error) {
 	*b = append(*b, p...)
 	return len(p), nil
 }
+
+// SendRecords sends record batches as DoGet does. The memory of their columns
+// must not change any more.
+func SendRecords(to interface{ SendMsg(m any) error }, schema *arrow.Schema, recs []arrow.Record) error {
+	w, err := newSender(to, schema)
+	if err != nil {
+		return err
+	}
+	for _, r := range recs {
+		if err := w.send(r, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -14,6 +14,7 @@ import (
 	"daos/engine/object"
 	"daos/internal/address"
 	"daos/internal/fault"
+	"daos/loader/manifest"
 	"daos/server/api"
 	"daos/server/pool"
 )
@@ -31,6 +32,10 @@ type Options struct {
 	Catalog Catalog
 	// Tree opens the tree of a POSIX dataset.
 	Tree func(ctx context.Context, r *pool.Resolved) (*posix.FS, error)
+	// Manifest opens the manifest of a tensor dataset at its snapshot, from
+	// which samples are read with the least work; nil: they are read through
+	// the table, as those of a live dataset are.
+	Manifest func(ctx context.Context, r *pool.Resolved, columns []string) (*manifest.Manifest, error)
 	// Key signs tickets: 32 bytes, the same after a restart.
 	Key []byte
 	// Actions are what DoAction can do beside CancelFlightInfo.
@@ -46,6 +51,7 @@ type Server struct {
 	o       Options
 	actions map[string]Action
 	running running
+	buffers buffers
 }
 
 // New returns a Server.
