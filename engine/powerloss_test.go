@@ -77,6 +77,25 @@ func (o *outages) MaybeError(op errorfs.Op) error {
 	return nil
 }
 
+// deferred is what has been answered and waits for a sync.
+func (o *outages) deferred() (out []int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i := range o.acts {
+		if o.acts[i].pending {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// durable notes that a sync or barrier was answered; the caller holds mu.
+func (o *outages) durable(acts []int) {
+	for _, i := range acts {
+		o.acts[i].acked = true
+	}
+}
+
 var (
 	stableObjects = []object.ID{object.MakeID(object.ClassS1, 0, 1), object.MakeID(object.ClassSX, 0, 2)}
 	stagedObject  = object.MakeID(object.ClassSX, 0, 3)
@@ -92,7 +111,12 @@ func history(rng *rand.Rand, n int) []act {
 		if i%5 == 3 {
 			tx.Deferred, oids = true, []object.ID{stagedObject}
 		} else if i%5 == 4 {
+			// On one target only: what it makes durable lies on the others.
 			tx.Barrier = true
+			tx.Writes = append(tx.Writes, put(stableObjects[0], fmt.Sprintf("mark-%d", i), 20))
+			tx.Writes[0].Akey = []byte("m")
+			out = append(out, act{tx: tx})
+			continue
 		}
 		for _, oid := range oids {
 			for j := range 1 + rng.IntN(3) {
@@ -152,7 +176,7 @@ func TestPowerLoss(t *testing.T) {
 	seed := seeds("DAOS_POWER_SEED", uint64(time.Now().UnixNano()))
 	t.Logf("DAOS_POWER_SEED=%d", seed)
 	o := &outages{mem: vfs.NewCrashableMem(), rng: rand.New(rand.NewPCG(seed, 5)), every: int(seeds("DAOS_POWER_EVERY", 13))}
-	options := engine.Options{Root: "/r", FS: errorfs.Wrap(o.mem, o), Targets: 3, SweepEvery: -1, SyncEvery: 20 * time.Millisecond, Logger: quiet()}
+	options := engine.Options{Root: "/r", FS: errorfs.Wrap(o.mem, o), Targets: 3, SweepEvery: -1, SyncEvery: 50 * time.Millisecond, Logger: quiet()}
 	e, err := engine.Open(options)
 	if err != nil {
 		t.Fatal(err)
@@ -167,6 +191,7 @@ func TestPowerLoss(t *testing.T) {
 	for g := range 3 {
 		wg.Go(func() {
 			for i := g; i < len(o.acts); i += 3 {
+				before := o.deferred()
 				r, err := d.Commit(t.Context(), o.acts[i].tx)
 				if err != nil {
 					t.Errorf("commit %d: %v", i, err)
@@ -174,6 +199,9 @@ func TestPowerLoss(t *testing.T) {
 				}
 				o.mu.Lock()
 				a := &o.acts[i]
+				if a.tx.Barrier {
+					o.durable(before)
+				}
 				a.acked, a.pending, a.epoch = !a.tx.Deferred, a.tx.Deferred, r.Epoch
 				o.top = max(o.top, r.Epoch)
 				o.mu.Unlock()
@@ -190,22 +218,13 @@ func TestPowerLoss(t *testing.T) {
 				o.sights = append(o.sights, s)
 				o.top = max(o.top, at)
 				o.mu.Unlock()
-				if i%8 == 0 {
-					o.mu.Lock()
-					var covered []int
-					for j := range o.acts {
-						if o.acts[j].pending {
-							covered = append(covered, j)
-						}
-					}
-					o.mu.Unlock()
+				if i%16 == 0 {
+					covered := o.deferred()
 					if err := e.Sync(); err != nil {
 						t.Error(err)
 					}
 					o.mu.Lock()
-					for _, j := range covered {
-						o.acts[j].acked = true
-					}
+					o.durable(covered)
 					o.mu.Unlock()
 				}
 			}
