@@ -76,10 +76,12 @@ type Manifest struct {
 	paths   pathReader
 
 	view       atomic.Pointer[View]
-	generation atomic.Uint64 // at which view was last known to hold
-	derived    atomic.Uint64 // generation at which the location was derived by force
-	mu         sync.Mutex    // one derivation at a time
-	users      atomic.Int64  // the manifest while open, and each of its views
+	generation atomic.Uint64   // at which view was last known to hold
+	derived    atomic.Uint64   // generation at which the location was derived by force
+	mu         sync.Mutex      // one derivation at a time
+	users      atomic.Int64    // the manifest while open, and each of its views
+	ctx        context.Context // of derivations behind the batches' back, until Close
+	end        context.CancelFunc
 }
 
 const (
@@ -102,6 +104,7 @@ func (m *Manifest) Built() bool { return m.built }
 func open(ctx context.Context, dir string, want Info, st Store, tree Tree, table Table, progress func(uint64)) (*Manifest, error) {
 	m := &Manifest{id: want.ID(), info: want, st: st, tree: tree, table: table}
 	m.dir = filepath.Join(dir, m.id)
+	m.ctx, m.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := os.MkdirAll(m.dir, 0o700); err != nil {
 		return nil, ioFault(err, m.dir)
 	}
@@ -202,18 +205,20 @@ func (m *Manifest) derive(ctx context.Context, generation uint64) (*View, error)
 }
 
 // Acquire gives the current view; the caller releases it. Where records may
-// have moved it is first made sure that the locations hold.
+// have moved since, that is looked after.
 func (m *Manifest) Acquire(ctx context.Context) (*View, error) {
 	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		v := m.view.Load()
 		if v == nil {
 			return nil, fault.New(fault.Stale, "loader.manifest", m.info.Dataset, "the manifest is closed").Do("open it again")
 		}
 		if g := m.st.Generation(); g != m.generation.Load() {
-			if err := m.refresh(ctx, g); err != nil {
+			if err := m.refresh(g); err != nil {
 				return nil, err
 			}
-			continue
 		}
 		if v.acquire() {
 			return v, nil
@@ -222,22 +227,33 @@ func (m *Manifest) Acquire(ctx context.Context) (*View, error) {
 }
 
 // refresh makes sure that the locations hold in a generation: what is mapped
-// does, the rest is mapped now, and if something is gone all is derived anew.
-func (m *Manifest) refresh(ctx context.Context, generation uint64) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+// does, the rest is mapped now. If something is gone all is derived anew behind
+// the back of the batches, which go on with what is mapped; one that needs what
+// is gone waits in Doubt.
+func (m *Manifest) refresh(generation uint64) error {
+	if !m.mu.TryLock() {
+		return nil // somebody is at it
+	}
 	v := m.view.Load()
 	if v == nil || m.generation.Load() == generation {
+		m.mu.Unlock()
 		return nil
 	}
-	if err := v.mapAll(); err != nil {
-		if !errors.Is(err, fault.Stale) {
-			return err
-		}
-		return m.replace(ctx, v, generation)
+	err := v.mapAll()
+	if errors.Is(err, fault.Stale) {
+		go func() {
+			defer m.mu.Unlock()
+			if m.replace(m.ctx, v, generation) != nil {
+				m.generation.Store(generation) // who meets a gap tries again, and is told
+			}
+		}()
+		return nil
 	}
-	m.generation.Store(generation)
-	return nil
+	if err == nil {
+		m.generation.Store(generation)
+	}
+	m.mu.Unlock()
+	return err
 }
 
 // replace derives anew and puts the result in v's place.
@@ -273,6 +289,7 @@ func (m *Manifest) Doubt(ctx context.Context, v *View, err error) bool {
 
 // Close lets go of the files when the last view is released.
 func (m *Manifest) Close() {
+	m.end()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if v := m.view.Swap(nil); v != nil {
