@@ -109,7 +109,7 @@ func fsPut(a *app) *cobra.Command {
 				Dataset: x.DatasetName(), Path: []byte(x.Path), Mode: bits, Parents: parents, Exclusive: exclusive,
 			}, in, size)
 			if err != nil {
-				return err
+				return parentMissing(err, parents)
 			}
 			took := time.Since(began)
 			return a.print(putJSON{strings.ToValidUTF8(x.String(), "\uFFFD"), n, took.Seconds()}, func() error {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -165,7 +166,7 @@ func fsMkdir(a *app) *cobra.Command {
 				a.subject = x
 				r, err := c.Posix.MakeDir(ctx, &posixv1.MakeDirRequest{Dataset: x.DatasetName(), Path: []byte(x.Path), Mode: bits, Parents: parents})
 				if err != nil {
-					return err
+					return parentMissing(err, parents)
 				}
 				if err := a.changed(x, "made", r.GetChanged().GetEpoch()); err != nil {
 					return err
@@ -177,6 +178,15 @@ func fsMkdir(a *app) *cobra.Command {
 	cmd.Flags().BoolVarP(&parents, "parents", "p", false, "make missing parents, and no error if it is there")
 	cmd.Flags().StringVar(&mode, "mode", "0755", "permission bits, octal")
 	return cmd
+}
+
+// parentMissing adds what to do where a directory on the way is missing.
+func parentMissing(err error, parents bool) error {
+	var f *fault.Error
+	if !parents && errors.As(err, &f) && f.Kind == fault.NotFound && strings.HasPrefix(f.Op, "posix.") {
+		return f.Do("add -p to make missing directories")
+	}
+	return err
 }
 
 func parseMode(s string) (uint32, error) {

@@ -242,7 +242,14 @@ func (a *app) showPlan(out *planJSON, m *loaderv1.Manifest, s *selection, batch 
 		return err
 	}
 	t := &table{columns: []column{{head: "POSITION", right: true}, {head: "SAMPLE", right: true}, {head: "SIZE", right: true}, {head: "PATH", shrink: true}}}
+	if out.First[0].Path == "" { // tensors
+		t.columns = t.columns[:2]
+	}
 	for _, x := range out.First {
+		if x.Path == "" {
+			t.row(formatCount(x.Position), formatCount(x.Sample))
+			continue
+		}
 		t.row(formatCount(x.Position), formatCount(x.Sample), formatSize(x.Size), printable(x.Path))
 	}
 	if _, err := fmt.Fprintln(a.out); err != nil {

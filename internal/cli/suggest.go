@@ -24,10 +24,13 @@ func (a *app) suggest(ctx context.Context, err error) error {
 	if a.client == nil || !errors.As(err, &f) || f.Kind != fault.NotFound || a.subject.Pool == "" {
 		return err
 	}
+	if f.Resource != a.subject.Pool && !strings.HasPrefix(f.Resource, a.subject.Pool+"/") {
+		return err // about a local file
+	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	near := a.nearestAddress(ctx, a.subject)
-	if near == "" {
+	if near == "" || strings.HasPrefix(f.Resolution, "add -p") {
 		return err
 	}
 	return f.Do("did you mean %s?", near)

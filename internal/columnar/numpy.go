@@ -160,7 +160,12 @@ func openNpy(name, column string) (*Source, error) {
 	}
 	a, err := newNpyArray(column, f)
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		_ = f.Close() // opened for reading
+		var e *fault.Error
+		if errors.As(err, &e) {
+			e.Resource = name
+		}
+		return nil, err
 	}
 	return arraysSource([]*npyArray{a}, f.Close), nil
 }
