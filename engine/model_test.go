@@ -25,6 +25,14 @@ func seeds(name string, def uint64) uint64 {
 	return def
 }
 
+// longer is short, or long in the long campaign (make test-long).
+func longer(short, long uint64) uint64 {
+	if os.Getenv("DAOS_TEST_LONG") != "" {
+		return long
+	}
+	return short
+}
+
 // model drives the engine and the reference store side by side: the same
 // transactions, then the same questions at every epoch that is still readable.
 type model struct {
@@ -339,7 +347,7 @@ func (m *model) run(ops int) {
 // TestModel is the engine against the reference store. DAOS_MODEL_SEEDS and
 // DAOS_MODEL_FIRST choose the seeds.
 func TestModel(t *testing.T) {
-	first, n := seeds("DAOS_MODEL_FIRST", 1), seeds("DAOS_MODEL_SEEDS", 12)
+	first, n := seeds("DAOS_MODEL_FIRST", 1), seeds("DAOS_MODEL_SEEDS", longer(12, 400))
 	for seed := first; seed < first+n; seed++ {
 		t.Run(fmt.Sprint("seed-", seed), func(t *testing.T) {
 			m := &model{t: t, rng: rand.New(rand.NewPCG(seed, 3)), now: modelStart, fs: vfs.NewMem()}

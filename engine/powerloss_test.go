@@ -175,7 +175,7 @@ func dumpStable(t testing.TB, d *engine.Dataset, at object.Epoch) (out string) {
 func TestPowerLoss(t *testing.T) {
 	seed := seeds("DAOS_POWER_SEED", uint64(time.Now().UnixNano()))
 	t.Logf("DAOS_POWER_SEED=%d", seed)
-	o := &outages{mem: vfs.NewCrashableMem(), rng: rand.New(rand.NewPCG(seed, 5)), every: int(seeds("DAOS_POWER_EVERY", 13))}
+	o := &outages{mem: vfs.NewCrashableMem(), rng: rand.New(rand.NewPCG(seed, 5)), every: int(seeds("DAOS_POWER_EVERY", longer(13, 1)))}
 	options := engine.Options{Root: "/r", FS: errorfs.Wrap(o.mem, o), Targets: 3, SweepEvery: -1, SyncEvery: 50 * time.Millisecond, Logger: quiet()}
 	e, err := engine.Open(options)
 	if err != nil {

@@ -659,11 +659,14 @@ func env(name string, def uint64) uint64 {
 	return def
 }
 
-// TestSimulator plays many seeds. DAOS_SIM_SEEDS says how many (the long
-// campaign: 200000), DAOS_SIM_FIRST where to begin; one failing seed is played
-// again with DAOS_SIM_FIRST=<seed> DAOS_SIM_SEEDS=1.
+// TestSimulator plays many seeds, and many more with DAOS_TEST_LONG.
+// DAOS_SIM_SEEDS says how many, DAOS_SIM_FIRST where to begin; one failing seed
+// is played again with DAOS_SIM_FIRST=<seed> DAOS_SIM_SEEDS=1.
 func TestSimulator(t *testing.T) {
 	first, n := env("DAOS_SIM_FIRST", 1), env("DAOS_SIM_SEEDS", 3000)
+	if os.Getenv("DAOS_TEST_LONG") != "" {
+		n = env("DAOS_SIM_SEEDS", 100_000)
+	}
 	var attempts, acks, crashes, unknowns, replays, conflicts, doomed, failed int
 	for seed := first; seed < first+n; seed++ {
 		s := newSim(seed)
