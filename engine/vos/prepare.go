@@ -290,7 +290,8 @@ func (p *preparation) commit() error {
 }
 
 func (p *preparation) end() {
-	if !p.done {
+	// After a failed sync the punches may be in the index all the same.
+	if !p.done && p.t.guard.failed() == nil {
 		for _, pl := range p.punched {
 			p.t.punches.remove(pl)
 		}

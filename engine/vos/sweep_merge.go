@@ -52,7 +52,8 @@ func (s *sweep) merge() (bool, error) {
 	}
 	for _, k := range s.keep {
 		if k >= oldest && k < s.floor {
-			return false, nil // a kept epoch sees less than the floor does
+			s.left = true // a kept epoch sees less than the floor does
+			return false, nil
 		}
 	}
 	s.show(s.floor)
