@@ -265,7 +265,7 @@ func (f *FS) takeNumbers(ctx context.Context, n uint64) (uint64, error) {
 		if err == nil {
 			return next, nil
 		}
-		if !fault.Is(err, fault.Conflict) || attempt >= f.opts.Attempts {
+		if !fault.Is(err, fault.Conflict, fault.EpochGone) || attempt >= f.opts.Attempts {
 			return 0, err
 		}
 		if err := f.opts.Backoff(ctx, attempt); err != nil {

@@ -2,7 +2,6 @@ package posix
 
 import (
 	"context"
-	"errors"
 
 	"daos/engine/object"
 	"daos/internal/fault"
@@ -45,11 +44,12 @@ func (f *FS) mutate(ctx context.Context, op, resource string, req object.Request
 		if res, ok, rerr := f.replay(ctx, req); ok || rerr != nil {
 			return res, fault.Wrap(rerr, op, resource)
 		}
-		if !errors.Is(err, fault.Conflict) {
+		// EpochGone: it took so long that the state it began on has been swept.
+		if !fault.Is(err, fault.Conflict, fault.EpochGone) {
 			return object.Result{}, fault.Wrap(err, op, resource)
 		}
 		if attempt >= f.opts.Attempts {
-			return object.Result{}, fault.New(fault.Conflict, op, resource, "lost against other writers %d times", attempt).
+			return object.Result{}, fault.New(fault.KindOf(err), op, resource, "lost against other writers %d times", attempt).
 				Because(err).Do("try again, with fewer writers of the same entry")
 		}
 		if err := f.opts.Backoff(ctx, attempt); err != nil {

@@ -127,6 +127,10 @@ type outcome struct {
 	err       error
 }
 
+func (o outcome) String() string {
+	return fmt.Sprintf("epoch %d, size %d, offset %d, error %v", o.epoch, o.size, o.off, o.err)
+}
+
 // on makes the call on a tree.
 func (c call) on(ctx context.Context, t Tree, req object.RequestID) (o outcome) {
 	ref := posix.ByPath(c.path)
@@ -254,7 +258,7 @@ func RandomSeed(t *testing.T, s posix.Store, seed uint64, steps int) {
 		o := c.until(ctx, tree, request(seed, i))
 		size, off, err := m.apply(c)
 		if !agrees(c, o, size, off, err) {
-			t.Fatalf("seed %d, step %d: %v\ngot %+v\nwant size %d, offset %d, %v", seed, i, c, o, size, off, err)
+			t.Fatalf("seed %d, step %d: %v\ngot  %v\nwant size %d, offset %d, %v", seed, i, c, o, size, off, err)
 		}
 		if i%10 == 9 || i == steps-1 {
 			at, err := tree.Now(ctx)
@@ -369,7 +373,7 @@ func concurrentSeed(t *testing.T, s posix.Store, seed uint64, writers, steps int
 		}
 		size, off, err := m.apply(d.c)
 		if !agrees(d.c, d.o, size, off, err) {
-			t.Fatalf("seed %d, writer %d, call %d: %v at epoch %d\ngot %+v\nwant size %d, offset %d, %v",
+			t.Fatalf("seed %d, writer %d, call %d: %v at epoch %d\ngot  %v\nwant size %d, offset %d, %v",
 				seed, d.writer, d.num, d.c, d.o.epoch, d.o, size, off, err)
 		}
 		states = append(states, state{d.o.epoch, m.clone()})

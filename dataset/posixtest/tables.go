@@ -642,7 +642,7 @@ func testTwins(t *testing.T, open Open) {
 			}
 			wg.Wait()
 			if got[0].err != nil || got[0] != got[1] || got[0] != got[2] {
-				t.Fatalf("round %d, %v: %+v", i, c, got)
+				t.Fatalf("round %d, %v: %v", i, c, got)
 			}
 		}
 		if s := f.stat("log"); s.Size != uint64(5*(i+1)) || s.Nlink != uint32(i+2) {
