@@ -94,12 +94,9 @@ func lockRoot(dir string) (*os.File, error) {
 		return nil, fault.New(fault.Exists, "server.lock", dir, "%s is using this root", who).
 			Do("use that server, stop it, or name another folder with --root")
 	}
-	if err := f.Truncate(0); err != nil {
-		return nil, errors.Join(fault.Wrap(err, "server.lock", path), f.Close())
-	}
-	if _, err := f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0); err != nil {
-		return nil, errors.Join(fault.Wrap(err, "server.lock", path), f.Close())
-	}
+	// In place and of one length, so that it works on a full disk too. The lock
+	// counts, the number is for people.
+	_, _ = f.WriteAt(fmt.Appendf(nil, "%-10d\n", os.Getpid()), 0)
 	return f, nil
 }
 

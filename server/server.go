@@ -321,9 +321,14 @@ func (s *Server) register() error {
 
 // upkeep removes what nobody needs any more, now and then.
 func (s *Server) upkeep(ctx context.Context) {
-	t := time.NewTicker(s.cfg.Collect)
+	t := time.NewTimer(0)
 	defer t.Stop()
 	for {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
 		if err := s.pools.Collect(ctx); err != nil && ctx.Err() == nil {
 			s.log.ErrorContext(ctx, "can't collect control state", "err", err)
 		}
@@ -334,14 +339,11 @@ func (s *Server) upkeep(ctx context.Context) {
 		if err := s.loader.Collect(); err != nil {
 			s.log.ErrorContext(ctx, "can't remove manifests", "err", err)
 		}
-		if more && err == nil && ctx.Err() == nil {
-			continue // a large removal: go on at once
+		pause := s.cfg.Collect
+		if more && err == nil { // a large removal: go on soon
+			pause = min(pause, 20*time.Millisecond)
 		}
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return
-		}
+		t.Reset(pause)
 	}
 }
 

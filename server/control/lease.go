@@ -39,6 +39,9 @@ func (s *Local) Grant(ctx context.Context, ttl time.Duration) (LeaseID, error) {
 	defer s.mu.users.Done()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.space(); err != nil {
+		return 0, err
+	}
 	id := LeaseID(0)
 	for id == 0 || s.mu.leases[id] != nil {
 		id = LeaseID(rand.Int64()) // a name, not a secret

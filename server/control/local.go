@@ -28,6 +28,8 @@ type Options struct {
 // serial; on one machine this is the log of changes that etcd is elsewhere.
 type Local struct {
 	db   *pebble.DB
+	fs   vfs.FS
+	dir  string
 	now  func() time.Time
 	keep Rev
 
@@ -71,7 +73,7 @@ func Open(dir string, o Options) (*Local, error) {
 	if err != nil {
 		return nil, fault.New(fault.KindOf(err), "control.open", dir, "can't open the control store").Because(err)
 	}
-	s := &Local{db: db, now: o.Now, keep: o.Keep, done: make(chan struct{})}
+	s := &Local{db: db, fs: o.FS, dir: dir, now: o.Now, keep: o.Keep, done: make(chan struct{})}
 	s.mu.leases = map[LeaseID]*lease{}
 	s.mu.moved = make(chan struct{})
 	if err := s.load(); err != nil {
@@ -164,6 +166,9 @@ func (s *Local) Commit(ctx context.Context, t Txn) (Rev, bool, error) {
 			return s.mu.rev, false, nil
 		}
 	}
+	if err := s.space(); err != nil {
+		return 0, false, err
+	}
 	for _, o := range t.Then {
 		if o.Lease != 0 && s.mu.leases[o.Lease] == nil {
 			return 0, false, noLease(o.Lease)
@@ -171,6 +176,23 @@ func (s *Local) Commit(ctx context.Context, t Txn) (Rev, bool, error) {
 	}
 	rev, err := s.applyLocked(t.Then, nil)
 	return rev, err == nil, err
+}
+
+// minFree is what a disk must have left for a change: pebble must not meet a
+// full disk in its log. It is far below where the engine stops taking data, so
+// that datasets can still be destroyed then.
+const minFree = 16 << 20
+
+func (s *Local) space() error {
+	u, err := s.fs.GetDiskUsage(s.dir)
+	if err != nil || u.TotalBytes == 0 {
+		return nil //nolint:nilerr // a file system that does not say
+	}
+	if least := min(minFree, u.TotalBytes/100); u.AvailBytes < least {
+		return fault.New(fault.NoSpace, "control.commit", s.dir, "the disk is full: %d KiB are free", u.AvailBytes>>10).
+			Do("free space on this file system; reads go on")
+	}
+	return nil
 }
 
 // applyLocked writes ops at the next revision; drop, where given, is a lease

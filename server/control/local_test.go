@@ -86,3 +86,52 @@ func TestLocal_ForgetsOldRevisionsByItself(t *testing.T) {
 		t.Fatalf("revision 45 of 50: %v, %v", kvs, err)
 	}
 }
+
+// fullFS says how much room is left.
+type fullFS struct {
+	vfs.FS
+	mu    sync.Mutex
+	avail uint64
+}
+
+func (f *fullFS) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return vfs.DiskUsage{TotalBytes: 100 << 30, AvailBytes: f.avail}, nil
+}
+
+func (f *fullFS) leave(n uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.avail = n
+}
+
+func TestLocal_RefusesChangesOnAFullDisk(t *testing.T) {
+	disk := &fullFS{FS: vfs.NewMem(), avail: 1 << 30}
+	s, err := control.Open("control", control.Options{FS: disk})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	put := func() error {
+		_, _, err := s.Commit(t.Context(), control.Txn{Then: []control.Op{control.Put("k", []byte("v"))}})
+		return err
+	}
+	if err := put(); err != nil {
+		t.Fatal(err)
+	}
+	disk.leave(1 << 20)
+	if err := put(); !fault.Is(err, fault.NoSpace) {
+		t.Errorf("a change on a full disk: %v", err)
+	}
+	if _, err := s.Grant(t.Context(), time.Minute); !fault.Is(err, fault.NoSpace) {
+		t.Errorf("a lease on a full disk: %v", err)
+	}
+	if _, ok, err := s.Get(t.Context(), "k"); !ok || err != nil {
+		t.Errorf("a read on a full disk: %v %v", ok, err)
+	}
+	disk.leave(1 << 30)
+	if err := put(); err != nil {
+		t.Errorf("after room was made: %v", err)
+	}
+}

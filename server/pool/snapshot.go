@@ -178,7 +178,19 @@ const PinTTL = 10 * time.Minute
 
 // Pin keeps an epoch of a dataset readable for PinTTL from now on. It is for
 // clients that go on at an epoch for longer than the engine's window.
+//
+// On a full disk it keeps nothing and is no error: reads go on there, and the
+// window holds without a pin.
 func (s *Service) Pin(ctx context.Context, id object.DatasetID, epoch object.Epoch) error {
+	err := s.pin(ctx, id, epoch)
+	if fault.Is(err, fault.NoSpace) {
+		s.log.WarnContext(ctx, "can't pin an epoch", "dataset", uint64(id), "epoch", uint64(epoch), "err", err)
+		return nil
+	}
+	return err
+}
+
+func (s *Service) pin(ctx context.Context, id object.DatasetID, epoch object.Epoch) error {
 	name := pinName{id, epoch}
 	s.pins.Lock()
 	lease, ok := s.pins.leases[name]

@@ -16,7 +16,7 @@ import (
 // Limits of one call.
 const (
 	maxIO         = 16 << 20 // bytes of Read, Write, WriteStaged, Create, Import
-	streamPiece   = 3 << 20 // a stock gRPC client takes messages of 4 MiB
+	streamPiece   = 3 << 20  // a stock gRPC client takes messages of 4 MiB
 	maxListPage   = 10_000
 	maxImport     = 8192
 	maxTTLSeconds = 24 * 60 * 60
