@@ -16,8 +16,8 @@ import (
 
 // Bounds of what a stream may ask for.
 const (
-	maxMeta = 8 << 20    // bytes of one message's metadata
-	maxBody = 1536 << 20 // bytes of one message's body, and of what it decodes to
+	maxMeta = 8 << 20   // bytes of one message's metadata
+	maxBody = 256 << 20 // bytes of one message's body, and of what it decodes to
 	// A compressed body decodes to at most maxRatio times its bytes, small
 	// ones to minDecoded.
 	maxRatio   = 32
