@@ -296,6 +296,11 @@ func TestOpenFiles_AreBounded(t *testing.T) {
 		all = append(all, appendAll(t, s, 7, bytes.Repeat([]byte{byte(i)}, 100))...)
 	}
 	check(t, s, 7, all)
+	// One small record in each of many datasets leaves none of them open.
+	for ds := range uint64(40) {
+		p := appendAll(t, s, 100+ds, []byte("small"))
+		check(t, s, 100+ds, p)
+	}
 	check(t, s, 7, all)
 	if n := s.OpenHandles(); n > 8 {
 		t.Errorf("%d files are open", n)

@@ -165,6 +165,7 @@ func (s *Set) acquire(ds uint64, bulk bool) (*File, error) {
 			f.users++
 			f.refs.Add(1)
 			f.mu.Unlock()
+			f.used.Store(s.tick.Add(1))
 			return f, nil
 		}
 		f.mu.Unlock()
@@ -178,6 +179,7 @@ func (s *Set) acquire(ds uint64, bulk bool) (*File, error) {
 	st[slot] = f
 	f.users++
 	f.refs.Add(1)
+	f.used.Store(s.tick.Add(1))
 	return f, nil
 }
 
@@ -263,10 +265,40 @@ func (f *File) checkHeader(target uint16) error {
 }
 
 // evictLocked closes the handles used longest ago, until there is room for one.
+// Where that is not enough, segments that take records but have no writer are
+// closed for good: a dataset written to again begins a new one.
 func (s *Set) evictLocked() {
 	if len(s.files) < s.opts.OpenFiles {
 		return
 	}
+	want := 1 + s.opts.OpenFiles/8
+	if want -= s.closeIdleLocked(want); want <= 0 {
+		return
+	}
+	var resting []*File
+	for _, f := range s.files {
+		f.mu.Lock()
+		if f.open && f.users == 0 {
+			resting = append(resting, f)
+		}
+		f.mu.Unlock()
+	}
+	byUse(resting)
+	for _, f := range resting[:min(len(resting), want)] {
+		f.mu.Lock()
+		f.open = f.users > 0
+		f.mu.Unlock()
+		// I/O under the lock: rare, and who waits needs the handle. A footer
+		// that fails is written by the sweeper.
+		_ = f.seal()
+		_ = f.Sync()
+	}
+	s.closeIdleLocked(want)
+}
+
+// closeIdleLocked closes up to n handles that nobody holds and that have
+// nothing unsynced; it returns how many it closed.
+func (s *Set) closeIdleLocked(n int) int {
 	var idle []*File
 	for _, f := range s.files {
 		f.mu.Lock()
@@ -276,11 +308,17 @@ func (s *Set) evictLocked() {
 			idle = append(idle, f)
 		}
 	}
-	slices.SortFunc(idle, func(a, b *File) int { return cmp.Compare(a.used.Load(), b.used.Load()) })
-	for _, f := range idle[:min(len(idle), 1+s.opts.OpenFiles/8)] {
+	byUse(idle)
+	idle = idle[:min(len(idle), n)]
+	for _, f := range idle {
 		delete(s.files, key{f.dataset, f.number})
 		f.Release()
 	}
+	return len(idle)
+}
+
+func byUse(l []*File) {
+	slices.SortFunc(l, func(a, b *File) int { return cmp.Compare(a.used.Load(), b.used.Load()) })
 }
 
 // Sync makes everything appended to any segment durable.
@@ -289,7 +327,7 @@ func (s *Set) Sync() error {
 	var dirty []*File
 	for _, f := range s.files {
 		f.mu.Lock()
-		if f.synced < f.written && f.err == nil {
+		if f.synced < f.written { // one that failed says so again: its bytes are lost
 			f.refs.Add(1)
 			dirty = append(dirty, f)
 		}

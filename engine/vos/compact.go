@@ -186,7 +186,7 @@ func (s *sweep) rewrite(victims []uint64) error {
 func (s *sweep) copyRecord(w *segment.Writer, k, v []byte, r record, array bool) (moved, error) {
 	o := r.object(s.t.opts.ID)
 	p := make([]byte, o.Length)
-	if err := s.t.readVerified(s.ds, o, 0, p); err != nil {
+	if err := s.t.readVerified(s.ds, o, 0, p, k); err != nil {
 		return moved{}, nameKey(err, k)
 	}
 	n, pos, err := w.Append(p)

@@ -143,6 +143,9 @@ func TestFlip_NoWrongByteIsReturned(t *testing.T) {
 				t.Errorf("%s, byte %d of %d, bit %d: %v", name, at, len(b), bit, err)
 			case err != nil:
 				found[kind]++
+				if kind == "segment" && !strings.Contains(err.Error(), "header") && !strings.Contains(err.Error(), "object ") {
+					t.Errorf("%s, byte %d of %d, bit %d: the object is not named: %v", name, at, len(b), bit, err)
+				}
 				if !fault.Is(err, fault.Corrupt) || !strings.Contains(err.Error(), "t/") {
 					t.Errorf("%s, byte %d of %d, bit %d: not reported as damage by name: %v", name, at, len(b), bit, err)
 				}

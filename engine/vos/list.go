@@ -174,7 +174,7 @@ func (l *lister) item(dkey, akey []byte, v version, r record, key []byte) error 
 			l.value = make([]byte, r.length)
 		}
 		it.Value = l.value[:r.length]
-		if err := l.t.readVerified(l.ds, r.object(l.t.opts.ID), 0, it.Value); err != nil {
+		if err := l.t.readVerified(l.ds, r.object(l.t.opts.ID), 0, it.Value, key); err != nil {
 			return nameKey(err, key)
 		}
 	}

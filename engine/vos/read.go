@@ -2,7 +2,9 @@ package vos
 
 import (
 	"bytes"
+	"errors"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -270,10 +272,11 @@ func (t *Target) ReadRecord(ds object.DatasetID, r object.Record, skip uint64, p
 		return err
 	}
 	defer t.leave()
-	return t.readVerified(ds, r, skip, p)
+	return t.readVerified(ds, r, skip, p, nil)
 }
 
-func (t *Target) readVerified(ds object.DatasetID, r object.Record, skip uint64, p []byte) error {
+// readVerified names key in its error, or finds it out where that is nil.
+func (t *Target) readVerified(ds object.DatasetID, r object.Record, skip uint64, p, key []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
@@ -313,8 +316,13 @@ func (t *Target) readVerified(ds object.DatasetID, r object.Record, skip uint64,
 		g := buf[at:min(at+object.Granule, uint64(len(buf)))]
 		if want := r.Sums[(lo+at)/object.Granule]; segment.Sum(g) != want {
 			clear(p)
-			return fault.New(fault.Corrupt, "vos.read", f.Name(), "bytes [%d, %d) of a record of dataset %d do not match their checksum",
-				r.Pos+lo+at, r.Pos+lo+at+uint64(len(g)), ds).Do("restore the dataset from a copy; run a scrub to list what is damaged")
+			from := r.Pos + lo + at
+			owner := ""
+			if key == nil {
+				owner = t.ownerOf(ds, r.Segment, from)
+			}
+			return fault.New(fault.Corrupt, "vos.read", f.Name(), "bytes [%d, %d) do not match their checksum, dataset %d%s",
+				from, from+uint64(len(g)), ds, owner).Do("restore the dataset from a copy; run a scrub to list what is damaged")
 		}
 	}
 	if uint64(len(p)) != hi-lo {
@@ -334,21 +342,63 @@ func (t *Target) verify(ds object.DatasetID, r object.Record, key []byte) error 
 	buf := (*s)[:step]
 	for at := uint64(0); at < r.Length; at += step {
 		n := min(step, r.Length-at)
-		if err := t.readVerified(ds, r, at, buf[:n]); err != nil {
+		if err := t.readVerified(ds, r, at, buf[:n], key); err != nil {
 			return nameKey(err, key)
 		}
 	}
 	return nil
 }
 
+// owners remembers whose bytes were found damaged: finding out takes a pass
+// over the dataset, which a client that reads them again must not cause again.
+type owners struct {
+	mu    sync.Mutex
+	known map[[3]uint64]string
+}
+
+const ownersMax = 1024
+
+// ownerOf names the object whose record covers a position of a segment.
+func (t *Target) ownerOf(ds object.DatasetID, seg, pos uint64) (name string) {
+	o, k := &t.owners, [3]uint64{uint64(ds), seg, pos}
+	o.mu.Lock() // over the pass: one at a time is enough
+	defer o.mu.Unlock()
+	if name, ok := o.known[k]; ok {
+		return name
+	}
+	if len(o.known) >= ownersMax {
+		return ""
+	}
+	found := errors.New("found")
+	for _, plane := range []byte{planeExtent, planeName} {
+		err := t.eachRow(appendDataset(nil, ds, plane), func(key, v []byte) error {
+			r, ok := decodeRecord(v, plane == planeExtent)
+			if ok && r.typ == typeSegment && r.segment == seg && r.pos <= pos && pos < r.pos+r.length {
+				name = ", " + describe(key)
+				return found
+			}
+			return nil
+		})
+		if errors.Is(err, found) {
+			break
+		}
+	}
+	if o.known == nil {
+		o.known = map[[3]uint64]string{}
+	}
+	o.known[k] = name
+	return name
+}
+
 // nameKey adds to a corruption error whose bytes are damaged.
 func nameKey(err error, key []byte) error {
-	if e, ok := err.(*fault.Error); ok && e.Kind == fault.Corrupt {
-		c := *e
-		c.Detail += ", " + describe(key)
-		return &c
+	var e *fault.Error
+	if !errors.As(err, &e) || e.Kind != fault.Corrupt || strings.Contains(e.Detail, "object ") {
+		return err
 	}
-	return err
+	c := *e
+	c.Detail += ", " + describe(key)
+	return &c
 }
 
 // describe says in words what a key is about.

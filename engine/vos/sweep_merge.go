@@ -159,7 +159,7 @@ func (s *sweep) readPiece(p piece, dst []byte) error {
 	if !ok {
 		return s.t.badKey("vos.sweep", key)
 	}
-	return nameKey(s.t.readVerified(s.ds, r.object(s.t.opts.ID), p.lo-r.offset, dst), key)
+	return nameKey(s.t.readVerified(s.ds, r.object(s.t.opts.ID), p.lo-r.offset, dst, key), key)
 }
 
 // flushMerges makes the merged chunks durable: bytes first, then the rows.

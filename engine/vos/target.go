@@ -60,6 +60,7 @@ type Target struct {
 	deferred deferredList
 	rows     txRows
 	space    spaceGauge
+	owners   owners
 
 	sweeps sweepTable
 	moving sync.Mutex // between taking versions back and moving records
