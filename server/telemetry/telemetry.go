@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,6 +56,8 @@ type Telemetry struct {
 	samples  metric.Int64Counter
 	bytes    metric.Int64Counter
 	prop     propagation.TraceContext
+	tracing  bool     // somebody sees the spans
+	calls    sync.Map // method -> *call
 }
 
 // New starts the exporters. Close ends them.
@@ -87,9 +90,8 @@ func New(ctx context.Context, o Options) (*Telemetry, error) {
 		}
 		topts = append(topts, sdktrace.WithBatcher(spans))
 		mopts = append(mopts, sdkmetric.WithReader(sdkmetric.NewPeriodicReader(metrics)))
-	} else if o.SpanProcessor == nil {
-		topts = append(topts, sdktrace.WithSampler(sdktrace.NeverSample())) // nobody would see them
 	}
+	t.tracing = o.OTLPEndpoint != "" || o.SpanProcessor != nil
 	t.meters, t.traces = sdkmetric.NewMeterProvider(mopts...), sdktrace.NewTracerProvider(topts...)
 	t.tracer, t.meter = t.traces.Tracer("daos"), t.meters.Meter("daos")
 	return t, t.instruments()
@@ -120,23 +122,54 @@ func (t *Telemetry) instruments() (err error) {
 	return fault.Wrap(err, "telemetry.open", "daos.batch.bytes")
 }
 
+// call is what is kept of a method, so that counting a call makes no garbage.
+type call struct {
+	method   string
+	inflight metric.AddOption
+	byKind   [fault.ReadOnly + 2]metric.RecordOption // the last one: of kinds that come later
+}
+
+func newCall(method string) *call {
+	name := attribute.String("method", method)
+	c := &call{method: method, inflight: metric.WithAttributeSet(attribute.NewSet(name))}
+	for i := range c.byKind {
+		kind := "ok"
+		if i > 0 {
+			kind = fault.Kind(i).String()
+		}
+		c.byKind[i] = metric.WithAttributeSet(attribute.NewSet(name, attribute.String("kind", kind)))
+	}
+	return c
+}
+
 // Start begins a call of a method, and its span; the returned function ends
 // both with the call's error. Methods must be a closed set: each is a series.
 func (t *Telemetry) Start(ctx context.Context, method string) (context.Context, func(error)) {
+	v, ok := t.calls.Load(method)
+	if !ok {
+		v, _ = t.calls.LoadOrStore(method, newCall(method))
+	}
+	c := v.(*call)
 	begin := time.Now()
-	name := attribute.String("method", method)
-	t.inflight.Add(ctx, 1, metric.WithAttributeSet(attribute.NewSet(name)))
-	ctx, span := t.tracer.Start(ctx, method, trace.WithSpanKind(trace.SpanKindServer))
+	t.inflight.Add(ctx, 1, c.inflight)
+	var span trace.Span
+	if t.tracing {
+		ctx, span = t.tracer.Start(ctx, method, trace.WithSpanKind(trace.SpanKindServer))
+	}
 	return ctx, func(err error) {
-		kind := "ok"
+		kind := 0 // fault.Unknown is the kind of no error
 		if err != nil {
-			kind = fault.KindOf(err).String()
-			span.SetStatus(codes.Error, err.Error())
-			span.SetAttributes(attribute.String("daos.kind", kind))
+			kind = min(int(fault.KindOf(err)), len(c.byKind)-1)
 		}
-		span.End()
-		t.inflight.Add(ctx, -1, metric.WithAttributeSet(attribute.NewSet(name)))
-		t.duration.Record(ctx, time.Since(begin).Seconds(), metric.WithAttributeSet(attribute.NewSet(name, attribute.String("kind", kind))))
+		if span != nil {
+			if err != nil {
+				span.SetStatus(codes.Error, err.Error())
+				span.SetAttributes(attribute.String("daos.kind", fault.Kind(kind).String()))
+			}
+			span.End()
+		}
+		t.inflight.Add(ctx, -1, c.inflight)
+		t.duration.Record(ctx, time.Since(begin).Seconds(), c.byKind[kind])
 	}
 }
 
@@ -156,7 +189,7 @@ func (t *Telemetry) Batch(took time.Duration, samples int, bytes uint64, err err
 // WithTraceparent makes the span of ctx's next Start a child of the caller's,
 // which came as a W3C traceparent; one that is malformed is ignored.
 func (t *Telemetry) WithTraceparent(ctx context.Context, traceparent string) context.Context {
-	if traceparent == "" {
+	if traceparent == "" || !t.tracing {
 		return ctx
 	}
 	return t.prop.Extract(ctx, propagation.MapCarrier{"traceparent": traceparent})
