@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -52,6 +54,34 @@ func TestRoundTrip(t *testing.T) {
 		}
 		if d := wire.Detail(err); fault.Kind(d.GetKind()) != k || d.GetResource() != sent.Resource || (d.GetRetryAfterMillis() > 0) != (k == fault.Overloaded) {
 			t.Errorf("%v has the detail %v", k, d)
+		}
+	}
+}
+
+// TestDocumentation keeps the table in docs/protocol.md.
+func TestDocumentation(t *testing.T) {
+	text, err := os.ReadFile("../../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for number, name := range commonv1.Kind_name {
+		k := fault.Kind(number)
+		if k == fault.Unknown {
+			continue
+		}
+		code := strings.ToUpper(regexp.MustCompile("([a-z])([A-Z])").ReplaceAllString(want[k].String(), "${1}_$2"))
+		if code == "CANCELED" {
+			code = "CANCELLED" // gRPC's own spelling outside of Go
+		}
+		row := fmt.Sprintf("| %s | %d | %s |", strings.TrimPrefix(name, "KIND_"), number, code)
+		at := strings.Index(string(text), row)
+		if at < 0 {
+			t.Errorf("no row %q", row)
+			continue
+		}
+		line, _, _ := strings.Cut(string(text)[at:], "\n")
+		if end := fmt.Sprintf("| %d |", k.ExitCode()); !strings.HasSuffix(line, end) {
+			t.Errorf("the row %q does not end with the exit status %d", line, k.ExitCode())
 		}
 	}
 }
