@@ -12,6 +12,7 @@ import (
 
 	"daos/dataset/posix"
 	"daos/engine"
+	"daos/engine/object"
 	"daos/internal/fault"
 	"daos/loader/batch"
 	"daos/loader/manifest"
@@ -192,4 +193,91 @@ func BenchmarkBuildOverTheEngine(b *testing.B) {
 	}
 	b.ReportMetric(float64(n)*float64(b.N)/walk.Seconds(), "walked/s")
 	b.ReportMetric(float64(n)*float64(b.N)/(b.Elapsed()-walk).Seconds(), "entries/s")
+}
+
+// TestWhileTheSweeperWorks keeps reading a pinned epoch while most of the files
+// are removed and rewritten and the sweeper gives their space back: segments are
+// compacted and removed under the manifest.
+func TestWhileTheSweeperWorks(t *testing.T) {
+	rng := seeded(t)
+	now := time.Now()
+	root := t.TempDir()
+	e := must[*engine.Engine](t)(engine.Open(engine.Options{Root: root, SweepEvery: -1, Now: func() time.Time { return now }}))
+	x := &engineTree{root: root, e: e}
+	defer func() { x.close(t) }()
+	x.d = must[*engine.Dataset](t)(e.CreateDataset(ctx, 1, 1))
+	if err := posix.Create(ctx, x.d, posix.Properties{}); err != nil {
+		t.Fatal(err)
+	}
+	x.fs = must[*posix.FS](t)(posix.Open(ctx, x.d, posix.Options{Now: func() time.Time { return now }}))
+	// What is to stay lies between what is to go.
+	want := x.fill(t, 1000, func(int) int { return 2000 + rng.IntN(60_000) }, rng)
+	for i := range 1000 {
+		if i%5 != 0 {
+			p := fmt.Sprintf("c%02d/%06d", i%10, i)
+			if _, err := x.fs.Remove(ctx, [16]byte{}, p, posix.RemoveOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			delete(want, p)
+		}
+	}
+	at := must[*posix.View](t)(x.fs.Head(ctx, 0)).Epoch()
+	if err := e.SetPins(1, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.SetPins(1, []object.Epoch{at}); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	l := manifest.NewLibrary(0)
+	defer l.Close()
+	m, _, _, err := l.Open(ctx, x.request(t, dir, x.fs.At(at)))
+	if err != nil || int(m.Info().Samples) != len(want) {
+		t.Fatalf("%d samples, want %d: %v", m.Info().Samples, len(want), err)
+	}
+	check := func(m *manifest.Manifest) {
+		t.Helper()
+		var idx []uint64
+		for range 64 {
+			idx = append(idx, rng.Uint64N(uint64(len(want))))
+		}
+		names := must[[]manifest.Name](t)(m.Names(ctx, idx))
+		meta, p := payload(t, m, idx)
+		for k, c := range column(meta, p, 0) {
+			if !bytes.Equal(c, want[string(names[k].Path)]) {
+				t.Fatalf("%s differs", names[k].Path)
+			}
+		}
+	}
+	generation := x.d.Generation()
+	for range 6 {
+		check(m)
+		now = now.Add(time.Hour)
+		// Everything is rewritten, so that the live tree leaves nothing alone.
+		for p := range want {
+			if _, err := x.fs.Write(ctx, [16]byte{}, posix.ByPath(p), posix.WriteOptions{}, random(rng, 3000)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		now = now.Add(time.Hour)
+		if _, err := e.Sweep(ctx); err != nil {
+			t.Fatal(err)
+		}
+		check(m)
+	}
+	if x.d.Generation() == generation {
+		t.Fatal("the sweeper moved nothing: this test shows nothing")
+	}
+	fresh := manifest.NewLibrary(0) // another process: the locations on disk are old
+	defer fresh.Close()
+	m2, _, built, err := fresh.Open(ctx, x.request(t, dir, x.fs.At(at)))
+	if err != nil || built {
+		t.Fatalf("built %v: %v", built, err)
+	}
+	for range 10 {
+		check(m2)
+	}
+	if err := e.SetPins(1, nil); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -86,7 +86,7 @@ func buildFiles(ctx context.Context, dir, path string, info Info, src Tree, prog
 	uniform := true
 	lastDir, below := "\x00", ""
 	label := uint32(0)
-	class := ""
+	class, lastClass := "", ""
 	walk := src.Files
 	if t, ok := src.(linkCounter); ok {
 		walk = func(ctx context.Context, root string, fn func(*posix.Sample) error) error {
@@ -123,11 +123,12 @@ func buildFiles(ctx context.Context, dir, path string, info Info, src Tree, prog
 			if class == "" { // ImageFolder looks into folders only
 				return nil
 			}
-			if n := len(info.Classes); n == 0 || info.Classes[n-1] != class {
+			if n := len(info.Classes); n == 0 || lastClass != class {
 				if n == maxClasses {
 					return fault.New(fault.TooBig, "loader.manifest", info.Dataset, "more than %d classes", maxClasses)
 				}
-				info.Classes = append(info.Classes, class)
+				lastClass = class
+				info.Classes = append(info.Classes, strings.ToValidUTF8(class, "\ufffd"))
 			}
 			label = uint32(len(info.Classes) - 1)
 		}

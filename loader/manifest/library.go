@@ -2,8 +2,10 @@ package manifest
 
 import (
 	"context"
+	"strings"
 	"sync"
 
+	"daos/dataset/posix"
 	"daos/internal/fault"
 )
 
@@ -58,6 +60,13 @@ func (l *Library) Open(ctx context.Context, r Request) (m *Manifest, handle uint
 	if s := r.Info.Selection; r.Info.Tensor && (s.Path != "" || s.Glob != "" || s.LabelDirname) || !r.Info.Tensor && len(s.Columns) > 0 {
 		return nil, 0, false, fault.New(fault.Invalid, "loader.manifest", r.Info.Dataset, "path, glob and labels select files, columns select tensors").
 			Do("leave out what does not belong to the type of the dataset")
+	}
+	if !r.Info.Tensor {
+		names, err := posix.Split(r.Info.Selection.Path)
+		if err != nil {
+			return nil, 0, false, err
+		}
+		r.Info.Selection.Path = strings.Join(names, "/")
 	}
 	id := r.Info.ID()
 	for {

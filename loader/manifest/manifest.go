@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"unicode/utf8"
 
 	"daos/dataset/tensor"
 	"daos/engine/object"
@@ -25,10 +26,42 @@ type Store interface {
 
 // Selection says what of a dataset is in a manifest.
 type Selection struct {
-	Path         string   `json:"path,omitempty"`          // directory, for files
-	Glob         string   `json:"glob,omitempty"`          // over the path below it
-	LabelDirname bool     `json:"label_dirname,omitempty"` // ImageFolder's rule
-	Columns      []string `json:"columns,omitempty"`       // of a table; none: all
+	Path         string   // directory, for files
+	Glob         string   // over the path below it
+	LabelDirname bool     // ImageFolder's rule
+	Columns      []string // of a table; none: all
+}
+
+// selectionFile is the JSON form: a path is bytes, and JSON has only text.
+type selectionFile struct {
+	Path         string   `json:"path,omitempty"`
+	PathBytes    []byte   `json:"path_bytes,omitempty"` // instead of path where that is not UTF-8
+	Glob         string   `json:"glob,omitempty"`
+	GlobBytes    []byte   `json:"glob_bytes,omitempty"`
+	LabelDirname bool     `json:"label_dirname,omitempty"`
+	Columns      []string `json:"columns,omitempty"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (s Selection) MarshalJSON() ([]byte, error) {
+	f := selectionFile{Path: s.Path, Glob: s.Glob, LabelDirname: s.LabelDirname, Columns: s.Columns}
+	if !utf8.ValidString(s.Path) {
+		f.Path, f.PathBytes = "", []byte(s.Path)
+	}
+	if !utf8.ValidString(s.Glob) {
+		f.Glob, f.GlobBytes = "", []byte(s.Glob)
+	}
+	return json.Marshal(f)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *Selection) UnmarshalJSON(b []byte) error {
+	var f selectionFile
+	if err := json.Unmarshal(b, &f); err != nil {
+		return err
+	}
+	*s = Selection{Path: f.Path + string(f.PathBytes), Glob: f.Glob + string(f.GlobBytes), LabelDirname: f.LabelDirname, Columns: f.Columns}
+	return nil
 }
 
 // Info describes a manifest. It is the description in the logical file's tail.
@@ -45,9 +78,10 @@ type Info struct {
 	Bytes   uint64          `json:"bytes"`
 	// MaxSampleBytes is the largest sample; for columns of variable length of
 	// a table, a bound on it.
-	MaxSampleBytes  uint64   `json:"max_sample_bytes"`
-	SymlinksSkipped uint64   `json:"symlinks_skipped,omitempty"`
-	Classes         []string `json:"classes,omitempty"`
+	MaxSampleBytes  uint64 `json:"max_sample_bytes"`
+	SymlinksSkipped uint64 `json:"symlinks_skipped,omitempty"`
+	// Classes are the names behind the labels, made UTF-8 where they are not.
+	Classes []string `json:"classes,omitempty"`
 }
 
 // ID is the digest of what a manifest contains: dataset, epoch, selection and

@@ -122,6 +122,48 @@ func TestOrderOfSamples(t *testing.T) {
 	}
 }
 
+// TestNamesAreBytes: paths, patterns and classes need not be UTF-8, and two that
+// differ in such bytes are two.
+func TestNamesAreBytes(t *testing.T) {
+	st, fs := newFS(t)
+	for _, p := range []string{"r/a\xfe/1", "r/a\xff/2", "r/b/3"} {
+		write(t, fs, p, p)
+	}
+	l := manifest.NewLibrary(0)
+	defer l.Close()
+	dir := t.TempDir()
+	ids := map[string]bool{}
+	for _, c := range []struct {
+		sel  manifest.Selection
+		want []string
+	}{
+		{manifest.Selection{Path: "r/a\xfe"}, []string{"1"}},
+		{manifest.Selection{Path: "/r//a\xff/"}, []string{"2"}},
+		{manifest.Selection{Path: "r", Glob: "a\xff/*"}, []string{"a\xff/2"}},
+		{manifest.Selection{Path: "r", LabelDirname: true}, []string{"a\xfe/1", "a\xff/2", "b/3"}},
+	} {
+		m, h, _, err := l.Open(ctx, request(t, dir, st, fs, c.sel))
+		if err != nil {
+			t.Fatalf("%+v: %v", c.sel, err)
+		}
+		if got := names(t, m); !slices.Equal(got, c.want) {
+			t.Fatalf("%+v has %q, want %q", c.sel, got, c.want)
+		}
+		if ids[m.ID()] {
+			t.Fatalf("%+v has the id of another", c.sel)
+		}
+		ids[m.ID()] = true
+		if c.sel.LabelDirname && !slices.Equal(m.Info().Classes, []string{"a\ufffd", "a\ufffd", "b"}) {
+			t.Fatalf("classes %q", m.Info().Classes)
+		}
+		again := c.sel
+		again.Path = "//" + again.Path + "//"
+		if _, h2, built, err := l.Open(ctx, request(t, dir, st, fs, again)); err != nil || h2 != h || built {
+			t.Fatalf("%+v is another manifest: %v", again, err)
+		}
+	}
+}
+
 func TestEmptyAndMissing(t *testing.T) {
 	st, fs := newFS(t)
 	l := manifest.NewLibrary(0)
