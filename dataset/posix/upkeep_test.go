@@ -20,7 +20,7 @@ import (
 var none object.RequestID
 
 // rows counts everything visible in a store: single values and arrays.
-func rows(t *testing.T, s object.Store, uses ...uint8) int {
+func rows(t *testing.T, s object.Store) int {
 	t.Helper()
 	ctx := context.Background()
 	at, err := s.ReadEpoch(ctx, 0)
@@ -426,9 +426,8 @@ func TestSamplesComeInTheOrderOfNames(t *testing.T) {
 		}
 		fs := posixtest.Remount(t, s, posix.Options{})
 		want := []string{"a/b", "a/c/d", "a/c/e", "a/c.txt", "a.txt", "b/x\xff", "b!", "z"}
-		for i, p := range want {
+		for i := range want {
 			must[posix.Attr](t)(fs.Create(ctx, none, want[(i*5)%8], posix.CreateOptions{Parents: true}))
-			_ = p
 		}
 		must[posix.Attr](t)(fs.Symlink(ctx, none, "z", "a/ln"))
 		must[posix.Attr](t)(fs.Link(ctx, none, "z", "a/c/hard"))

@@ -252,7 +252,9 @@ func RandomSeed(t *testing.T, s posix.Store, seed uint64, steps int) {
 			if _, err := fs.Reap(ctx, 1<<20); err != nil {
 				t.Fatalf("seed %d, step %d: reap: %v", seed, i, err)
 			}
-			m.apply(call{op: "reap"})
+			if _, _, err := m.apply(call{op: "reap"}); err != nil {
+				t.Fatal(err)
+			}
 		}
 		c := someCall(r)
 		o := c.until(ctx, tree, request(seed, i))
@@ -316,7 +318,6 @@ func concurrentSeed(t *testing.T, s posix.Store, seed uint64, writers, steps int
 		c           call
 		o           outcome
 		begin, end  object.Epoch
-		changed     bool
 		writer, num int
 	}
 	var mu sync.Mutex

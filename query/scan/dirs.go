@@ -33,8 +33,7 @@ const (
 // dirs finds the path of a directory by walking its parents, and remembers
 // every directory on the way. It is shared by the parts of a scan.
 type dirs struct {
-	v    *posix.View
-	root object.ID
+	v *posix.View
 
 	mu    sync.RWMutex
 	known map[object.ID]*dir
@@ -43,7 +42,7 @@ type dirs struct {
 	start *dir
 }
 
-func newDirs(ctx context.Context, fs *posix.FS, v *posix.View, path string) (*dirs, error) {
+func newDirs(ctx context.Context, v *posix.View, path string) (*dirs, error) {
 	oid, real, err := v.Dir(ctx, path)
 	if err != nil {
 		return nil, err
@@ -53,7 +52,7 @@ func newDirs(ctx context.Context, fs *posix.FS, v *posix.View, path string) (*di
 		d.prefix = append(d.prefix, '/')
 	}
 	d.valid, d.below = utf8.Valid(d.prefix), len(d.prefix)
-	return &dirs{v: v, root: fs.Root(), top: oid, start: d, known: map[object.ID]*dir{oid: d}}, nil
+	return &dirs{v: v, top: oid, start: d, known: map[object.ID]*dir{oid: d}}, nil
 }
 
 // find returns the directory oid. If the caller has met its self record he

@@ -42,8 +42,6 @@ type Stream struct {
 	parts  []*part
 	at     int // part that Next reads from
 	total  Counters
-	left   uint64 // rows to the limit; only with one worker
-	limit  bool
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -95,16 +93,16 @@ func Open(ctx context.Context, fs *posix.FS, v *posix.View, r Request) (*Stream,
 	} else if anchors, err = decodeAnchor(r.Anchor); err != nil {
 		return nil, err
 	}
-	ds, err := newDirs(ctx, fs, v, r.Path)
+	ds, err := newDirs(ctx, v, r.Path)
 	if err != nil {
 		return nil, err
 	}
-	s := &Stream{schema: schemaOf(cols), left: r.Limit, limit: r.Limit > 0}
+	s := &Stream{schema: schemaOf(cols)}
 	for _, a := range anchors {
 		s.parts = append(s.parts, &part{start: a, pos: a, out: make(chan partBatch, ahead)})
 	}
-	if s.limit {
-		workers = 1
+	if r.Limit > 0 {
+		workers = 1 // it counts what is left
 	}
 	ctx, s.cancel = context.WithCancel(ctx)
 	next := make(chan *part, len(s.parts))
@@ -116,7 +114,7 @@ func Open(ctx context.Context, fs *posix.FS, v *posix.View, r Request) (*Stream,
 		s.wg.Add(1)
 		go func() {
 			defer s.wg.Done()
-			w := worker{v: v, dirs: ds, filter: f, rows: r.BatchRows, b: newBuilder(cols), left: r.Limit, limit: s.limit}
+			w := worker{v: v, dirs: ds, filter: f, rows: r.BatchRows, b: newBuilder(cols), left: r.Limit, limit: r.Limit > 0}
 			for p := range next {
 				p.err = w.scan(ctx, p)
 				close(p.out)
@@ -169,16 +167,14 @@ func (s *Stream) Next() (Batch, error) {
 func (s *Stream) Close() {
 	s.cancel()
 	for _, p := range s.parts[min(s.at, len(s.parts)):] {
-		for b := range drain(p.out) {
+		for b := range p.out { // workers close the channels of all parts
+
 			b.rec.Release()
 		}
 	}
 	s.wg.Wait()
 	s.at = len(s.parts)
 }
-
-// drain ends with the channel; workers close every channel they were given.
-func drain(c chan partBatch) chan partBatch { return c }
 
 // worker scans parts, one after the other.
 type worker struct {
@@ -271,8 +267,9 @@ func (w *worker) row(ctx context.Context, r *object.Row, n *Counters) error {
 	if !w.dir.inside {
 		return nil
 	}
-	raw, epoch := posix.Raw(r.Value), r.Epoch
+	var raw posix.Raw
 	var err error
+	epoch := r.Epoch
 	if r.Value == nil {
 		raw, err = w.v.EntryRaw(ctx, r.OID, r.Dkey)
 	} else {
