@@ -163,7 +163,12 @@ func (m *model) commit() {
 	tx := m.tx()
 	a, b := *tx, *tx
 	if len(tx.Reads) > 0 {
+		// Not at a pin below the horizon: what came and went after it, and can't
+		// be seen any more, is not a conflict in the engine.
 		p := m.readable()
+		for p.eng < m.horizon.eng {
+			p = m.readable()
+		}
 		a.ReadAt, b.ReadAt = p.eng, p.ref
 	}
 	ra, ea := m.d.Commit(ctx, &a)
@@ -220,6 +225,7 @@ func (m *model) sweep() {
 		}
 	}
 	m.setPins()
+	m.mark() // there is always one above the horizon
 	for _, p := range m.epochs {
 		if p.eng >= m.horizon.eng {
 			break

@@ -69,6 +69,8 @@ type Tx struct {
 	// Commit of the same id changes nothing and returns the first Result.
 	Request RequestID
 	// ReadAt is the epoch at which Reads were made. It must be a closed epoch.
+	// At a pinned epoch below the sweep horizon, what was written and removed
+	// again since, and has been swept, is not a conflict: nothing has changed.
 	ReadAt Epoch
 	Reads  []Read
 	Conds  []Cond
