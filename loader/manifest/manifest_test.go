@@ -142,7 +142,8 @@ func TestNamesAreBytes(t *testing.T) {
 		{manifest.Selection{Path: "r", Glob: "a\xff/*"}, []string{"a\xff/2"}},
 		{manifest.Selection{Path: "r", LabelDirname: true}, []string{"a\xfe/1", "a\xff/2", "b/3"}},
 	} {
-		m, h, _, err := l.Open(ctx, request(t, dir, st, fs, c.sel))
+		req := request(t, dir, st, fs, c.sel)
+		m, h, _, err := l.Open(ctx, req)
 		if err != nil {
 			t.Fatalf("%+v: %v", c.sel, err)
 		}
@@ -156,10 +157,9 @@ func TestNamesAreBytes(t *testing.T) {
 		if c.sel.LabelDirname && !slices.Equal(m.Info().Classes, []string{"a\ufffd", "a\ufffd", "b"}) {
 			t.Fatalf("classes %q", m.Info().Classes)
 		}
-		again := c.sel
-		again.Path = "//" + again.Path + "//"
-		if _, h2, built, err := l.Open(ctx, request(t, dir, st, fs, again)); err != nil || h2 != h || built {
-			t.Fatalf("%+v is another manifest: %v", again, err)
+		req.Info.Selection.Path = "//" + c.sel.Path + "//"
+		if _, h2, built, err := l.Open(ctx, req); err != nil || h2 != h || built {
+			t.Fatalf("%+v is another manifest: %v", req.Info.Selection, err)
 		}
 	}
 }
