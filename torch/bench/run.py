@@ -43,6 +43,7 @@ class Bench:
         self.quick = quick
         self.client = pydaos.connect(server.unix)
         self.rows: list[Row] = []
+        self.sizes: list[str] = []
         self.client.create_pool("bench")
         os.environ["DAOS_ADDR"] = server.unix
 
@@ -66,9 +67,12 @@ class Bench:
         """Shuffled batches of 32 files of one size, and 256 rows of 784 bytes."""
         budget = (64 << 20) if self.quick else (1 << 30)
         for name, size in SIZES.items():
+            if self.sizes and name not in self.sizes:
+                continue
             count = min(20_000, max(1024, budget // size))
             self.files_row(name, size, count, 32, GOALS[name])
-        self.files_row("784 B", 784, 20_000 if self.quick else 60_000, 256, ">= 8x (later issue)")
+        if not self.sizes or "784 B" in self.sizes:
+            self.files_row("784 B", 784, 20_000 if self.quick else 60_000, 256, ">= 8x (later issue)")
 
     def files_row(self, name: str, size: int, count: int, batch: int, goal: str) -> None:
         tree = self.scratch / f"files-{size}"
@@ -375,6 +379,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="loader,namespace,checkpoint,starts", help="rows, separated by commas")
     parser.add_argument("--quick", action="store_true", help="small and few: for looking, not for quoting")
+    parser.add_argument("--sizes", default="", help="only these loader rows: '4 KiB,100 KiB,1 MiB,784 B'")
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--out", help="also write the rows as JSON")
     args = parser.parse_args()
@@ -389,6 +394,7 @@ def main() -> None:
                 print(line)
             print()
             bench = Bench(scratch, server, args.rounds or (3 if args.quick else 7), args.quick)
+            bench.sizes = [s.strip() for s in args.sizes.split(",") if s.strip()]
             for name in args.only.split(","):
                 getattr(bench, name.strip())()
             if args.out:

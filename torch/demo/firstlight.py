@@ -197,13 +197,13 @@ def step_train(screen: Screen, steps: int) -> None:
             fail("nothing was changed during the busy run")
 
 
-def step_resume(screen: Screen, scratch: Path) -> None:
+def step_resume(screen: Screen, scratch: Path, steps: int) -> None:
     screen.step(3, "Kill the trainer with -9 in the middle of a pass, resume with another number of workers")
     token_file = scratch / "token.json"
     trainer = python("resume.py", "--token", str(token_file), "--workers", "2", "--steps", "100000")
     assert trainer.stdout is not None
     for line in trainer.stdout:
-        if json.loads(line).get("step", 0) >= 60:
+        if json.loads(line).get("step", 0) >= steps:
             break
     os.killpg(trainer.pid, signal.SIGKILL)
     trainer.wait()
@@ -318,6 +318,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--limit", type=int, default=0, help="use only so many images (for tests)")
     parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--victim-steps", type=int, default=60, help="batches before the trainer is killed")
     args = parser.parse_args()
     if not DAOS.exists():
         fail(f"{DAOS} is not there; run make build")
@@ -337,7 +338,7 @@ def main() -> None:
             )
             imported = step_import(screen, scratch, args.limit)
             step_train(screen, args.steps)
-            step_resume(screen, scratch)
+            step_resume(screen, scratch, args.victim_steps)
             step_checkpoint(screen)
             step_speeds(screen, scratch, imported)
             screen.table()

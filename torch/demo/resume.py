@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import time
+import warnings
 
 import torch
 from torch.utils.data import DataLoader
@@ -21,6 +22,7 @@ parser.add_argument("--resume", action="store_true")
 args = parser.parse_args()
 
 torch.set_num_threads(1)
+warnings.filterwarnings("ignore", message=".*worker processes in total")  # two cores are enough for this
 begun = time.perf_counter()
 data = Dataset("demo/photos@v1/train", labels="dirname", decode="image")
 batches = data.batches(args.batch, shuffle=True, seed=7, with_index=True)
