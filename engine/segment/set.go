@@ -43,6 +43,8 @@ type Set struct {
 	folders map[uint64]bool
 	streams map[uint64][]*File // per dataset: [0] small records, then bulk
 	gone    map[key]*gone      // unlinked in this run
+	graced  int                // of those, with a handle
+	burial  *time.Timer        // ends the grace; nil: nothing waits
 	closed  bool
 }
 
@@ -53,8 +55,12 @@ type gone struct {
 	at time.Time
 }
 
-// grace is how long an unlinked segment can still be read.
-const grace = 30 * time.Second
+const (
+	// grace is how long an unlinked segment can still be read.
+	grace = 30 * time.Second
+	// graceFiles bounds the handles kept for it, and the disk that they hold.
+	graceFiles = 16
+)
 
 type key struct{ dataset, number uint64 }
 
@@ -423,11 +429,13 @@ func (s *Set) Retire(ds, n, live uint64) bool {
 		return false
 	}
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	if !f.open || f.users > 0 || f.tail <= HeaderSize || live >= (f.tail-HeaderSize)/2 {
+		f.mu.Unlock()
 		return false
 	}
 	f.open = false
+	f.mu.Unlock()
+	_ = f.seal() // a footer that fails is written by a later sweep
 	return true
 }
 
@@ -436,8 +444,7 @@ func (s *Set) Retire(ds, n, live uint64) bool {
 func (s *Set) Remove(ds, n uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.buryLocked()
-	return s.removeLocked(ds, n, true)
+	return s.removeLocked(ds, n, s.graced < graceFiles)
 }
 
 func (s *Set) removeLocked(ds, n uint64, keep bool) error {
@@ -467,15 +474,31 @@ func (s *Set) removeLocked(ds, n uint64, keep bool) error {
 		}
 	}
 	s.gone[k] = &gone{f: f, at: time.Now()}
+	if f != nil {
+		if s.graced++; s.burial == nil {
+			s.burial = time.AfterFunc(grace, s.bury)
+		}
+	}
 	return nil
 }
 
-// buryLocked ends the grace of segments unlinked long enough ago.
-func (s *Set) buryLocked() {
+// bury ends the grace of segments unlinked long enough ago.
+func (s *Set) bury() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.buryLocked(time.Now().Add(-grace))
+	s.burial = nil
+	if s.graced > 0 && !s.closed {
+		s.burial = time.AfterFunc(grace, s.bury)
+	}
+}
+
+func (s *Set) buryLocked(before time.Time) {
 	for _, g := range s.gone {
-		if g.f != nil && time.Since(g.at) > grace {
+		if g.f != nil && !g.at.After(before) {
 			g.f.Release()
 			g.f = nil
+			s.graced--
 		}
 	}
 }
@@ -511,11 +534,9 @@ func (s *Set) Close() error {
 	}
 	s.closed = true
 	var first error
-	for _, g := range s.gone {
-		if g.f != nil {
-			g.f.Release()
-			g.f = nil
-		}
+	s.buryLocked(time.Now())
+	if s.burial != nil {
+		s.burial.Stop()
 	}
 	for k, f := range s.files {
 		f.mu.Lock()

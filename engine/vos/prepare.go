@@ -31,7 +31,7 @@ func (t *Target) Prepare(ctx context.Context, b *target.Batch) error {
 	if err != nil {
 		return err
 	}
-	if err := t.space.take(int64(total + bulk + 256*len(b.Writes))); err != nil {
+	if err := t.space.take(int64(total + 256*len(b.Writes))); err != nil {
 		return err
 	}
 	p := preparation{t: t, b: b, batch: t.db.NewBatch()}
