@@ -98,7 +98,7 @@ func Run(t *testing.T, open OpenStore) {
 	RunTree(t, tree)
 	times := 1
 	if os.Getenv("DAOS_TEST_LONG") != "" {
-		times = 100
+		times = 25
 	}
 	t.Run("Random", func(t *testing.T) { Random(t, open, 4*times, 400) })
 	t.Run("Concurrent", func(t *testing.T) { Concurrent(t, open, 8*times, 6, 60) })
