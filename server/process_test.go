@@ -279,6 +279,7 @@ func TestKill(t *testing.T) {
 			}
 		})
 	}
+	wg.Go(func() { churn(ctx, t, target, rand.New(rand.NewPCG(seed, 99)), stop) })
 	for range rounds {
 		time.Sleep(time.Duration(50+rng.IntN(250)) * time.Millisecond) // the random moment of the crash
 		p.kill()
@@ -308,9 +309,47 @@ func TestKill(t *testing.T) {
 			check("p/d@"+name, w, n)
 		}
 	}
+	list := must[*datasetv1.ListDatasetsResponse](t)(datasetv1.NewDatasetServiceClient(cc).ListDatasets(ctx, &datasetv1.ListDatasetsRequest{}, grpc.WaitForReady(true)))
+	if len(list.GetDatasets()) != 1 {
+		t.Errorf("the churn has left %v", list.GetDatasets())
+	}
 	t.Logf("%d appends over %d kills", total, rounds)
 	if total < writers {
 		t.Error("hardly anything was written")
+	}
+}
+
+// churn makes datasets and destroys them until it is told to stop.
+func churn(ctx context.Context, t *testing.T, target string, rng *rand.Rand, stop <-chan struct{}) {
+	cc := dial(t, target, "")
+	files, datasets := posixv1.NewPosixServiceClient(cc), datasetv1.NewDatasetServiceClient(cc)
+	for i := 0; ; i++ {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		name := fmt.Sprintf("p/churn%d", i)
+		for step, call := range []func(context.Context, *commonv1.Mutation) error{
+			func(ctx context.Context, id *commonv1.Mutation) error {
+				_, err := datasets.CreateDataset(ctx, &datasetv1.CreateDatasetRequest{Dataset: name, Type: datasetv1.Type_TYPE_POSIX, Mutation: id}, grpc.WaitForReady(true))
+				return err
+			},
+			func(ctx context.Context, id *commonv1.Mutation) error {
+				_, err := files.Create(ctx, &posixv1.CreateRequest{Dataset: name, Path: []byte("f"), Exclusive: true, Payload: make([]byte, 10_000), Mutation: id}, grpc.WaitForReady(true))
+				return err
+			},
+			func(ctx context.Context, id *commonv1.Mutation) error {
+				_, err := datasets.DestroyDataset(ctx, &datasetv1.DestroyDatasetRequest{Dataset: name, Mutation: id}, grpc.WaitForReady(true))
+				return err
+			},
+		} {
+			id := newID(rng)
+			if err := retry(ctx, func(ctx context.Context) error { return call(ctx, id) }); err != nil {
+				t.Errorf("step %d of %s: %v", step, name, err)
+				return
+			}
+		}
 	}
 }
 

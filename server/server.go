@@ -185,6 +185,7 @@ func (s *Server) openServices(o Options, token string) error {
 	}
 	s.grpc = grpc.NewServer(append(codec.ServerOptions(o.Pool),
 		grpc.Creds(auth.Transport()),
+		grpc.InTapHandle(s.guard.Tap),
 		grpc.MaxRecvMsgSize(s.cfg.Limits.Message+1<<20), // and what is around the payload
 		grpc.MaxConcurrentStreams(uint32(s.cfg.Limits.Streams)),
 		grpc.MaxHeaderListSize(64<<10),

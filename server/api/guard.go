@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/tap"
 
 	"daos/internal/fault"
 	"daos/server/auth"
@@ -69,6 +70,16 @@ func (g *Guard) Do(ctx context.Context, method string, limit time.Duration, fn f
 		g.Log.DebugContext(ctx, "call failed", "op", method, "err", err)
 	}
 	return err
+}
+
+// Tap refuses a gRPC call when its header arrives: who may not call must not
+// make the server take a message either. Do checks again, for all transports.
+func (g *Guard) Tap(ctx context.Context, info *tap.Info) (context.Context, error) {
+	if _, err := g.Auth.Check(Token(first(info.Header, "authorization")), auth.PeerFromContext(ctx)); err != nil {
+		g.Log.WarnContext(ctx, "call refused", "op", info.FullMethodName, "err", err)
+		return nil, wire.Status(err)
+	}
+	return ctx, nil
 }
 
 // panicked answers a panic of a handler: the log has the stack, the caller the
