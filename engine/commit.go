@@ -34,10 +34,11 @@ type Dataset struct {
 	pinned  atomic.Bool // SetPins has been called: the sweeper may come
 	gone    atomic.Pointer[fault.Error]
 
-	pinning   sync.Mutex // horizon and pins change under it
-	swept     bool       // since the engine was opened
-	sweptPins []object.Epoch
-	sweeping  sync.Mutex // held over a sweep
+	pinning  sync.Mutex     // horizon, pins and what follows change under it
+	kept     []object.Epoch // below the horizon: what is left of the versions there
+	done     bool           // swept since the engine was opened,
+	donePins []object.Epoch // with these pins
+	sweeping sync.Mutex     // held over a sweep
 }
 
 var _ object.Store = (*Dataset)(nil)

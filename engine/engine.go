@@ -327,6 +327,7 @@ func (e *Engine) newDataset(entry datasetEntry) *Dataset {
 		kernel:  kernel.New(e.clock.Next), calls: map[uint64]*call{},
 	}
 	d.horizon.Store(uint64(entry.Horizon))
-	d.pins.Store(&[]object.Epoch{})
+	d.kept = entry.Pins
+	d.pins.Store(&entry.Pins)
 	return d
 }

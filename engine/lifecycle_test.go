@@ -240,12 +240,15 @@ func TestPinsHorizonAndSweep(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// The horizon survives; nothing is swept before the pins are told again.
+	// Horizon and pins survive; nothing is swept before the pins are told again.
 	e = open(t, o)
 	if d, err = e.OpenDataset(1); err != nil {
 		t.Fatal(err)
 	}
-	read("xxx3")
+	read("x2x3")
+	if err := e.SetPins(1, []object.Epoch{e1}); !fault.Is(err, fault.EpochGone) {
+		t.Fatalf("pinning what had been swept before the restart: %v", err)
+	}
 	if s, err := e.Sweep(t.Context()); err != nil || s.Versions != 0 {
 		t.Fatalf("swept before the pins were known: %+v %v", s, err)
 	}

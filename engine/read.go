@@ -39,6 +39,11 @@ func (d *Dataset) above(at object.Epoch) error {
 	if _, pinned := slices.BinarySearch(*d.pins.Load(), at); pinned {
 		return nil
 	}
+	return d.swept(at)
+}
+
+func (d *Dataset) swept(at object.Epoch) error {
+	h := object.Epoch(d.horizon.Load())
 	return fault.New(fault.EpochGone, "object.read", datasetName(d.id), "versions at epoch %d have been swept (horizon %d, %s)",
 		uint64(at), uint64(h), h.Time().Format("2006-01-02T15:04:05Z")).
 		Do("read at a newer epoch; to keep one readable, take a snapshot of it within the window")

@@ -38,6 +38,8 @@ type datasetEntry struct {
 	Quota int64
 	// Horizon: versions below it may be swept; reads there are refused.
 	Horizon object.Epoch
+	// Pins below the horizon, whose versions were kept.
+	Pins []object.Epoch `json:",omitempty"`
 	// Destroying: to be removed from all targets, then from here.
 	Destroying bool `json:",omitempty"`
 }

@@ -106,9 +106,9 @@ func (e *Engine) settle() error {
 }
 
 // SetPins names the epochs of a dataset that stay readable below the window:
-// snapshots and leases. It replaces what was pinned before. The sweeper leaves
-// a dataset alone until its pins have been set once after Open; that first call
-// is believed, later ones can't pin what has been swept (fault.EpochGone).
+// snapshots and leases. It replaces what was pinned before. What has been swept
+// can't be pinned (fault.EpochGone). The sweeper leaves a dataset alone until
+// its pins have been set once after Open.
 func (e *Engine) SetPins(id object.DatasetID, epochs []object.Epoch) error {
 	d, err := e.OpenDataset(id)
 	if err != nil {
@@ -119,11 +119,9 @@ func (e *Engine) SetPins(id object.DatasetID, epochs []object.Epoch) error {
 	next = slices.Compact(next)
 	d.pinning.Lock()
 	defer d.pinning.Unlock()
-	if d.pinned.Load() {
-		for _, p := range next {
-			if err := d.above(p); err != nil {
-				return err
-			}
+	for _, p := range next {
+		if _, kept := slices.BinarySearch(d.kept, p); !kept && p < object.Epoch(d.horizon.Load()) {
+			return d.swept(p)
 		}
 	}
 	d.pins.Store(&next)
@@ -182,29 +180,38 @@ func (d *Dataset) unswept() bool {
 	d.mu.Unlock()
 	d.pinning.Lock()
 	defer d.pinning.Unlock()
-	return !d.swept || top >= object.Epoch(d.horizon.Load()) || !slices.Equal(*d.pins.Load(), d.sweptPins)
+	return !d.done || top >= object.Epoch(d.horizon.Load()) || !slices.Equal(*d.pins.Load(), d.donePins)
 }
 
-// raiseHorizons moves the horizons of datasets to the start of the window:
-// durably first, since after a crash nothing below may be read.
+// raiseHorizons moves the horizons of datasets to the start of the window, and
+// settles which pins below are kept: durably first, so that after a crash
+// nothing is read, or pinned, that may have been dropped. Nobody pins meanwhile.
 func (e *Engine) raiseHorizons(due []*Dataset) error {
 	start := object.EpochAt(e.opts.Now().Add(-e.opts.Window))
 	floors := make([]object.Epoch, len(due))
-	raised := false
+	kept := make([][]object.Epoch, len(due))
+	changed := false
 	for i, d := range due {
 		d.mu.Lock()
-		floors[i] = min(start, d.kernel.Undecided()) // nothing undecided is swept
+		floor := min(start, d.kernel.Undecided()) // nothing undecided is swept
 		d.mu.Unlock()
-		raised = raised || floors[i] > object.Epoch(d.horizon.Load())
+		d.pinning.Lock()
+		defer d.pinning.Unlock()
+		have := object.Epoch(d.horizon.Load())
+		floors[i] = max(have, floor)
+		pins := *d.pins.Load()
+		n, _ := slices.BinarySearch(pins, floors[i])
+		kept[i] = pins[:n:n]
+		changed = changed || floors[i] > have || !slices.Equal(kept[i], d.kept)
 	}
-	if !raised {
+	if !changed {
 		return nil
 	}
 	err := e.reg.change(func(r *registryData) {
 		for i, d := range due {
 			if d.gone.Load() == nil {
 				entry := r.dataset(d.id)
-				entry.Horizon = max(entry.Horizon, floors[i])
+				entry.Horizon, entry.Pins = floors[i], kept[i]
 			}
 		}
 	})
@@ -212,9 +219,8 @@ func (e *Engine) raiseHorizons(due []*Dataset) error {
 		return err
 	}
 	for i, d := range due {
-		d.pinning.Lock()
-		d.horizon.Store(max(d.horizon.Load(), uint64(floors[i])))
-		d.pinning.Unlock()
+		d.horizon.Store(uint64(floors[i]))
+		d.kept = kept[i]
 	}
 	return nil
 }
@@ -229,12 +235,10 @@ func (d *Dataset) sweep(ctx context.Context) (target.SweepStats, error) {
 		return sum, nil
 	}
 	d.pinning.Lock()
-	floor := object.Epoch(d.horizon.Load())
-	pins := *d.pins.Load()
+	floor, kept, pins := object.Epoch(d.horizon.Load()), d.kept, *d.pins.Load()
 	d.pinning.Unlock()
-	n, _ := slices.BinarySearch(pins, floor)
 	for i, t := range d.e.targets {
-		s, err := t.Sweep(ctx, d.id, pins[:n:n], floor)
+		s, err := t.Sweep(ctx, d.id, kept, floor)
 		sum.Versions += s.Versions
 		sum.Bytes += s.Bytes
 		sum.Segments += s.Segments
@@ -244,7 +248,7 @@ func (d *Dataset) sweep(ctx context.Context) (target.SweepStats, error) {
 		}
 	}
 	d.pinning.Lock()
-	d.swept, d.sweptPins = true, pins
+	d.done, d.donePins = true, pins
 	d.pinning.Unlock()
 	return sum, nil
 }
