@@ -199,6 +199,32 @@ func TestOrder_PipelinedFramesAreAnsweredAsAsked(t *testing.T) {
 	})
 }
 
+func TestPipeline_StopsReadingBeyondItsLimit(t *testing.T) {
+	r := start(t, "unix", nil)
+	nc := hello(t, r)
+	_, _ = nc.Write(callFrame(1, posixv1.PosixService_Stat_FullMethodName, &posixv1.StatRequest{}, 0, nil))
+	<-r.posix.started
+	before := r.Stats().BytesIn
+	one := callFrame(2, posixv1.PosixService_Read_FullMethodName, &posixv1.ReadRequest{Length: 1}, 0, nil)
+	for i := range uint64(60) {
+		_, _ = nc.Write(callFrame(i+2, posixv1.PosixService_Read_FullMethodName, &posixv1.ReadRequest{Length: 1}, 0, nil))
+	}
+	most := before + int64(feedframe.MaxPipelined*len(one))
+	for r.Stats().BytesIn < most {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := r.dial(t).Batch(t.Context(), 1, []uint64{1}); err != nil { // others are served
+		t.Fatal(err)
+	}
+	if n := r.Stats().BytesIn; n > most+1024 {
+		t.Fatalf("%d bytes were read ahead of a call under way, %d are %d frames", n-before, most-before, feedframe.MaxPipelined)
+	}
+	// CANCEL waits behind frames that are not read; the deadline of the call or
+	// the end of the connection does not.
+	_ = nc.Close()
+	<-r.posix.statErrs
+}
+
 func TestHello_TimesOut(t *testing.T) {
 	r := start(t, "tcp", func(o *feed.Options) { o.Limits.HelloTimeout = 30 * time.Millisecond })
 	for _, say := range []string{"", "DFD1", string(frame(feedframe.Header{Kind: feedframe.Hello}, make([]byte, 100), nil)[:80])} {

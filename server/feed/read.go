@@ -2,7 +2,10 @@ package feed
 
 import (
 	"io"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"daos/internal/fault"
 	"daos/internal/feedframe"
@@ -183,11 +186,61 @@ func (c *conn) drop(p *part) {
 func (c *conn) waitSpace(bytes int64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for !c.mu.closed && (c.mu.frames >= feedframe.MaxPipelined ||
-		c.mu.bytes > 0 && bytes > 0 && c.mu.bytes+bytes > c.s.limits.ConnBytes) {
+	ahead := func() bool {
+		return !c.mu.closed && (c.mu.frames >= feedframe.MaxPipelined ||
+			c.mu.bytes > 0 && bytes > 0 && c.mu.bytes+bytes > c.s.limits.ConnBytes)
+	}
+	if !ahead() {
+		return !c.mu.closed
+	}
+	c.mu.Unlock()
+	stop := c.watchHangup()
+	c.mu.Lock()
+	for ahead() {
 		c.space.Wait()
 	}
+	c.mu.Unlock()
+	stop()
+	c.mu.Lock()
 	return !c.mu.closed
+}
+
+// hangupAfter is how long the reader waits before it looks whether the client
+// is still there.
+const hangupAfter = 500 * time.Millisecond
+
+// watchHangup ends the connection when the client goes away while the reader
+// does not read. It looks at the socket only if that lasts; stop ends it.
+func (c *conn) watchHangup() (stop func()) {
+	sc, ok := c.nc.(syscall.Conn)
+	if !ok { // over TLS the deadlines of the calls must do
+		return func() {}
+	}
+	done := make(chan struct{})
+	t := time.AfterFunc(hangupAfter, func() {
+		defer close(done)
+		raw, err := sc.SyscallConn()
+		if err != nil {
+			return
+		}
+		// The poller wakes it for every arrival, and for the end.
+		err = raw.Read(func(fd uintptr) bool {
+			p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+			n, err := unix.Poll(p, 0)
+			return err == nil && n > 0
+		})
+		if err == nil {
+			c.abort()
+		}
+	})
+	return func() {
+		if t.Stop() {
+			return
+		}
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+		<-done
+		c.betweenFrames(0)
+	}
 }
 
 // taken notes that the executor or a handler has taken a frame. c.mu is held.

@@ -331,6 +331,22 @@ func TestSnapshot_ReadThroughItsManifest(t *testing.T) {
 			}
 		}
 	}
+	st, err := r.client.DoGet(t.Context(), info.Endpoint[0].Ticket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; ; n++ {
+		d, err := st.Recv()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(d.DataBody) > 4<<20 || len(d.DataBody)%64 != 0 || n > 0 && len(d.DataBody) == 0 {
+			t.Fatalf("message %d has a body of %d bytes", n, len(d.DataBody))
+		}
+	}
 	some, _ := proto.Marshal(&flightv1.Command{Of: &flightv1.Command_Tensor{Tensor: &flightv1.TensorRead{Dataset: "p/t@s1", Columns: []string{"seq", "label"}, Start: 8_990, Stop: 9_010}}})
 	part, _ := r.all(t, &flight.FlightDescriptor{Type: flight.DescriptorCMD, Cmd: some})
 	if part.NumRows() != 20 || part.Column(0).Name() != "seq" || part.Column(1).Data().Chunk(0).(*array.Int64).Value(10) != recs[1].Column(1).(*array.Int64).Value(0) {

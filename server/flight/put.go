@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
+	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/flight"
@@ -24,6 +25,9 @@ type putTerms struct {
 	ExpectLength *uint64 `json:"expect_length"`
 	RequestID    string  `json:"request_id"` // 32 hex digits
 }
+
+// uploadWait is how long an upload waits for others to end.
+const uploadWait = 30 * time.Second
 
 // putAnswer is the app_metadata of the PutResult.
 type putAnswer struct {
@@ -48,6 +52,18 @@ type upload struct {
 // without columns gets those of the upload. Memory does not grow with its size.
 func (s *Server) DoPut(in flight.FlightService_DoPutServer) error {
 	ctx := in.Context()
+	// Nothing is received before there is room: until then gRPC's windows bound
+	// what a client can send.
+	wait := time.NewTimer(uploadWait)
+	defer wait.Stop()
+	select {
+	case s.uploads <- struct{}{}:
+		defer func() { <-s.uploads }()
+	case <-wait.C:
+		return fault.New(fault.Overloaded, "flight.put", "", "%d uploads are running already", cap(s.uploads)).Do("retry after a while")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	u := &upload{in: in}
 	if err := u.begin(); err != nil {
 		return err

@@ -42,7 +42,10 @@ type Options struct {
 	Actions []Action
 	// Endpoints is how many pieces a dataset is offered in; 0: one a processor.
 	Endpoints int
-	Log       *slog.Logger // nil: nothing is logged
+	// Uploads is how many DoPut calls may run at a time; each holds some tens
+	// of MiB. Others wait. 0: 16.
+	Uploads int
+	Log     *slog.Logger // nil: nothing is logged
 }
 
 // Server implements the Flight service.
@@ -52,6 +55,7 @@ type Server struct {
 	actions map[string]Action
 	running running
 	buffers buffers
+	uploads chan struct{} // a place for each DoPut under way
 }
 
 // New returns a Server.
@@ -62,10 +66,13 @@ func New(o Options) (*Server, error) {
 	if o.Endpoints <= 0 {
 		o.Endpoints = runtime.GOMAXPROCS(0)
 	}
+	if o.Uploads <= 0 {
+		o.Uploads = 16
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{o: o, actions: map[string]Action{}}
+	s := &Server{o: o, actions: map[string]Action{}, uploads: make(chan struct{}, o.Uploads)}
 	s.running.calls = map[string]map[*context.CancelCauseFunc]struct{}{}
 	for _, a := range append(o.Actions, s.cancelAction()) {
 		s.actions[a.Name] = a
