@@ -156,6 +156,13 @@ def test_open(fs, base):
         assert f.read() == b"hello"
 
 
+def test_file_objects_are_not_taken_for_local_files(fs, posix_dataset, base):
+    # pandas writes to f.name of an io.BufferedWriter that has one.
+    with posix_dataset.open("new", "wb") as writer, fs.open(f"{base}/a.txt") as reader:
+        assert not hasattr(writer, "name")
+        assert not hasattr(reader, "name")
+
+
 def test_links_are_followed(fs, posix_dataset, base):
     posix_dataset.symlink("a.txt", "link")
     posix_dataset.symlink("nowhere", "dangling")
@@ -199,6 +206,7 @@ def test_getting_files(fs, base, tmp_path):
 
 def test_pandas(posix_dataset, server, monkeypatch):
     monkeypatch.setenv("DAOS_ADDR", server.unix)
+    pydaos.fs.DaosFileSystem.clear_instance_cache()  # fsspec keeps instances by their arguments
     frame = pd.DataFrame({"x": range(1000), "y": [f"n{i}" for i in range(1000)]})
     with posix_dataset.open("x.csv", "w") as f:
         frame.to_csv(f, index=False)

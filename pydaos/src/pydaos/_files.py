@@ -4,6 +4,9 @@ Large transfers go in pieces that are pipelined on one connection, straight betw
 the socket and the caller's memory. A file opened for writing whole is staged on the
 server, where nobody sees it, and published by one transaction when it is closed; a
 small one is written by a single call instead.
+
+The file objects have no `name`: pandas and others take a buffered file with a name for
+a local one and open that path.
 """
 
 from __future__ import annotations
@@ -128,7 +131,7 @@ class StagedFile(io.RawIOBase):
     """A file being written that nobody sees until `close` publishes it whole."""
 
     def __init__(self, dataset: PosixDataset, path: bytes, exclusive: bool, parents: bool, mode: int) -> None:
-        self.name = f"{dataset.address}/{decode_path(path)}"
+        self.resource = f"{dataset.address}/{decode_path(path)}"
         self.mode = "xb" if exclusive else "wb"
         self._dataset = dataset
         self._path = path
@@ -275,7 +278,7 @@ class RemoteFile(io.RawIOBase):
     def __init__(
         self, dataset: PosixDataset, path: bytes, attr: pb.Attr, *, readable: bool, writable: bool, append: bool
     ) -> None:
-        self.name = f"{dataset.address}/{decode_path(path)}"
+        self.resource = f"{dataset.address}/{decode_path(path)}"
         self.mode = "ab" if append else ("r+b" if writable else "rb")
         self._dataset = dataset
         self._inode = attr.inode
@@ -434,9 +437,10 @@ def _discard_unclosed(f: StagedWriter | StagedText) -> None:
             return
     except ValueError:
         return  # never finished its construction
+    raw: Any = f.buffer.raw if isinstance(f, StagedText) else f.raw  # type: ignore[union-attr]
     f.discard()
     f.close()
-    warnings.warn(f"{f.name} was never closed: what was written is discarded", ResourceWarning, stacklevel=2)
+    warnings.warn(f"{raw.resource} was never closed: what was written is discarded", ResourceWarning, stacklevel=2)
 
 
 def open_file(
