@@ -239,7 +239,7 @@ func TestImport_KilledAndRunAgain(t *testing.T) {
 	rng := seeded(t)
 	w := newWorld(t)
 	w.serve()
-	smallTree(t, w.path("src"), 12000)
+	smallTree(t, w.path("src"), 5000)
 	w.must("pool", "create", "p")
 	w.must("dataset", "create", "p/d", "--type", "posix")
 	kills := 0
@@ -260,8 +260,8 @@ func TestImport_KilledAndRunAgain(t *testing.T) {
 	}
 	t.Logf("%d of 6 imports were killed", kills)
 	c := parseCounts(t, w.must("fs", "import", "src", "p/d", "--json"))
-	if c.Files+c.Skipped != 12000 {
-		t.Errorf("%d copied and %d there already of 12000", c.Files, c.Skipped)
+	if c.Files+c.Skipped != 5000 {
+		t.Errorf("%d copied and %d there already of 5000", c.Files, c.Skipped)
 	}
 	w.must("fs", "export", "p/d", "dst", "-q")
 	sameTree(t, listing(t, w.path("src")), listing(t, w.path("dst")))
@@ -274,7 +274,7 @@ func TestImport_GoesOnWhenTheServerIsKilled(t *testing.T) {
 	w := newWorld(t)
 	sock := filepath.Join(w.dir, "s")
 	w.serve("--socket", sock)
-	smallTree(t, w.path("src"), 12000)
+	smallTree(t, w.path("src"), 5000)
 	w.must("pool", "create", "p")
 	w.must("dataset", "create", "p/d", "--type", "posix")
 	cmd := w.command(t.Context(), "daos", "fs", "import", "src", "p/d", "--json", "--addr", "unix:"+sock, "--retry-for", "60s")
@@ -301,8 +301,8 @@ func TestImport_GoesOnWhenTheServerIsKilled(t *testing.T) {
 		t.Fatalf("after %d kills of the server: %v\n%s%s", kills, err, out.String(), errs.String())
 	}
 	t.Logf("the server was killed %d times", kills)
-	if c := parseCounts(t, out.String()); c.Files != 12000 {
-		t.Errorf("%d files of 12000 were reported", c.Files)
+	if c := parseCounts(t, out.String()); c.Files != 5000 {
+		t.Errorf("%d files of 5000 were reported", c.Files)
 	}
 	w.must("fs", "export", "p/d", "dst", "-q", "--addr", "unix:"+sock)
 	sameTree(t, listing(t, w.path("src")), listing(t, w.path("dst")))

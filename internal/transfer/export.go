@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -47,9 +46,13 @@ func Export(ctx context.Context, c *client.Client, o ExportOptions, p *Progress)
 	}
 	defer root.Close()
 	ex := &exporter{c: c, o: o, p: p, root: root}
+	top, err := openDest(root, ".", false)
+	if err != nil {
+		return err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(o.Workers + 1)
-	g.Go(func() error { return ex.walk(gctx, g, o.Under, "") })
+	g.Go(func() error { return ex.walk(gctx, g, o.Under, "", top) })
 	if err := g.Wait(); err != nil {
 		return err
 	}
@@ -78,6 +81,30 @@ type exportedDir struct {
 	mtime time.Time
 }
 
+// destDir is an open folder of the destination. Files in it are reached by
+// their name alone, which costs one step instead of one for each folder above.
+type destDir struct {
+	*os.Root
+	fresh bool // made by us: nothing lies in it
+	refs  atomic.Int32
+}
+
+func openDest(parent *os.Root, name string, fresh bool) (*destDir, error) {
+	r, err := parent.OpenRoot(name)
+	if err != nil {
+		return nil, fault.New(fault.KindOf(err), "export", name, "the folder can't be opened").Because(err)
+	}
+	d := &destDir{Root: r, fresh: fresh}
+	d.refs.Store(1)
+	return d, nil
+}
+
+func (d *destDir) unref() {
+	if d.refs.Add(-1) == 0 {
+		_ = d.Close() // a descriptor without data of its own
+	}
+}
+
 // sync makes the whole destination file system durable: one call, where one
 // fsync a file would cost more than the copy.
 func (ex *exporter) sync() error {
@@ -93,8 +120,10 @@ func (ex *exporter) sync() error {
 }
 
 // walk copies one directory and those below it. from is its path in the
-// dataset, to the one below Dest. It is the only goroutine that adds work.
-func (ex *exporter) walk(ctx context.Context, g *errgroup.Group, from, to string) error {
+// dataset, to the one below Dest, dir the folder, whose reference it owns. It
+// is the only goroutine that adds work.
+func (ex *exporter) walk(ctx context.Context, g *errgroup.Group, from, to string, dir *destDir) error {
+	defer dir.unref()
 	ex.p.Dirs.Add(1)
 	var dirs []*posixv1.Entry
 	req := &posixv1.ListDirRequest{Dataset: ex.o.Dataset, Path: []byte(from), Limit: 10000}
@@ -113,11 +142,15 @@ func (ex *exporter) walk(ctx context.Context, g *errgroup.Group, from, to string
 			case posixv1.FileType_FILE_TYPE_DIRECTORY:
 				dirs = append(dirs, e)
 			case posixv1.FileType_FILE_TYPE_SYMLINK:
-				if err := ex.link(join(to, name), e.GetAttr()); err != nil {
+				if err := ex.link(dir, name, e.GetAttr()); err != nil {
 					return err
 				}
 			case posixv1.FileType_FILE_TYPE_FILE:
-				g.Go(func() error { return ex.file(ctx, join(from, name), join(to, name), e.GetAttr()) })
+				dir.refs.Add(1)
+				g.Go(func() error {
+					defer dir.unref()
+					return ex.file(ctx, dir, join(from, name), name, e.GetAttr())
+				})
 			default:
 				return fault.New(fault.Unsupported, "export", join(from, name), "an entry of an unknown type %d", e.GetAttr().GetType()).Do("use a newer client")
 			}
@@ -128,96 +161,100 @@ func (ex *exporter) walk(ctx context.Context, g *errgroup.Group, from, to string
 		}
 	}
 	for _, e := range dirs {
-		name := string(e.GetName())
-		sub := join(to, name)
-		if err := ex.root.Mkdir(sub, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fault.New(fault.KindOf(err), "export", sub, "the folder can't be made").Because(err)
-		}
-		if st, err := ex.root.Lstat(sub); err != nil || !st.IsDir() {
-			return fault.New(fault.NotDirectory, "export", sub, "something else is in the way of a folder").Do("remove it, or export into an empty folder")
-		}
-		ex.dirs = append(ex.dirs, exportedDir{sub, os.FileMode(e.GetAttr().GetMode() & 0o777), time.Unix(0, e.GetAttr().GetMtimeUnixNanos())})
-		if err := ex.walk(ctx, g, join(from, name), sub); err != nil {
+		if err := ex.enter(ctx, g, from, to, dir, string(e.GetName()), e.GetAttr()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// same reports whether what is at name already looks like the entry.
-func (ex *exporter) same(name string, at *posixv1.Attr, mode fs.FileMode) bool {
-	st, err := ex.root.Lstat(name)
-	return err == nil && !ex.o.Overwrite && st.Mode() == mode && uint64(st.Size()) == at.GetSize() && st.ModTime().UnixNano() == at.GetMtimeUnixNanos()
+// enter makes a subfolder and walks it.
+func (ex *exporter) enter(ctx context.Context, g *errgroup.Group, from, to string, dir *destDir, name string, at *posixv1.Attr) error {
+	sub := join(to, name)
+	err := dir.Mkdir(name, 0o700)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fault.New(fault.KindOf(err), "export", sub, "the folder can't be made").Because(err)
+	}
+	if st, lerr := dir.Lstat(name); lerr != nil || !st.IsDir() {
+		return fault.New(fault.NotDirectory, "export", sub, "something else is in the way of a folder").Do("remove it, or export into an empty folder")
+	}
+	below, err := openDest(dir.Root, name, err == nil)
+	if err != nil {
+		return err
+	}
+	ex.dirs = append(ex.dirs, exportedDir{sub, os.FileMode(at.GetMode() & 0o777), time.Unix(0, at.GetMtimeUnixNanos())})
+	return ex.walk(ctx, g, join(from, name), sub, below)
 }
 
-func (ex *exporter) link(name string, at *posixv1.Attr) error {
+// same reports whether what is at name already looks like the entry.
+func (ex *exporter) same(dir *destDir, name string, at *posixv1.Attr, mode fs.FileMode) bool {
+	if dir.fresh || ex.o.Overwrite {
+		return false
+	}
+	st, err := dir.Lstat(name)
+	return err == nil && st.Mode() == mode && uint64(st.Size()) == at.GetSize() && st.ModTime().UnixNano() == at.GetMtimeUnixNanos()
+}
+
+func (ex *exporter) link(dir *destDir, name string, at *posixv1.Attr) error {
 	target := string(at.GetSymlinkTarget())
-	if have, err := ex.root.Readlink(name); err == nil && have == target {
+	if have, err := dir.Readlink(name); err == nil && have == target {
 		ex.p.Skipped.Add(1)
 		return nil
 	}
-	tmp := ex.tempName(name)
-	if err := ex.root.Symlink(target, tmp); err != nil {
+	tmp := ex.tempName()
+	if err := dir.Symlink(target, tmp); err != nil {
 		return fault.New(fault.KindOf(err), "export", name, "the link can't be made").Because(err)
 	}
-	d, err := ex.root.Open(dirOf(tmp))
+	d, err := dir.Open(".")
 	if err == nil {
 		ts := unix.NsecToTimespec(at.GetMtimeUnixNanos())
-		err = unix.UtimesNanoAt(int(d.Fd()), path.Base(tmp), []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
+		err = unix.UtimesNanoAt(int(d.Fd()), tmp, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
 		_ = d.Close() // opened for reading
 	}
 	if err == nil {
-		err = ex.root.Rename(tmp, name)
+		err = dir.Rename(tmp, name)
 	}
 	if err != nil {
-		_ = ex.root.Remove(tmp)
+		_ = dir.Remove(tmp)
 		return fault.New(fault.KindOf(err), "export", name, "the link can't be put in place").Because(err)
 	}
 	ex.p.Links.Add(1)
 	return nil
 }
 
-func dirOf(name string) string {
-	if i := strings.LastIndexByte(name, '/'); i >= 0 {
-		return name[:i]
-	}
-	return "."
-}
-
-func (ex *exporter) tempName(name string) string {
-	return join(strings.TrimPrefix(dirOf(name)+"/", "./"), fmt.Sprintf(".daos-export-%d-%d", os.Getpid(), ex.tmp.Add(1)))
+func (ex *exporter) tempName() string {
+	return fmt.Sprintf(".daos-export-%d-%d", os.Getpid(), ex.tmp.Add(1))
 }
 
 // file copies one file. Blocks of zeros are left as holes.
-func (ex *exporter) file(ctx context.Context, from, name string, at *posixv1.Attr) error {
+func (ex *exporter) file(ctx context.Context, dir *destDir, from, name string, at *posixv1.Attr) error {
 	mode := os.FileMode(at.GetMode() & 0o777)
-	if ex.same(name, at, mode) {
+	if ex.same(dir, name, at, mode) {
 		ex.p.Skipped.Add(1)
 		return nil
 	}
-	tmp := ex.tempName(name)
-	f, err := ex.root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	tmp := ex.tempName()
+	f, err := dir.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return fault.New(fault.KindOf(err), "export", name, "the file can't be made").Because(err)
+		return fault.New(fault.KindOf(err), "export", from, "the file can't be made").Because(err)
 	}
 	err = ex.fill(ctx, f, from, at)
-	err = errors.Join(err, f.Chmod(mode))
+	if err == nil {
+		err = f.Chmod(mode)
+	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
 	if err == nil {
-		err = ex.root.Chtimes(tmp, time.Time{}, time.Unix(0, at.GetMtimeUnixNanos()))
-	}
-	if err == nil {
-		err = ex.root.Rename(tmp, name)
+		err = errors.Join(dir.Chtimes(tmp, time.Time{}, time.Unix(0, at.GetMtimeUnixNanos())), dir.Rename(tmp, name))
 	}
 	if err != nil {
-		_ = ex.root.Remove(tmp)
+		_ = dir.Remove(tmp)
 		var f *fault.Error
 		if errors.As(err, &f) {
 			return f
 		}
-		return fault.New(fault.KindOf(err), "export", name, "the file can't be written").Because(err)
+		return fault.New(fault.KindOf(err), "export", from, "the file can't be written").Because(err)
 	}
 	ex.p.Files.Add(1)
 	ex.p.Bytes.Add(int64(at.GetSize()))
