@@ -176,24 +176,42 @@ def step_train(screen: Screen, steps: int) -> None:
     screen.step(
         2, f"Train a small CNN for {steps} steps from the snapshot, quiet and while the dataset is being changed"
     )
-    for kind, what in (("files", "demo/photos@v1/train"), ("tensors", "demo/tensors@v1")):
-        quiet = result(python("train.py", "--from", what, "--steps", str(steps)))
-        changer = python("change.py", kind)
+    addresses = ["demo/photos@v1/train", "demo/tensors@v1"]
+    total = steps * len(addresses)
+
+    def train(what: str) -> Any:
+        process = python("train.py", *addresses, "--steps", str(steps))
+        assert process.stdout is not None
+        bar, done, last = screen.bar(what, total), 0, ""
+        for line in process.stdout:
+            last = line
+            if '"step":' in line:
+                done += 10
+                bar(min(done, total))
+        if process.wait():
+            fail(f"train.py ended with {process.returncode}")
+        return json.loads(last)
+
+    quiet = train("training, quiet")
+    changers = {kind: python("change.py", kind) for kind in ("files", "tensors")}
+    for changer in changers.values():
         assert changer.stdout is not None
         changer.stdout.readline()  # the first change is in
-        busy = result(python("train.py", "--from", what, "--steps", str(steps)))
+    busy = train("training, busy ")
+    for (kind, changer), before, after in zip(changers.items(), quiet, busy, strict=True):
         changer.send_signal(signal.SIGTERM)
-        changes = json.loads(changer.communicate(timeout=60)[0].splitlines()[-1])
-        same = quiet["loss_bits"] == busy["loss_bits"]
-        screen.line(f"{kind}: {changes['changes']:,} writes, renames and removals went in meanwhile")
+        changes = json.loads(changer.communicate(timeout=120)[0].splitlines()[-1])["changes"]
+        same = before["loss_bits"] == after["loss_bits"]
+        sort = "writes, renames and removals" if kind == "files" else "overwrites and appends"
+        screen.line(f"{kind}: {changes:,} {sort} meanwhile")
         screen.row(
             f"loss at step {steps}, {kind}",
-            f"{quiet['loss']:.6f} = {busy['loss']:.6f}" if same else f"{quiet['loss']!r} != {busy['loss']!r}",
+            f"{before['loss']:.6f} = {after['loss']:.6f}" if same else f"{before['loss']!r} != {after['loss']!r}",
             "bit-equal" if same else "DIFFERENT",
         )
         if not same:
             fail("the snapshot did not keep the run from seeing the changes")
-        if not changes["changes"]:
+        if not changes:
             fail("nothing was changed during the busy run")
 
 

@@ -171,7 +171,7 @@ def test_decode_image(server: Server, pool: Any) -> None:
 @pytest.mark.parametrize("kind", ["files", "rows"])
 def test_one_order_for_any_number_of_workers(images: Any, workers: int, kind: str) -> None:
     """Sampler, ready batches and iterable give the order of (seed, pass), while the dataset is changed."""
-    name, server, table = images
+    name, server, _ = images
     order = Order("shuffle", N, 5, 2).take(0, N).tolist()
     address = f"{name}/files@v1/train" if kind == "files" else f"{name}/rows@v1"
     data = Dataset(address, addr=server.unix)
