@@ -358,15 +358,14 @@ func guarded(what string, fn func() error) (err error) {
 	return fn()
 }
 
-// Recover, deferred under debug.SetPanicOnFault(true), turns the fault of a
-// mapped page into fault.DataLoss. Other panics go on.
+// Recover turns the fault of a mapped page into fault.DataLoss, where it is
+// deferred under debug.SetPanicOnFault(true). Other panics go on.
 func Recover(what string, err *error) {
 	p := recover()
 	if p == nil {
 		return
 	}
-	if a, ok := p.(interface{ Addr() uintptr }); ok {
-		_ = a
+	if _, ok := p.(interface{ Addr() uintptr }); ok {
 		*err = fault.New(fault.DataLoss, "manifest.read", what, "a mapped page can't be read").
 			Do("look for errors of the disk in the kernel's log")
 		return
