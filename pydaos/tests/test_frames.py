@@ -2,7 +2,9 @@
 
 import socket
 import struct
+import sys
 import threading
+import types
 
 import numpy as np
 import pytest
@@ -62,6 +64,19 @@ def test_a_call_is_sent_as_the_protocol_says(ends):
     call = feed_pb2.Call.FromString(meta)
     assert (call.method, call.message, call.timeout_millis) == ("/daos.posix.v1.PosixService/Write", b"abc", 2500)
     assert payload == b"payload"
+
+
+def test_a_call_carries_the_callers_trace(ends, monkeypatch):
+    conn, peer = ends
+    context = types.SimpleNamespace(is_valid=True, trace_id=0xABC, span_id=0xDEF, trace_flags=1)
+    span = types.SimpleNamespace(get_span_context=lambda: context)
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", types.SimpleNamespace(get_current_span=lambda: span))
+    conn.send_call("/m", b"")
+    want = "00-00000000000000000000000000000abc-0000000000000def-01"
+    assert feed_pb2.Call.FromString(read_frame(peer)[1]).traceparent == want
+    context.is_valid = False
+    conn.send_call("/m", b"")
+    assert feed_pb2.Call.FromString(read_frame(peer)[1]).traceparent == ""
 
 
 def test_large_payloads_are_sent_whole(ends):

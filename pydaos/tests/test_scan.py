@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 import pydaos
+from pydaos._proto.daos.scan.v1 import scan_service_pb2 as pb
 
 SEED = 20240229
 
@@ -132,6 +133,26 @@ def test_batches_are_the_table(posix_dataset, tree):
     batches = list(posix_dataset.scan_batches(batch_rows=16))
     assert len(batches) > 3
     assert rows(pa.Table.from_batches(batches)) == rows(posix_dataset.scan())
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda replies: replies[:-1],  # the end is missing
+        lambda replies: replies[:1] + replies[2:],  # a batch is
+        lambda replies: [*replies[:-1], (pb.ScanResponse(done=True, rows_out=1), b"")],
+    ],
+)
+def test_a_scan_that_is_short_is_an_error(client, posix_dataset, tree, monkeypatch, harm):
+    whole = type(client).stream
+
+    def short(self, *args, **kwargs):
+        return iter(harm(list(whole(self, *args, **kwargs))))
+
+    posix_dataset.scan()
+    monkeypatch.setattr(type(client), "stream", short)
+    with pytest.raises((pydaos.DataLossError, pydaos.InternalError)):
+        posix_dataset.scan()
 
 
 def test_leaving_a_scan_early(posix_dataset, tree):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
@@ -229,7 +230,7 @@ class FeedConnection:
         seconds = self._default_timeout if timeout is None else timeout
         self._set_timeout(seconds)
         millis = _MAX_TIMEOUT_MILLIS if streaming or more else max(1, int(seconds * 1000))
-        call = feed.Call(method=method, message=message, timeout_millis=millis)
+        call = feed.Call(method=method, message=message, timeout_millis=millis, traceparent=traceparent())
         call_id = self._new_id()
         self._send(CALL, MORE if more else 0, call_id, call.SerializeToString(), payload)
         return call_id
@@ -411,6 +412,17 @@ class FeedConnection:
             resource=self.peer,
             resolution="give the client a longer timeout, or see what the server is doing",
         )
+
+
+def traceparent() -> str:
+    """Return the W3C traceparent of the caller's span, if the process uses OpenTelemetry."""
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return ""
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return ""
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
 
 
 def dial(address: str, timeout: float) -> socket.socket:

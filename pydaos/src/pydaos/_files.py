@@ -437,10 +437,10 @@ def _discard_unclosed(f: StagedWriter | StagedText) -> None:
             return
     except ValueError:
         return  # never finished its construction
-    raw: Any = f.buffer.raw if isinstance(f, StagedText) else f.raw  # type: ignore[union-attr]
+    buffer: Any = getattr(f, "buffer", f)
     f.discard()
     f.close()
-    warnings.warn(f"{raw.resource} was never closed: what was written is discarded", ResourceWarning, stacklevel=2)
+    warnings.warn(f"{buffer.raw.resource} was never closed: what was written is discarded", ResourceWarning, stacklevel=2)
 
 
 def open_file(
