@@ -6,31 +6,22 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/spf13/pflag"
-	"google.golang.org/grpc"
 
 	"daos/internal/client"
 	"daos/internal/fault"
-	datasetv1 "daos/proto/gen/daos/dataset/v1"
-	poolv1 "daos/proto/gen/daos/pool/v1"
-	posixv1 "daos/proto/gen/daos/posix/v1"
 	systemv1 "daos/proto/gen/daos/system/v1"
-
-	commonv1 "daos/proto/gen/daos/common/v1"
 	"daos/server"
 	"daos/server/config"
-	"daos/server/wire"
 )
 
 // TestMain runs the server itself where a test has started this binary for that.
@@ -218,160 +209,5 @@ func TestEphemeralEndsWithItsLastClient(t *testing.T) {
 	lonely := s.spawn("--ephemeral", "--linger", "50ms")
 	if code := lonely.wait(10 * time.Second); code != 0 {
 		t.Errorf("without any client: status %d:\n%s", code, lonely.stderr)
-	}
-}
-
-// TestKill kills the server at random times under writers who repeat what was
-// not answered: whatever was answered is there, once.
-func TestKill(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 1))
-	s := newSite(t)
-	p := s.spawn("--socket", filepath.Join(s.runtime, "s"))
-	target := "unix:" + p.field("socket")
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	defer cancel()
-	cc := dial(t, target, "")
-	must[*poolv1.CreatePoolResponse](t)(poolv1.NewPoolServiceClient(cc).CreatePool(ctx, &poolv1.CreatePoolRequest{Name: "p"}))
-	must[*datasetv1.CreateDatasetResponse](t)(datasetv1.NewDatasetServiceClient(cc).CreateDataset(ctx, &datasetv1.CreateDatasetRequest{Dataset: "p/d", Type: datasetv1.Type_TYPE_POSIX}))
-	const writers, rounds = 4, 6
-	for w := range writers {
-		must[*posixv1.CreateResponse](t)(posixv1.NewPosixServiceClient(cc).Create(ctx, &posixv1.CreateRequest{Dataset: "p/d", Path: fmt.Appendf(nil, "log%d", w)}))
-	}
-	stop := make(chan struct{})
-	appended, snapshots := make([]int, writers), make([][]string, writers)
-	var wg sync.WaitGroup
-	for w := range writers {
-		wrng := rand.New(rand.NewPCG(seed, uint64(w+2)))
-		wg.Go(func() {
-			cc := dial(t, target, "")
-			files, datasets := posixv1.NewPosixServiceClient(cc), datasetv1.NewDatasetServiceClient(cc)
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				id := newID(wrng)
-				if err := retry(ctx, func(ctx context.Context) error {
-					_, err := files.Write(ctx, &posixv1.WriteRequest{
-						Dataset: "p/d", Path: fmt.Appendf(nil, "log%d", w), Append: true, Mutation: id, Payload: fmt.Appendf(nil, "%08d", appended[w]),
-					}, grpc.WaitForReady(true))
-					return err
-				}); err != nil {
-					t.Errorf("append %d: %v", appended[w], err)
-					return
-				}
-				appended[w]++
-				if appended[w]%10 != 0 {
-					continue
-				}
-				name, id := fmt.Sprintf("w%d-%d", w, appended[w]), newID(wrng)
-				if err := retry(ctx, func(ctx context.Context) error {
-					_, err := datasets.CreateSnapshot(ctx, &datasetv1.CreateSnapshotRequest{Dataset: "p/d", Name: name, Mutation: id}, grpc.WaitForReady(true))
-					return err
-				}); err != nil {
-					t.Errorf("snapshot %s: %v", name, err)
-					return
-				}
-				snapshots[w] = append(snapshots[w], name)
-			}
-		})
-	}
-	wg.Go(func() { churn(ctx, t, target, rand.New(rand.NewPCG(seed, 99)), stop) })
-	for range rounds {
-		time.Sleep(time.Duration(50+rng.IntN(250)) * time.Millisecond) // the random moment of the crash
-		p.kill()
-		p = s.spawn("--socket", filepath.Join(s.runtime, "s"))
-	}
-	close(stop)
-	wg.Wait()
-	files := posixv1.NewPosixServiceClient(cc)
-	check := func(dataset string, w, n int) {
-		t.Helper()
-		got := must[*posixv1.ReadResponse](t)(files.Read(ctx, &posixv1.ReadRequest{Dataset: dataset, Path: fmt.Appendf(nil, "log%d", w), Length: 16 << 20}, grpc.WaitForReady(true)))
-		var want []byte
-		for i := range n {
-			want = fmt.Appendf(want, "%08d", i)
-		}
-		if !bytes.Equal(got.GetPayload(), want) {
-			t.Fatalf("%s/log%d has %d bytes, want %d: lost, doubled or out of order", dataset, w, len(got.GetPayload()), len(want))
-		}
-	}
-	total := 0
-	for w := range writers {
-		total += appended[w]
-		check("p/d", w, appended[w])
-		for _, name := range snapshots[w] {
-			var n int
-			_, _ = fmt.Sscanf(name[strings.Index(name, "-")+1:], "%d", &n) // our own name
-			check("p/d@"+name, w, n)
-		}
-	}
-	list := must[*datasetv1.ListDatasetsResponse](t)(datasetv1.NewDatasetServiceClient(cc).ListDatasets(ctx, &datasetv1.ListDatasetsRequest{}, grpc.WaitForReady(true)))
-	if len(list.GetDatasets()) != 1 {
-		t.Errorf("the churn has left %v", list.GetDatasets())
-	}
-	t.Logf("%d appends over %d kills", total, rounds)
-	if total < writers {
-		t.Error("hardly anything was written")
-	}
-}
-
-// churn makes datasets and destroys them until it is told to stop.
-func churn(ctx context.Context, t *testing.T, target string, rng *rand.Rand, stop <-chan struct{}) {
-	cc := dial(t, target, "")
-	files, datasets := posixv1.NewPosixServiceClient(cc), datasetv1.NewDatasetServiceClient(cc)
-	for i := 0; ; i++ {
-		select {
-		case <-stop:
-			return
-		default:
-		}
-		name := fmt.Sprintf("p/churn%d", i)
-		for step, call := range []func(context.Context, *commonv1.Mutation) error{
-			func(ctx context.Context, id *commonv1.Mutation) error {
-				_, err := datasets.CreateDataset(ctx, &datasetv1.CreateDatasetRequest{Dataset: name, Type: datasetv1.Type_TYPE_POSIX, Mutation: id}, grpc.WaitForReady(true))
-				return err
-			},
-			func(ctx context.Context, id *commonv1.Mutation) error {
-				_, err := files.Create(ctx, &posixv1.CreateRequest{Dataset: name, Path: []byte("f"), Exclusive: true, Payload: make([]byte, 10_000), Mutation: id}, grpc.WaitForReady(true))
-				return err
-			},
-			func(ctx context.Context, id *commonv1.Mutation) error {
-				_, err := datasets.DestroyDataset(ctx, &datasetv1.DestroyDatasetRequest{Dataset: name, Mutation: id}, grpc.WaitForReady(true))
-				return err
-			},
-		} {
-			id := newID(rng)
-			if err := retry(ctx, func(ctx context.Context) error { return call(ctx, id) }); err != nil {
-				t.Errorf("step %d of %s: %v", step, name, err)
-				return
-			}
-		}
-	}
-}
-
-func newID(rng *rand.Rand) *commonv1.Mutation {
-	id := make([]byte, 16)
-	for i := range id {
-		id[i] = byte(rng.Uint32())
-	}
-	return &commonv1.Mutation{RequestId: id}
-}
-
-// retry repeats a call that was not answered.
-func retry(ctx context.Context, call func(context.Context) error) error {
-	for {
-		err := wire.Fault(call(ctx))
-		if !fault.Is(err, fault.Unreachable, fault.Canceled) || ctx.Err() != nil {
-			return err
-		}
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
 	}
 }
