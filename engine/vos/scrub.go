@@ -127,6 +127,10 @@ func (t *Target) Destroy(ds object.DatasetID) error {
 	for _, id := range rows {
 		t.rows.remove(id)
 	}
+	// The range delete frees whole tables once it has left the write buffer.
+	if _, err := t.db.AsyncFlush(); err != nil {
+		t.log.Warn("index flush", "error", err)
+	}
 	t.usage.forget(ds)
 	t.punches.removeDataset(ds)
 	t.gen.Add(1)

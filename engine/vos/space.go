@@ -29,7 +29,7 @@ func (s *spaceGauge) init(f vfs.FS, dir string, reserve int64) {
 	}
 	s.reserve = 256 << 20
 	if u, err := f.GetDiskUsage(dir); err == nil && u.TotalBytes > 0 {
-		s.reserve = min(s.reserve, int64(u.TotalBytes/100))
+		s.reserve = min(s.reserve, int64(u.TotalBytes/20))
 	}
 }
 

@@ -38,7 +38,7 @@ type Options struct {
 	MergeFrom int
 	// ReserveBytes of free disk are never used: below, writes are refused
 	// with fault.NoSpace while the index still has room to work. 0: the
-	// smaller of 256 MiB and 1 % of the disk; negative: none.
+	// smaller of 256 MiB and 5 % of the disk; negative: none.
 	ReserveBytes int64
 }
 
