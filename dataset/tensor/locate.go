@@ -63,6 +63,42 @@ func (t *Table) Chunks(ctx context.Context, at object.Epoch, column string, fn f
 	return nil
 }
 
+// Largest is the bytes of the largest sample of a column at an epoch; for
+// columns of variable length all offsets are read.
+func (t *Table) Largest(ctx context.Context, at object.Epoch, column string) (uint64, error) {
+	s, err := t.load(ctx, at)
+	if err != nil {
+		return 0, err
+	}
+	i, err := t.column(s, column)
+	if err != nil {
+		return 0, err
+	}
+	c := &s.cols[i]
+	if c.Layout == Fixed {
+		return uint64(c.ItemSize()), nil
+	}
+	var chunks []chunk
+	if err := t.chunks(ctx, s, i, func(ch chunk) error { chunks = append(chunks, ch); return nil }); err != nil {
+		return 0, err
+	}
+	largest := uint64(0)
+	for k := range chunks {
+		ch := &chunks[k]
+		if ch.bytes <= largest {
+			continue // none of it can be larger
+		}
+		ends, err := t.readEnds(ctx, s.at, i, c, ch, 0, ch.count)
+		if err != nil {
+			return 0, err
+		}
+		for j := 1; j < len(ends); j++ {
+			largest = max(largest, ends[j]-ends[j-1])
+		}
+	}
+	return largest, nil
+}
+
 // Pick resolves names among columns, in the order named; no names: all of them.
 // The resource is for errors.
 func Pick(resource string, cols []Column, names []string) ([]Column, error) {

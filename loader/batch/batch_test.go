@@ -290,7 +290,14 @@ func TestTablesOfAllTypes(t *testing.T) {
 			compare(t, cols[i].Name, column(meta, p, i), want)
 		}
 	}
+	largest := 0
+	for _, c := range cells[25] {
+		largest = max(largest, len(c))
+	}
 	req.Info.Selection.Columns = []string{"s", "fint8"}
+	if m := openManifest(t, req).Info().MaxSampleBytes; m != uint64(largest+cols[2].ItemSize()) {
+		t.Fatalf("largest sample %d, want %d + %d", m, largest, cols[2].ItemSize())
+	}
 	meta, p := payload(t, openManifest(t, req), []uint64{uint64(n) - 1, 0})
 	compare(t, "a selection", column(meta, p, 0), tensortest.Cells{cells[25][n-1], cells[25][0]})
 	req.Info.Selection.Columns = []string{"nope"}

@@ -13,6 +13,8 @@ type Table interface {
 	Describe(ctx context.Context, at object.Epoch) (tensor.Info, error)
 	// Chunks walks the chunks of a column in order.
 	Chunks(ctx context.Context, at object.Epoch, column string, fn func(tensor.ChunkPlace) error) error
+	// Largest is the bytes of the largest sample of a column.
+	Largest(ctx context.Context, at object.Epoch, column string) (uint64, error)
 }
 
 // buildTable writes the logical file of a table: it is all in the description.
@@ -25,28 +27,25 @@ func buildTable(ctx context.Context, dir, path string, info Info, src Table, pro
 		return err
 	}
 	info.Samples = d.Length
-	row := uint64(0)
 	for i := range info.Columns {
 		c := &info.Columns[i]
+		largest, err := src.Largest(ctx, info.Epoch, c.Name)
+		if err != nil {
+			return err
+		}
+		info.MaxSampleBytes += largest
 		if c.Layout == tensor.Fixed {
-			info.Bytes += d.Length * uint64(c.ItemSize())
-			row += uint64(c.ItemSize())
+			info.Bytes += d.Length * largest
 			continue
 		}
-		// The largest sample of variable length is not known without reading
-		// all offsets: the largest chunk bounds it.
-		largest := uint64(0)
-		err := src.Chunks(ctx, info.Epoch, c.Name, func(p tensor.ChunkPlace) error {
+		err = src.Chunks(ctx, info.Epoch, c.Name, func(p tensor.ChunkPlace) error {
 			info.Bytes += p.Bytes
-			largest = max(largest, p.Bytes)
 			return nil
 		})
 		if err != nil {
 			return err
 		}
-		row += largest
 	}
-	info.MaxSampleBytes = row
 	if progress != nil {
 		progress(info.Samples)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -27,9 +28,9 @@ const (
 	deriveRange = 4096
 	// scanFrom: below this many samples each is looked up.
 	scanFrom = 4096
-	// sparseIDs: where files have numbers so far apart, a selection of a few of
-	// very many, a table of all numbers is not worth it.
-	sparseIDs = 64
+	// sparse: a pass over the index is worth it for a selection of one in
+	// sparse; for fewer each is looked up.
+	sparse = 48
 )
 
 // locateFiles writes the location file of a tree from the logical file: what
@@ -101,6 +102,7 @@ func (j *join) scan(ctx context.Context, s scanner) error {
 		return err
 	}
 	defer t.close()
+	var met atomic.Uint64
 	return each(ctx, s.DataParts(), func(ctx context.Context, part int) error {
 		return guarded(j.m.logical.path, func() error {
 			d := &deriver{}
@@ -109,7 +111,8 @@ func (j *join) scan(ctx context.Context, s scanner) error {
 			err := s.ScanData(ctx, part, func(file object.ID, chunk uint64, xs []object.Extent) bool {
 				i, ok := t.find(file)
 				if !ok || chunk != 0 {
-					return true
+					// Enough of others: what is left is looked up.
+					return met.Add(1) < sparse*j.m.info.Samples
 				}
 				x, err := j.m.sample(i)
 				if err != nil {
@@ -201,7 +204,7 @@ func (j *join) table() (*table, error) {
 		}
 		return nil
 	})
-	if err != nil || !same || (last-t.first)/sparseIDs > n {
+	if err != nil || !same || (last-t.first)/sparse > n {
 		return nil, err
 	}
 	f, err := os.CreateTemp(j.m.dir, ".table-*")

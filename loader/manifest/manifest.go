@@ -76,8 +76,8 @@ type Info struct {
 	Samples uint64          `json:"samples"`
 	Columns []tensor.Column `json:"columns"`
 	Bytes   uint64          `json:"bytes"`
-	// MaxSampleBytes is the largest sample; for columns of variable length of
-	// a table, a bound on it.
+	// MaxSampleBytes is the largest sample; of a table, the sum of the largest
+	// of each column.
 	MaxSampleBytes  uint64 `json:"max_sample_bytes"`
 	SymlinksSkipped uint64 `json:"symlinks_skipped,omitempty"`
 	// Classes are the names behind the labels, made UTF-8 where they are not.
