@@ -184,11 +184,11 @@ type table struct {
 	data      []byte
 }
 
-// table is nil where the numbers are too far apart for one.
+// table is nil where few files have bytes, or their numbers are too far apart.
 func (j *join) table() (*table, error) {
 	n := j.m.info.Samples
 	t := &table{first: math.MaxUint64}
-	last := uint64(0)
+	last, full := uint64(0), uint64(0)
 	same := true
 	err := guarded(j.m.logical.path, func() error {
 		for i := range n {
@@ -196,7 +196,10 @@ func (j *join) table() (*table, error) {
 			if err != nil {
 				return err
 			}
-			if i == 0 {
+			if s.size == 0 {
+				continue // nothing to locate
+			}
+			if full++; full == 1 {
 				t.hi = s.oid.Hi
 			}
 			same = same && s.oid.Hi == t.hi
@@ -204,7 +207,7 @@ func (j *join) table() (*table, error) {
 		}
 		return nil
 	})
-	if err != nil || !same || (last-t.first)/sparse > n {
+	if err != nil || !same || full < scanFrom || (last-t.first)/sparse > full {
 		return nil, err
 	}
 	f, err := os.CreateTemp(j.m.dir, ".table-*")
@@ -223,6 +226,9 @@ func (j *join) table() (*table, error) {
 			s, err := j.m.sample(i)
 			if err != nil {
 				return err
+			}
+			if s.size == 0 {
+				continue
 			}
 			// Of several names of one file the first is found here, the others
 			// are looked up.
