@@ -75,6 +75,11 @@ class Proxy:
                 if lose is False:
                     break
                 server.sendall(request)
+                while request[5] & 1:  # a stream of messages, answered after the last
+                    request = _frame(client)
+                    if request is None:
+                        return
+                    server.sendall(request)
                 while True:
                     answer = _frame(server)
                     if answer is None:

@@ -94,6 +94,41 @@ def test_pools_datasets_and_snapshots_happen_once(proxy, lossy, pool, posix_data
     assert proxy.dropped == 6
 
 
+def test_tensors_are_appended_once(proxy, lossy, tensor_dataset):
+    table = lossy.dataset(tensor_dataset.address)
+    data = {"x": np.arange(6_000_000, dtype="f8")}  # three messages
+    proxy.drop_answer("/Define")
+    proxy.drop_answer("/Append", 2)
+    assert table.append(data) == range(6_000_000)
+    assert len(table) == 6_000_000
+    proxy.drop_request("/Append")
+    assert table.append({"x": np.zeros(3)}, expect_length=6_000_000) == range(6_000_000, 6_000_003)
+    proxy.drop_answer("/Overwrite")
+    table.overwrite(0, {"x": np.full(2, -1.0)})
+    proxy.drop_answer("/Read")
+    assert table.take([0, 1, 2, 5_999_999])["x"].tolist() == [-1, -1, 2, 5_999_999]
+    assert proxy.dropped == 6
+
+
+def test_batches_are_asked_for_again(proxy, lossy, posix_dataset):
+    for i in range(20):
+        posix_dataset.write_bytes(f"{i:02}", bytes([i]))
+    posix_dataset.snapshot("v1")
+    proxy.drop_answer("/OpenManifest")
+    manifest = lossy.open_manifest(f"{posix_dataset.address}@v1")
+    seen = []
+    with lossy.open_pipe(manifest) as pipe:
+        for i in range(24):
+            if i < 20:
+                pipe.send_batch(np.array([i], np.uint64))
+            if i in (5, 11):
+                proxy.drop_answer("")  # whatever comes next
+            if i >= 4:
+                seen.append(bytes(pipe.recv_batch()[1])[:1])
+    assert seen == [bytes([i]) for i in range(20)]
+    assert proxy.dropped == 3
+
+
 def test_a_scan_goes_on(proxy, fs):
     for i in range(30):
         fs.write_bytes(f"{i:02}", b"")

@@ -4,6 +4,7 @@ import datetime
 import fnmatch
 import os
 import random
+import subprocess
 
 import pyarrow as pa
 import pytest
@@ -92,6 +93,27 @@ def test_everything(posix_dataset, tree, threads):
 )
 def test_filters(posix_dataset, tree, filters, condition):
     assert rows(posix_dataset.scan(**filters)) == wanted(tree, condition)
+
+
+def test_an_imported_tree(client, pool, server, daos_binary, tmp_path):
+    """What `daos fs import` has read is what os.walk finds."""
+    rng = random.Random(SEED)
+    for i in range(60):
+        folder = tmp_path / f"{i % 7}" / f"{i}"
+        folder.mkdir(parents=True)
+        for j in range(50):
+            (folder / f"{j:03}.{rng.choice(['png', 'txt'])}").write_bytes(bytes(rng.randrange(300)))
+    imported = client.create_dataset(f"{pool}/imported")
+    subprocess.run(
+        [daos_binary, "fs", "import", str(tmp_path), f"{imported.address}/", "--addr", server.unix],
+        check=True,
+        capture_output=True,
+    )
+    assert rows(imported.scan()) == wanted(tmp_path, lambda *_: True)
+    pngs = imported.scan(name="*.png", type="file")
+    assert rows(pngs) == wanted(tmp_path, lambda p, t, s, d: p.endswith(".png"))
+    for path, size in zip(pngs["path"].to_pylist()[:20], pngs["size"].to_pylist()):
+        assert imported.read_bytes(path) == bytes(size)
 
 
 def test_under_a_directory(posix_dataset, tree):

@@ -440,7 +440,9 @@ def _discard_unclosed(f: StagedWriter | StagedText) -> None:
     buffer: Any = getattr(f, "buffer", f)
     f.discard()
     f.close()
-    warnings.warn(f"{buffer.raw.resource} was never closed: what was written is discarded", ResourceWarning, stacklevel=2)
+    warnings.warn(
+        f"{buffer.raw.resource} was never closed: what was written is discarded", ResourceWarning, stacklevel=2
+    )
 
 
 def open_file(
