@@ -54,9 +54,9 @@ func (f *FS) Import(ctx context.Context, req object.RequestID, entries []ImportE
 		}
 		// Three writes, one condition or read: no growing in the loop.
 		c.tx.Writes = make([]object.Write, 0, 3*len(entries)+16)
-		dirs := map[string]object.ID{}
+		im := importing{change: c, overwrite: overwrite, dirs: map[string]object.ID{}, made: make(map[nameKey]bool, len(entries))}
 		for i := range entries {
-			if err := c.importOne(ctx, &entries[i], first+uint64(i), overwrite, dirs); err != nil {
+			if err := im.one(ctx, &entries[i], first+uint64(i)); err != nil {
 				return err
 			}
 		}
@@ -92,7 +92,15 @@ func (e *ImportEntry) check() error {
 	return nil
 }
 
-func (c *change) importOne(ctx context.Context, e *ImportEntry, inode uint64, overwrite bool, dirs map[string]object.ID) error {
+// importing is an import under way.
+type importing struct {
+	*change
+	overwrite bool
+	dirs      map[string]object.ID // parents found, by their paths
+	made      map[nameKey]bool     // names of this import
+}
+
+func (c *importing) one(ctx context.Context, e *ImportEntry, inode uint64) error {
 	path := strings.Trim(e.Path, "/")
 	if path == "" && e.Type == TypeDir {
 		return nil // the root is there
@@ -134,20 +142,21 @@ func (c *change) importOne(ctx context.Context, e *ImportEntry, inode uint64, ov
 	if err := CheckName(name); err != nil {
 		return fault.New(fault.Invalid, "posix.import", show(e.Path), "%q is not a name", name).Because(err)
 	}
-	dir, ok := dirs[path[:max(cut, 0)]]
+	dir, ok := c.dirs[path[:max(cut, 0)]]
 	if !ok {
 		var err error
 		if dir, err = c.importDir(ctx, path[:max(cut, 0)]); err != nil {
 			return err
 		}
-		dirs[path[:max(cut, 0)]] = dir
+		c.dirs[path[:max(cut, 0)]] = dir
 	}
-	if r, ok := c.names[nameKey{dir, name}]; ok && r != nil {
+	if c.made[nameKey{dir, name}] {
 		return fault.New(fault.Exists, "posix.import", show(e.Path), "named twice in one import")
 	}
+	c.made[nameKey{dir, name}] = true
 	switch {
-	case c.fresh[dir]:
-	case overwrite:
+	case c.fresh[dir] && c.names[nameKey{dir, name}] == nil:
+	case c.overwrite:
 		old, found, err := c.entry(ctx, dir, name)
 		if err != nil {
 			return err
@@ -163,6 +172,9 @@ func (c *change) importOne(ctx context.Context, e *ImportEntry, inode uint64, ov
 				}
 			}
 			c.drop(&p)
+			if old.typ == TypeSymlink {
+				clear(c.dirs) // paths may have led through it
+			}
 		}
 	default:
 		c.tx.Conds = append(c.tx.Conds, object.Cond{Kind: object.AkeyAbsent, OID: dir, Dkey: []byte(name), Akey: akeyEntry})
@@ -188,7 +200,7 @@ func (c *change) importOne(ctx context.Context, e *ImportEntry, inode uint64, ov
 }
 
 // importDir finds the directory of a path, making what is missing.
-func (c *change) importDir(ctx context.Context, path string) (object.ID, error) {
+func (c *importing) importDir(ctx context.Context, path string) (object.ID, error) {
 	if path == "" {
 		return c.fs.rootID(), nil
 	}

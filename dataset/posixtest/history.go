@@ -71,7 +71,7 @@ func somePath(r *rand.Rand) string {
 
 // someCall makes a random mutation.
 func someCall(r *rand.Rand) call {
-	c := call{path: somePath(r), to: somePath(r), a: r.IntN(2) == 0, b: r.IntN(2) == 0}
+	c := call{path: somePath(r), to: somePath(r), third: somePath(r), a: r.IntN(2) == 0, b: r.IntN(2) == 0}
 	data := func(max int) string {
 		b := make([]byte, r.IntN(max))
 		for i := range b {
@@ -79,7 +79,11 @@ func someCall(r *rand.Rand) call {
 		}
 		return string(b)
 	}
-	switch n := r.IntN(100); {
+	switch n := r.IntN(112); {
+	case n >= 106:
+		c.op, c.data = "import", data(5000)
+	case n >= 100:
+		c.op, c.data = "publish", data(9000)
 	case n < 18:
 		c.op = "mkdir"
 	case n < 36:
@@ -116,8 +120,44 @@ func someCall(r *rand.Rand) call {
 	return c
 }
 
+// entries are those of an import.
+func (c call) entries() []posix.ImportEntry {
+	return []posix.ImportEntry{
+		{Path: c.path, Type: posix.TypeFile, Content: []byte(c.data)},
+		{Path: c.to, Type: posix.TypeDir},
+		{Path: c.third, Type: posix.TypeSymlink, Target: c.path},
+		{Path: c.path + "/" + c.third, Type: posix.TypeFile},
+	}[:3+len(c.data)%2]
+}
+
+// publish stages c's data and links it; it makes all of it again after a lost answer.
+func (c call) publish(ctx context.Context, t Tree, req object.RequestID) (posix.Attr, error) {
+	part := func(n byte) object.RequestID {
+		id := req
+		id[15] = n
+		return id
+	}
+	inode, err := t.Stage(ctx, part(1), 0)
+	if err != nil {
+		return posix.Attr{}, err
+	}
+	half := len(c.data) / 2
+	for i, off := range []int{half, 0} {
+		if err := t.WriteStaged(ctx, part(byte(2+i)), inode, uint64(off), []byte(c.data[off:min(len(c.data), off+len(c.data)-half)])); err != nil {
+			return posix.Attr{}, err
+		}
+	}
+	a, err := t.Publish(ctx, part(4), inode, c.path, posix.PublishOptions{Size: uint64(len(c.data)), Exclusive: c.a, Parents: c.b})
+	if err != nil && !fault.Is(err, fault.Unreachable) {
+		if err := t.Discard(ctx, inode); err != nil {
+			return posix.Attr{}, err
+		}
+	}
+	return a, err
+}
+
 func (c call) String() string {
-	return fmt.Sprintf("%s(%q, %q, %v, %v, off %d, %d bytes, mode %o)", c.op, c.path, c.to, c.a, c.b, c.off, len(c.data), c.mode)
+	return fmt.Sprintf("%s(%q, %q, %q, %v, %v, off %d, %d bytes, mode %o)", c.op, c.path, c.to, c.third, c.a, c.b, c.off, len(c.data), c.mode)
 }
 
 // outcome is what a tree said to a call.
@@ -159,6 +199,11 @@ func (c call) on(ctx context.Context, t Tree, req object.RequestID) (o outcome) 
 		var w posix.Written
 		w, o.err = t.Write(ctx, req, ref, posix.WriteOptions{Offset: c.off, Append: c.op == "append"}, []byte(c.data))
 		o.epoch, o.size, o.off = w.Epoch, w.Size, w.Offset
+	case "import":
+		im, err := t.Import(ctx, req, c.entries(), c.a)
+		return outcome{epoch: im.Epoch, err: err}
+	case "publish":
+		return attr(c.publish(ctx, t, req))
 	case "truncate":
 		return only(t.Truncate(ctx, req, ref, c.off))
 	case "rename":
@@ -196,7 +241,7 @@ func agrees(c call, o outcome, size, off uint64, err error) bool {
 	switch c.op {
 	case "write", "append":
 		return o.size == size && o.off == off
-	case "create":
+	case "create", "publish":
 		return o.size == size
 	}
 	return true

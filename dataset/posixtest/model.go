@@ -183,7 +183,8 @@ func (m *model) dump() map[string]string {
 type call struct {
 	op         string
 	path, to   string
-	a, b       bool // the call's two flags
+	third      string // path of the import's link
+	a, b       bool   // the call's two flags
 	off        uint64
 	data       string
 	mode       uint32
@@ -293,6 +294,26 @@ func (m *model) do(c call) (size, off uint64, err error) {
 			m.trash = append(m.trash, s.node)
 		}
 		s.dir.forget(s.name)
+	case "import": // a: overwrite; path a file, to a directory, path2 a link
+		return 0, 0, m.imports(c)
+	case "publish": // a: exclusive, b: parents
+		s, err := m.walk(c.path, !c.a, c.b)
+		if err != nil {
+			return 0, 0, err
+		}
+		if s.node != nil {
+			if c.a {
+				return 0, 0, fault.Exists
+			}
+			if err := isFile(s.node); err != nil {
+				return 0, 0, err
+			}
+			s.dir.forget(s.name)
+		}
+		n := newNode(posix.TypeFile, posix.DefaultMode)
+		n.data = c.data
+		s.dir.kids[s.name] = n
+		return uint64(len(c.data)), 0, nil
 	case "reap":
 		for _, n := range m.trash {
 			n.reap()
@@ -360,6 +381,75 @@ func isFile(n *node) error {
 		return fault.IsDirectory
 	}
 	return fault.Invalid
+}
+
+// imports does an import: entries one by one, but names that are in the way
+// are told only when nothing else is wrong.
+func (m *model) imports(c call) error {
+	type key struct {
+		dir  *node
+		name string
+	}
+	made := map[key]bool{}
+	inTheWay := false
+	for _, e := range c.entries() {
+		if e.Type == posix.TypeDir {
+			s, err := m.walk(e.Path, false, true)
+			if err != nil {
+				return err
+			}
+			if s.node == nil {
+				s.dir.kids[s.name] = newNode(posix.TypeDir, posix.DirMode)
+				continue
+			}
+			if s.node.typ == posix.TypeSymlink {
+				if s, err = m.find(e.Path, true); err != nil {
+					return err
+				}
+			}
+			if s.node.typ != posix.TypeDir {
+				return fault.Exists
+			}
+			continue
+		}
+		dir, name := m.root, e.Path
+		if i := strings.LastIndexByte(e.Path, '/'); i >= 0 {
+			s, err := m.walk(e.Path[:i], true, true)
+			if err != nil {
+				return err
+			}
+			if s.node == nil {
+				s.node = newNode(posix.TypeDir, posix.DirMode)
+				s.dir.kids[s.name] = s.node
+			}
+			if s.node.typ != posix.TypeDir {
+				return fault.NotDirectory
+			}
+			dir, name = s.node, e.Path[i+1:]
+		}
+		if made[key{dir, name}] {
+			return fault.Exists
+		}
+		made[key{dir, name}] = true
+		if old := dir.kids[name]; old != nil {
+			if !c.a {
+				inTheWay = true
+			} else if old.typ == posix.TypeDir {
+				return fault.IsDirectory
+			}
+			dir.forget(name)
+		}
+		n := newNode(e.Type, posix.DefaultMode)
+		n.data = string(e.Content)
+		if e.Type == posix.TypeSymlink {
+			n.data, n.mode = e.Target, 0o777
+		}
+		dir.kids[name] = n
+	}
+	if inTheWay {
+		return fault.Exists
+	}
+	return nil
 }
 
 // reap takes from all below n the names that they have there.
