@@ -225,3 +225,43 @@ func BenchmarkConflicts(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkList walks 50,000 small values of an object: SX, whose 64 groups
+// are merged, beside S1, which is one walk.
+func BenchmarkList(b *testing.B) {
+	const n = 50_000
+	_, d := benchEngine(b)
+	for i := 0; i < n; {
+		tx := &object.Tx{Deferred: true}
+		for range 1000 {
+			for _, oid := range []object.ID{one, many} {
+				tx.Writes = append(tx.Writes, object.Write{Op: object.OpPut, OID: oid, Dkey: key(uint64(i)), Akey: []byte("a"), Data: make([]byte, 100)})
+			}
+			i++
+		}
+		if _, err := d.Commit(b.Context(), tx); err != nil {
+			b.Fatal(err)
+		}
+	}
+	at := now(b, d)
+	walk := func(oid object.ID) float64 {
+		start, got := time.Now(), 0
+		err := d.List(b.Context(), at, oid, object.ListOptions{}, func(object.Item) bool { got++; return true })
+		if err != nil || got != n {
+			b.Fatalf("%d items, %v", got, err)
+		}
+		return float64(n) / time.Since(start).Seconds()
+	}
+	b.Run("whole", func(b *testing.B) {
+		for b.Loop() {
+			interleaved(b, func() float64 { return walk(many) }, func() float64 { return walk(one) })
+		}
+	})
+	b.Run("first-ten-of-SX", func(b *testing.B) {
+		for b.Loop() {
+			if err := d.List(b.Context(), at, many, object.ListOptions{Limit: 10}, func(object.Item) bool { return true }); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"bytes"
-	"container/heap"
 	"context"
 	"iter"
 
@@ -69,6 +68,7 @@ func list[T any](d *Dataset, ctx context.Context, at object.Epoch, oid object.ID
 
 // merger merges sorted walks. Each walk runs as a coroutine that stands still
 // inside its callback while its item waits, so nothing is copied or buffered.
+// heads is a binary heap, the next item at its top.
 type merger[T any] struct {
 	key     func(T) (dkey, akey []byte)
 	reverse bool
@@ -76,36 +76,40 @@ type merger[T any] struct {
 }
 
 type head[T any] struct {
-	item T
-	next func() (T, bool)
-	stop func()
+	item       T
+	dkey, akey []byte
+	next       func() (T, bool)
+	stop       func()
 }
 
-func (m *merger[T]) Len() int      { return len(m.heads) }
-func (m *merger[T]) Swap(i, j int) { m.heads[i], m.heads[j] = m.heads[j], m.heads[i] }
-func (m *merger[T]) Push(x any)    { m.heads = append(m.heads, x.(head[T])) }
-func (m *merger[T]) Pop() any {
-	n := len(m.heads) - 1
-	h := m.heads[n]
-	m.heads = m.heads[:n]
-	return h
-}
-
-func (m *merger[T]) Less(i, j int) bool {
-	d1, a1 := m.key(m.heads[i].item)
-	d2, a2 := m.key(m.heads[j].item)
-	c := bytes.Compare(d1, d2)
+func (m *merger[T]) less(a, b *head[T]) bool {
+	c := bytes.Compare(a.dkey, b.dkey)
 	if c == 0 {
-		c = bytes.Compare(a1, a2)
+		c = bytes.Compare(a.akey, b.akey)
 	}
-	if m.reverse {
-		return c > 0
+	return c < 0 != m.reverse
+}
+
+// sink moves the head at i down to its place.
+func (m *merger[T]) sink(i int) {
+	for {
+		c := 2*i + 1
+		if c >= len(m.heads) {
+			return
+		}
+		if c+1 < len(m.heads) && m.less(&m.heads[c+1], &m.heads[c]) {
+			c++
+		}
+		if !m.less(&m.heads[c], &m.heads[i]) {
+			return
+		}
+		m.heads[c], m.heads[i] = m.heads[i], m.heads[c]
+		i = c
 	}
-	return c < 0
 }
 
 func (m *merger[T]) run(groups, limit int, fn func(T) bool, walk func(group int, fn func(T) bool) error) (err error) {
-	var first error
+	var first error // of a walk; it ends them all
 	defer func() {
 		for _, h := range m.heads {
 			h.stop()
@@ -121,7 +125,9 @@ func (m *merger[T]) run(groups, limit int, fn func(T) bool, walk func(group int,
 			}
 		})
 		if item, ok := next(); ok {
-			m.heads = append(m.heads, head[T]{item, next, stop})
+			h := head[T]{item: item, next: next, stop: stop}
+			h.dkey, h.akey = m.key(item)
+			m.heads = append(m.heads, h)
 		} else {
 			stop()
 		}
@@ -129,7 +135,9 @@ func (m *merger[T]) run(groups, limit int, fn func(T) bool, walk func(group int,
 			return first
 		}
 	}
-	heap.Init(m)
+	for i := len(m.heads) / 2; i >= 0; i-- {
+		m.sink(i)
+	}
 	for n := 0; len(m.heads) > 0; {
 		h := &m.heads[0]
 		if !fn(h.item) {
@@ -144,11 +152,15 @@ func (m *merger[T]) run(groups, limit int, fn func(T) bool, walk func(group int,
 		}
 		if ok {
 			h.item = item
-			heap.Fix(m, 0)
+			h.dkey, h.akey = m.key(item)
 		} else {
 			h.stop()
-			heap.Pop(m)
+			last := len(m.heads) - 1
+			m.heads[0] = m.heads[last]
+			m.heads[last] = head[T]{}
+			m.heads = m.heads[:last]
 		}
+		m.sink(0)
 	}
 	return nil
 }
