@@ -29,35 +29,41 @@ type call struct {
 	cancel   context.CancelCauseFunc // while it runs
 }
 
-// execute runs calls in order of arrival until the connection ends.
-func (c *conn) execute() {
-	// Samples are copied and sent straight out of mapped files: a page that
-	// can't be read must be an error of that batch, not the end of the process.
-	debug.SetPanicOnFault(true)
+// executor runs calls in order of arrival until the connection ends.
+func (c *conn) executor() {
+	allowFaults()
 	var b batcher
 	for {
 		k := c.next()
 		if k == nil {
 			return
 		}
-		var err error
-		switch {
-		case k.late:
-			err = c.w.status(k.header.ID, fault.New(fault.Unreachable, "feed.call", "", "the server is shutting down and did not begin this call").
-				Do("connect again and repeat it"))
-		case k.first.err != nil:
-			err = c.w.status(k.header.ID, k.first.err)
-		case k.header.Kind == feedframe.Batch:
-			err = b.run(c, k)
-		default:
-			err = c.call(k)
-		}
-		c.finish(k)
-		if err != nil {
+		if c.execute(k, &b) != nil {
 			c.abort()
 			return
 		}
 	}
+}
+
+// allowFaults is for goroutines that run batches: samples are copied and sent
+// straight out of mapped files, and a page that can't be read must be an error
+// of that batch, not the end of the process.
+func allowFaults() { debug.SetPanicOnFault(true) }
+
+// execute runs one call and answers it. The error says that the connection is
+// broken.
+func (c *conn) execute(k *call, b *batcher) error {
+	defer c.finish(k)
+	switch {
+	case k.late:
+		return c.w.status(k.header.ID, fault.New(fault.Unreachable, "feed.call", "", "the server is shutting down and did not begin this call").
+			Do("connect again and repeat it"))
+	case k.first.err != nil:
+		return c.w.status(k.header.ID, k.first.err)
+	case k.header.Kind == feedframe.Batch:
+		return b.run(c, k)
+	}
+	return c.call(k)
 }
 
 // next waits for a call; nil: the connection has ended.

@@ -47,6 +47,8 @@ type conn struct {
 	md     metadata.MD // incoming metadata of all calls
 	ready  bool        // guarded by s.mu
 
+	batcher batcher // the reader's own
+
 	mu struct {
 		sync.Mutex
 		open     map[uint64]*call // queued and running calls by id
@@ -97,7 +99,8 @@ func (c *conn) run() {
 	}
 	c.s.markReady(c)
 	done := make(chan struct{})
-	go func() { defer close(done); c.execute() }()
+	go func() { defer close(done); c.executor() }()
+	allowFaults()
 	err := c.read()
 	if err != nil && !errors.Is(err, errEnd) {
 		c.s.stats.refused.Add(1)

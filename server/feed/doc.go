@@ -9,7 +9,8 @@
 // A connection has a reader (this goroutine of ServeConn) and an executor. The
 // reader takes frames off the socket, at most feedframe.MaxPipelined ahead, and
 // handles CANCEL at once; the executor runs calls one after another in order of
-// arrival and writes their answers. What a client can make the server hold is
+// arrival and writes their answers; a batch that nothing waits before is answered
+// by the reader itself. What a client can make the server hold is
 // bounded by frames, by bytes a connection and by bytes of all connections.
 //
 // # Ownership
