@@ -169,6 +169,69 @@ func TestOverTheEngine(t *testing.T) {
 	}
 }
 
+// TestBuildWhileWritersWrite builds manifests of a pinned epoch again and again
+// while files are written, renamed, removed and made around it.
+func TestBuildWhileWritersWrite(t *testing.T) {
+	rng := seeded(t)
+	x := &engineTree{root: t.TempDir()}
+	x.open(t)
+	defer func() { x.close(t) }()
+	want := x.fill(t, 5000, func(int) int { return rng.IntN(3000) }, rng)
+	at := must[*posix.View](t)(x.fs.Head(ctx, 0)).Epoch()
+	stop, stopped := make(chan struct{}), make(chan error, 1)
+	go func() {
+		rng := rand.New(rand.NewPCG(9, 9))
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			default:
+			}
+			n := rng.IntN(5000)
+			p := fmt.Sprintf("c%02d/%06d", n%10, n)
+			var err error
+			switch i % 4 {
+			case 0:
+				_, err = x.fs.Write(ctx, [16]byte{}, posix.ByPath(p), posix.WriteOptions{}, random(rng, 500))
+			case 1:
+				_, err = x.fs.Rename(ctx, [16]byte{}, p, fmt.Sprintf("c%02d/new%d", rng.IntN(10), i), false)
+			case 2:
+				_, err = x.fs.Remove(ctx, [16]byte{}, p, posix.RemoveOptions{})
+			case 3:
+				_, err = x.fs.Create(ctx, [16]byte{}, fmt.Sprintf("c%02d/more%d", rng.IntN(10), i), posix.CreateOptions{})
+			}
+			if err != nil && !fault.Is(err, fault.NotFound) {
+				stopped <- err
+				return
+			}
+		}
+	}()
+	for range 5 {
+		l := manifest.NewLibrary(0)
+		m, _, built, err := l.Open(ctx, x.request(t, t.TempDir(), x.fs.At(at)))
+		if err != nil || !built || int(m.Info().Samples) != len(want) {
+			t.Fatalf("%d samples, want %d: %v", m.Info().Samples, len(want), err)
+		}
+		var idx []uint64
+		for i := range uint64(len(want)) {
+			idx = append(idx, i)
+		}
+		names := must[[]manifest.Name](t)(m.Names(ctx, idx))
+		meta, p := payload(t, m, idx)
+		for k, c := range column(meta, p, 0) {
+			if !bytes.Equal(c, want[string(names[k].Path)]) {
+				t.Fatalf("%s differs", names[k].Path)
+			}
+		}
+		l.Close()
+	}
+	close(stop)
+	if err := <-stopped; err != nil {
+		t.Fatal(err)
+	}
+}
+
 func BenchmarkBuildOverTheEngine(b *testing.B) {
 	const n = 50_000
 	x := &engineTree{root: b.TempDir()}

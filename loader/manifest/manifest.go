@@ -9,6 +9,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"unicode/utf8"
@@ -142,6 +143,9 @@ func open(ctx context.Context, dir string, want Info, st Store, tree Tree, table
 	if err := os.MkdirAll(m.dir, 0o700); err != nil {
 		return nil, ioFault(err, m.dir)
 	}
+	if err := tidy(m.dir); err != nil {
+		return nil, err
+	}
 	path := filepath.Join(m.dir, logicalName)
 	build := func() (err error) {
 		if table != nil {
@@ -178,6 +182,24 @@ func open(ctx context.Context, dir string, want Info, st Store, tree Tree, table
 	// The names of pool, dataset and snapshot may have changed; what they name has not.
 	m.info.Dataset, m.info.Snapshot = want.Dataset, want.Snapshot
 	return m, nil
+}
+
+// tidy removes what a process that was killed has left half written. Nobody
+// else builds in dir: a server locks its folder, and a Library opens a manifest
+// once.
+func tidy(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return ioFault(err, dir)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return ioFault(err, dir)
+			}
+		}
+	}
+	return nil
 }
 
 func (m *Manifest) openLogical(path string) error {

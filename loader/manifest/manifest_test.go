@@ -357,6 +357,16 @@ func TestFailedBuildLeavesNothing(t *testing.T) {
 	if err != nil || len(files) != 0 {
 		t.Fatalf("%v %v", files, err)
 	}
+	// As one that was killed would have left behind.
+	leftover := filepath.Join(dir, req.Info.ID(), ".manifest-1")
+	if err := os.WriteFile(leftover, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if _, err := os.Stat(leftover); !errors.Is(err, os.ErrNotExist) {
+			t.Error("the rest of a killed build is still there")
+		}
+	}()
 	req.Tree = synthetic{5000}
 	if m, _, built, err := l.Open(ctx, req); err != nil || !built || m.Info().Samples != 5000 {
 		t.Fatal(err)
