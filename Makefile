@@ -15,6 +15,8 @@ KEEP ?=
 # Narrow a test run: make test-go GOFLAGS_TEST='-run TestX ./dataset/...'
 GOFLAGS_TEST ?= ./...
 PYTEST ?=
+# make bench BENCH='--quick --only loader': what torch/bench/run.py is to do.
+BENCH ?=
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 VENV := .venv/bin
@@ -65,7 +67,13 @@ test-long: setup ## the long campaigns: race detector, crashes, random histories
 
 .PHONY: bench
 bench: setup ## measure both sides of every row of docs/benchmarks.md
-	$(VENV)/python torch/bench/run.py
+	$(VENV)/python torch/bench/run.py $(BENCH)
+	@printf '\n### Arrow Flight: CPU of the server, beside the stock writer\n'
+	go run ./internal/bench/flightcpu
+	@printf '\n### One target: small durable writes, bulk ingest and reads, 1 to 64 clients\n'
+	go test -run '^$$' -bench 'SmallDurableWrites|BulkIngest|Reads$$' -benchtime 1s ./engine/vos
+	@printf '\n### The engine: small durable writes, 1 to 64 clients\n'
+	go test -run '^$$' -bench 'SmallWrites|Reads$$' -benchtime 1s ./engine
 
 .PHONY: lint
 lint: venv ## linters for Go, proto, Python and generated files
