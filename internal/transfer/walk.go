@@ -78,7 +78,7 @@ func (d *localDir) stat() error {
 	if err := unix.Fstat(d.fd, &st); err != nil {
 		return fault.New(fault.Internal, "import", d.dest, "no fstat of an open folder").Because(err)
 	}
-	d.mode, d.mtime = uint32(st.Mode)&0o7777, st.Mtim.Nano()
+	d.mode, d.mtime = st.Mode&0o7777, st.Mtim.Nano()
 	return nil
 }
 
