@@ -61,7 +61,7 @@ func Open(o Options) (*Engine, error) {
 	}
 	e := &Engine{opts: o, log: o.Logger, datasets: map[object.DatasetID]*Dataset{}, pools: map[object.PoolID]*account{}}
 	if err := e.open(); err != nil {
-		e.shut()
+		_ = e.shut() // err is what happened first
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())

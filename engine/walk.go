@@ -14,7 +14,7 @@ import (
 
 // List implements object.Lister.
 func (d *Dataset) List(ctx context.Context, at object.Epoch, oid object.ID, o object.ListOptions, fn func(object.Item) bool) error {
-	return list(d, ctx, at, oid, o, fn,
+	return list(ctx, d, at, oid, o, fn,
 		func(it object.Item) (dkey, akey []byte) { return it.Dkey, it.Akey },
 		func(ctx context.Context, t target.Target, p target.Place, o object.ListOptions, fn func(object.Item) bool) error {
 			return t.List(ctx, at, p, o, fn)
@@ -28,7 +28,7 @@ func (d *Dataset) ListArrays(ctx context.Context, at object.Epoch, oid object.ID
 	if err := o.CheckArrays(oid); err != nil {
 		return err
 	}
-	return list(d, ctx, at, oid, o, func(k arrayKey) bool { return fn(k.dkey, k.akey) },
+	return list(ctx, d, at, oid, o, func(k arrayKey) bool { return fn(k.dkey, k.akey) },
 		func(k arrayKey) (dkey, akey []byte) { return k.dkey, k.akey },
 		func(ctx context.Context, t target.Target, p target.Place, o object.ListOptions, fn func(arrayKey) bool) error {
 			return t.ListArrays(ctx, at, p, o, func(dkey, akey []byte) bool { return fn(arrayKey{dkey, akey}) })
@@ -36,7 +36,7 @@ func (d *Dataset) ListArrays(ctx context.Context, at object.Epoch, oid object.ID
 }
 
 // list walks the groups of an object as one sequence in byte order.
-func list[T any](d *Dataset, ctx context.Context, at object.Epoch, oid object.ID, o object.ListOptions, fn func(T) bool,
+func list[T any](ctx context.Context, d *Dataset, at object.Epoch, oid object.ID, o object.ListOptions, fn func(T) bool,
 	key func(T) (dkey, akey []byte), walk func(context.Context, target.Target, target.Place, object.ListOptions, func(T) bool) error) error {
 	if err := o.Check(oid); err != nil {
 		return err
