@@ -60,6 +60,9 @@ func (f *FS) Import(ctx context.Context, req object.RequestID, entries []ImportE
 				return err
 			}
 		}
+		if im.blocked != "" {
+			return fault.New(fault.Exists, "posix.import", show(im.blocked), "there is something of this name").Do("import with overwrite, or remove it first")
+		}
 		c.answer = binary.LittleEndian.AppendUint64(nil, uint64(len(entries)))
 		return nil
 	})
@@ -97,7 +100,8 @@ type importing struct {
 	*change
 	overwrite bool
 	dirs      map[string]object.ID // parents found, by their paths
-	made      map[nameKey]bool     // names of this import
+	made      map[nameKey]bool     // files and links of this import
+	blocked   string               // path of an entry whose name is known to be taken
 }
 
 func (c *importing) one(ctx context.Context, e *ImportEntry, inode uint64) error {
@@ -176,6 +180,8 @@ func (c *importing) one(ctx context.Context, e *ImportEntry, inode uint64) error
 				clear(c.dirs) // paths may have led through it
 			}
 		}
+	case c.names[nameKey{dir, name}] != nil:
+		c.blocked = path
 	default:
 		c.tx.Conds = append(c.tx.Conds, object.Cond{Kind: object.AkeyAbsent, OID: dir, Dkey: []byte(name), Akey: akeyEntry})
 	}

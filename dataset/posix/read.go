@@ -2,6 +2,7 @@ package posix
 
 import (
 	"context"
+	"encoding/binary"
 
 	"daos/engine/object"
 	"daos/internal/fault"
@@ -58,21 +59,47 @@ func (v *View) Locate(ctx context.Context, a Attr, off, n uint64) ([]object.Exte
 	}
 	chunk := uint64(a.ChunkSize)
 	var out []object.Extent
-	for at := off; at < end; {
-		i := at / chunk
-		m := min(end-at, chunk-at%chunk)
-		xs, err := v.fs.store.Extents(ctx, v.at, a.Object, chunkKey(i), akeyData, at%chunk, m)
-		if err != nil {
-			return nil, err
-		}
+	one := func(i uint64) error {
+		lo, hi := max(off, i*chunk), min(end, (i+1)*chunk)
+		xs, err := v.fs.store.Extents(ctx, v.at, a.Object, chunkKey(i), akeyData, lo%chunk, hi-lo)
 		for _, x := range xs {
 			x.Offset += i * chunk
 			out = append(out, x)
 		}
-		at += m
+		return err
+	}
+	first, last := off/chunk, (end-1)/chunk
+	if last-first < manyChunks {
+		for i := first; i <= last; i++ {
+			if err := one(i); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
+	}
+	// A sparse file may have more chunks than anybody can ask for: ask which
+	// of them there are.
+	var there []uint64
+	err := v.fs.store.ListArrays(ctx, v.at, a.Object, object.ListOptions{From: chunkKey(first), To: chunkKey(last + 1), Akey: akeyData},
+		func(dkey, _ []byte) bool {
+			if len(dkey) == 8 {
+				there = append(there, binary.BigEndian.Uint64(dkey))
+			}
+			return true
+		})
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range there {
+		if err := one(i); err != nil {
+			return nil, err
+		}
 	}
 	return out, nil
 }
+
+// manyChunks is from how many chunks on Locate lists those that there are.
+const manyChunks = 256
 
 func wantFile(t Type, what string) error {
 	switch t {
