@@ -444,7 +444,12 @@ func TestDamagedRoot(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, off := range []int64{20, info.Size()/2 + 20} { // both slots of the clock
-				if _, err := w.WriteAt([]byte{0x55}, off); err != nil {
+				b := make([]byte, 1)
+				if _, err := w.ReadAt(b, off); err != nil {
+					t.Fatal(err)
+				}
+				b[0] ^= 0x55 // whatever stands there, it changes
+				if _, err := w.WriteAt(b, off); err != nil {
 					t.Fatal(err)
 				}
 			}
