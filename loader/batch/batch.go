@@ -29,6 +29,9 @@ type Batch struct {
 	lay  Meta
 	meta []byte
 	head []byte // offsets and validity of all columns
+	// planned is what the payload will have, gaps apart, as far as it is
+	// known: nothing is copied before it is known to fit.
+	planned uint64
 
 	sizes []uint64
 	spans []manifest.Span
@@ -56,7 +59,6 @@ func Plan(ctx context.Context, m *manifest.Manifest, indices []uint64) (*Batch, 
 		}
 		b := batches.Get().(*Batch)
 		b.view = v
-		b.out.err = nil
 		if err = v.Guard(func() error { return b.plan(m, indices) }); err == nil {
 			return b, nil
 		}
@@ -79,18 +81,26 @@ func (b *Batch) plan(m *manifest.Manifest, indices []uint64) error {
 	n := len(indices)
 	b.lay.Count = uint32(n)
 	b.lay.Columns = b.lay.Columns[:0]
+	fixed := uint64(0)
 	for i := range info.Columns {
 		c := &info.Columns[i]
 		b.lay.Columns = append(b.lay.Columns, Column{Layout: c.Layout, Nulls: c.Nullable, ItemSize: uint32(c.ItemSize())})
-		if c.Layout == tensor.Fixed && uint64(c.ItemSize())*uint64(n) > MaxBytes {
-			return tooBig(&info, uint64(c.ItemSize())*uint64(n))
+		if c.Layout == tensor.Fixed {
+			if c.ItemSize() > MaxBytes { // of files that all have as many bytes
+				return tooBig(&info, uint64(c.ItemSize()))
+			}
+			fixed += uint64(c.ItemSize()) * uint64(n) // no overflow: 4096 columns, 2^30 bytes, 2^16 samples
 		}
 	}
 	b.sizes = slices.Grow(b.sizes[:0], n)[:n]
 	values := b.lay.place()
+	if values+fixed > MaxBytes {
+		return tooBig(&info, values+fixed)
+	}
 	b.head = slices.Grow(b.head[:0], int(values))[:values]
 	clear(b.head)
 	b.out.begin(values)
+	b.planned = values + fixed
 	if info.Tensor {
 		if err := b.columns(&info, indices); err != nil {
 			return err
@@ -163,9 +173,6 @@ func (b *Batch) columns(info *manifest.Info, indices []uint64) error {
 	for i := range b.lay.Columns {
 		c := &b.lay.Columns[i]
 		c.Data = b.out.align()
-		if c.Layout == tensor.Fixed && b.out.total+uint64(c.ItemSize)*uint64(n) > MaxBytes {
-			return tooBig(info, b.out.total+uint64(c.ItemSize)*uint64(n))
-		}
 		if err := b.view.Values(i, b.spans[i*n:(i+1)*n], &b.out); err != nil {
 			return err
 		}
@@ -187,8 +194,8 @@ func (b *Batch) ends(info *manifest.Info, c *Column) error {
 		binary.LittleEndian.PutUint64(at[8*(k+1):], sum)
 	}
 	c.DataLen = sum
-	if b.out.reserve += sum; b.out.total+b.out.reserve > MaxBytes {
-		return tooBig(info, b.out.total+b.out.reserve)
+	if b.planned += sum; b.planned > MaxBytes {
+		return tooBig(info, b.planned)
 	}
 	return nil
 }
@@ -245,17 +252,15 @@ func (b *Batch) Release() {
 // sink collects the payload behind the head: short pieces copied into arenas,
 // long ones referred to.
 type sink struct {
-	total   uint64
-	reserve uint64 // of values of variable length that are still to come
-	parts   [][]byte
-	arenas  []*arena
-	cur     []byte // the free rest of the last arena
-	run     []byte // what has been copied and is not in parts yet
-	err     error
+	total  uint64
+	parts  [][]byte
+	arenas []*arena
+	cur    []byte // the free rest of the last arena
+	run    []byte // what has been copied and is not in parts yet
 }
 
 func (s *sink) begin(head uint64) {
-	s.total, s.reserve, s.parts, s.arenas, s.cur, s.run = head, 0, s.parts[:0], s.arenas[:0], nil, nil
+	s.total, s.parts, s.arenas, s.cur, s.run = head, s.parts[:0], s.arenas[:0], nil, nil
 }
 
 func (s *sink) end() {

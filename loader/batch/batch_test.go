@@ -173,6 +173,18 @@ func TestFilesOfAllSizes(t *testing.T) {
 	copy(sparse[150_000:], random(rng, 150_000))
 	tr.write(t, "sparse", 150_000, sparse[150_000:])
 	want["sparse"] = sparse
+	// More chunks than are asked for one by one, few of them there.
+	wide := make([]byte, 20<<20)
+	for _, off := range []int{100, 64<<10 - 5, 5 << 20, len(wide) - 3000} {
+		part := random(rng, 3000)
+		copy(wide[off:], part)
+		if off == 100 {
+			tr.write(t, "wide", uint64(off), part)
+		} else if _, err := tr.fs.Write(ctx, object.RequestID{}, posix.ByPath("wide"), posix.WriteOptions{Offset: uint64(off)}, part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want["wide"] = wide
 	patched := random(rng, 70_000)
 	tr.write(t, "patched", 0, patched)
 	patch := random(rng, 3000)
@@ -335,6 +347,22 @@ func TestTooBig(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Release()
+}
+
+// TestAbsurdlyBig: sizes whose products overflow are refused like others.
+func TestAbsurdlyBig(t *testing.T) {
+	for _, files := range []int{1, 2} {
+		tr := newTree(t)
+		for i := range files {
+			tr.write(t, fmt.Sprint(i), 1<<60-2-uint64(i), []byte("x"))
+		}
+		m := openManifest(t, tr.request(t, t.TempDir(), manifest.Selection{}))
+		for _, n := range []int{1, 16, 32, 65536} {
+			if _, err := batch.Plan(ctx, m, make([]uint64, n)); !fault.Is(err, fault.TooBig) {
+				t.Fatalf("%d of %d files of 2^60 bytes: %v", n, files, err)
+			}
+		}
+	}
 }
 
 // TestDamagedSegments flips a byte of each segment in turn: the batch fails,
