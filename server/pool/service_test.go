@@ -381,37 +381,52 @@ func TestDestroyPool(t *testing.T) {
 	}
 }
 
-// TestCreateAgainstDestroy lets datasets be made while their pool is destroyed:
-// none may be left without a pool.
+// meddler does something just before a transaction is committed.
+type meddler struct {
+	control.Store
+	before func(control.Txn)
+}
+
+func (m *meddler) Commit(ctx context.Context, txn control.Txn) (control.Rev, bool, error) {
+	if fn := m.before; fn != nil {
+		m.before = nil // not for what fn does itself
+		fn(txn)
+	}
+	return m.Store.Commit(ctx, txn)
+}
+
+// TestCreateAgainstDestroy makes a dataset after the destroy of its pool has
+// found the pool empty: no dataset may be left without a pool.
 func TestCreateAgainstDestroy(t *testing.T) {
 	b, ctx := newBench(t), t.Context()
-	for range 20 {
-		b.pool("p")
-		var wg sync.WaitGroup
-		for _, n := range []string{"p/a", "p/b"} {
-			wg.Go(func() {
-				_, err := b.CreateDataset(ctx, addr(t, n), pool.NewDataset{Type: pool.TypePosix}, object.RequestID{})
-				if err != nil && !fault.Is(err, fault.NotFound, fault.Conflict) {
-					t.Error(err)
-				}
-			})
+	m := &meddler{Store: b.ctl}
+	s, err := pool.Open(ctx, pool.Options{Control: m, Engine: b.engine, Now: b.clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.CreatePool(ctx, "p", 0, object.RequestID{}); err != nil {
+		t.Fatal(err)
+	}
+	m.before = func(control.Txn) {
+		if _, err := s.CreateDataset(ctx, addr(t, "p/d"), pool.NewDataset{Type: pool.TypePosix}, object.RequestID{}); err != nil {
+			t.Error(err)
 		}
-		wg.Go(func() {
-			if err := b.DestroyPool(ctx, "p", false, object.RequestID{}); err != nil && !fault.Is(err, fault.NotEmpty) {
-				t.Error(err)
-			}
-		})
-		wg.Wait()
-		if _, err := b.GetPool(ctx, "p"); err != nil {
-			wantKind(t, err, fault.NotFound)
-			if kvs, _, err := b.ctl.Range(ctx, "dataset/", 0); err != nil || len(kvs) != 0 {
-				t.Fatalf("datasets without a pool: %v, %v", kvs, err)
-			}
-			continue
+	}
+	wantKind(t, s.DestroyPool(ctx, "p", false, object.RequestID{}), fault.NotEmpty)
+	if _, err := s.Resolve(ctx, addr(t, "p/d")); err != nil {
+		t.Errorf("the dataset that was made: %v", err)
+	}
+	// And the other way round: the pool is gone when the dataset is to be made.
+	m.before = func(control.Txn) {
+		if err := s.DestroyPool(ctx, "p", true, object.RequestID{}); err != nil {
+			t.Error(err)
 		}
-		if err := b.DestroyPool(ctx, "p", true, object.RequestID{}); err != nil {
-			t.Fatal(err)
-		}
+	}
+	_, err = s.CreateDataset(ctx, addr(t, "p/e"), pool.NewDataset{Type: pool.TypePosix}, object.RequestID{})
+	wantKind(t, err, fault.NotFound)
+	if kvs, _, err := b.ctl.Range(ctx, "dataset/", 0); err != nil || len(kvs) != 0 {
+		t.Fatalf("datasets without a pool: %v, %v", kvs, err)
 	}
 }
 

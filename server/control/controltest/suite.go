@@ -229,10 +229,50 @@ func testWatch(t *testing.T, h Harness) {
 	if !slices.Equal(lines, expect) {
 		t.Fatalf("events %q, want %q", lines, expect)
 	}
+	testWatchLive(t, s)
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	if err := s.Watch(ended, "", 0, func(control.Rev, []control.Event) error { return nil }); !errors.Is(err, context.Canceled) {
 		t.Fatalf("a canceled watch: %v", err)
+	}
+}
+
+// testWatchLive makes each change only when the one before has been seen.
+func testWatchLive(t *testing.T, s control.Store) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, now, err := s.Range(ctx, "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen, result := make(chan string), make(chan error, 1)
+	go func() {
+		result <- s.Watch(ctx, "live/", now+1, func(_ control.Rev, events []control.Event) error {
+			for _, e := range events {
+				select {
+				case seen <- e.Key:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			return nil
+		})
+	}()
+	for i := range 20 {
+		key := fmt.Sprintf("live/%d", i)
+		put(t, s, key, "")
+		select {
+		case got := <-seen:
+			if got != key {
+				t.Fatalf("saw %s, want %s", got, key)
+			}
+		case <-ctx.Done():
+			t.Fatalf("the change of %s was never seen", key)
+		}
+	}
+	cancel()
+	if err := <-result; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
 	}
 }
 
