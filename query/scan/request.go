@@ -25,7 +25,7 @@ type Filter struct {
 
 // Request says what to scan. The epoch is that of the view it is opened on.
 type Request struct {
-	Path      string // directory to scan below; "" is the root
+	Path      string // directory to scan below, links followed; "" is the root. Rows have real paths
 	Filter    Filter
 	Columns   []string // of Columns; empty: DefaultColumns
 	Anchor    Anchor   // where to begin; nil: everything
