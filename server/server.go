@@ -143,7 +143,7 @@ func (s *Server) openStorage(ctx context.Context) (token string, err error) {
 	if err != nil {
 		return "", err
 	}
-	s.pools, err = pool.Open(ctx, pool.Options{Control: s.control, Engine: &storage{engine: s.engine, log: s.log}, Log: s.log})
+	s.pools, err = pool.Open(ctx, pool.Options{Control: s.control, Engine: newStorage(s.engine, s.log), Log: s.log})
 	return token, err
 }
 
@@ -154,9 +154,6 @@ func (s *Server) openServices(o Options, token string) error {
 		return err
 	}
 	if s.telemetry, err = telemetry.New(s.background, telemetry.Options{Version: version.Version, OTLPEndpoint: s.cfg.OTLP.Endpoint, OTLPInsecure: s.cfg.OTLP.Insecure}); err != nil {
-		return err
-	}
-	if err := s.gauges(); err != nil {
 		return err
 	}
 	var raw [8]byte
@@ -222,7 +219,7 @@ func (s *Server) openServices(o Options, token string) error {
 		Handler: s.web(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	return nil
+	return s.gauges() // last: they may be read from now on
 }
 
 // ticketKey signs Flight's tickets. It comes from the token, so that it is the

@@ -37,6 +37,13 @@ func (s *Server) closeAll(ctx context.Context) error {
 	if s.loader != nil {
 		s.loader.Close()
 	}
+	if s.telemetry != nil {
+		flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		if err := s.telemetry.Close(flush); err != nil {
+			s.log.Warn("the last telemetry was not delivered", "err", err)
+		}
+		cancel()
+	}
 	if s.pools != nil {
 		fail(s.pools.Close())
 	}
@@ -45,13 +52,6 @@ func (s *Server) closeAll(ctx context.Context) error {
 	}
 	if s.control != nil {
 		fail(s.control.Close())
-	}
-	if s.telemetry != nil {
-		flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-		if err := s.telemetry.Close(flush); err != nil {
-			s.log.Warn("the last telemetry was not delivered", "err", err)
-		}
-		cancel()
 	}
 	if s.root != nil {
 		fail(s.root.close())

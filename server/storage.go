@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"log/slog"
+	"slices"
+	"sync"
 
 	"daos/engine"
 	"daos/engine/object"
@@ -14,6 +16,13 @@ import (
 type storage struct {
 	engine *engine.Engine
 	log    *slog.Logger
+
+	mu     sync.Mutex
+	pinned map[object.DatasetID][]object.Epoch // as the engine was told
+}
+
+func newStorage(e *engine.Engine, log *slog.Logger) *storage {
+	return &storage{engine: e, log: log, pinned: map[object.DatasetID][]object.Epoch{}}
 }
 
 var _ pool.Engine = (*storage)(nil)
@@ -39,19 +48,51 @@ func (s *storage) Configure(ctx context.Context, set pool.Settings) error {
 	return s.pin(ctx, set)
 }
 
-// pin tells the engine what stays readable. The epoch of a client's lease may
-// have been swept before the lease was made; that is the client's error, at its
-// next read, and must not take the others' pins away.
+// pin tells the engine what stays readable.
 func (s *storage) pin(ctx context.Context, set pool.Settings) error {
-	leases := set.Leases
-	for {
-		err := s.engine.SetPins(set.Dataset, merge(set.Pins, leases))
-		if len(leases) == 0 || !fault.Is(err, fault.EpochGone) {
-			return err
-		}
-		s.log.WarnContext(ctx, "an epoch that a client wants to go on reading has been swept", "dataset", uint64(set.Dataset), "epoch", uint64(leases[0]))
-		leases = leases[1:] // the oldest
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept, err := pinAll(merge(set.Pins, set.Leases), s.pinned[set.Dataset], func(e []object.Epoch) error {
+		return s.engine.SetPins(set.Dataset, e)
+	}, func(e object.Epoch) {
+		s.log.ErrorContext(ctx, "an epoch was swept before it could be kept", "dataset", uint64(set.Dataset), "epoch", uint64(e))
+	})
+	s.pinned[set.Dataset] = kept
+	return err
+}
+
+// pinAll makes want the pins, where have are the pins until now. A new one may
+// have been swept already (a client's lease came too late, or the machine slept
+// in between): that is the error of whoever reads there, and must not take the
+// other pins away, so it is left out.
+func pinAll(want, have []object.Epoch, set func([]object.Epoch) error, lost func(object.Epoch)) (kept []object.Epoch, err error) {
+	err = set(want)
+	if !fault.Is(err, fault.EpochGone) {
+		return want, err
 	}
+	for _, e := range want {
+		if slices.Contains(have, e) {
+			kept = append(kept, e)
+		}
+	}
+	if err := set(kept); err != nil {
+		return have, err
+	}
+	for _, e := range want {
+		if slices.Contains(have, e) {
+			continue
+		}
+		next := merge(kept, []object.Epoch{e})
+		switch err := set(next); {
+		case err == nil:
+			kept = next
+		case fault.Is(err, fault.EpochGone):
+			lost(e)
+		default:
+			return kept, err
+		}
+	}
+	return kept, nil
 }
 
 // merge joins two rising lists into one without repeats.
@@ -83,6 +124,9 @@ func (s *storage) Usage(_ context.Context, id object.DatasetID) (object.Usage, e
 
 // Destroy implements pool.Engine.
 func (s *storage) Destroy(ctx context.Context, id object.DatasetID) error {
+	s.mu.Lock()
+	delete(s.pinned, id)
+	s.mu.Unlock()
 	err := s.engine.DestroyDataset(ctx, id)
 	if fault.Is(err, fault.NotFound) {
 		return nil
