@@ -71,9 +71,10 @@ func gauge(done, total int64) string {
 	return fmt.Sprintf("[%s] %3d%%  %s/%s", bar, 100*done/total, formatCount(done), formatCount(total))
 }
 
-// eta is what is left at the pace so far; "" while it can't be told.
+// eta is what is left at the pace so far; "" while it can't be told, which it
+// can from one percent on.
 func eta(done, total int64, elapsed time.Duration) string {
-	if total <= 0 || done <= 0 || done >= total || elapsed < time.Second {
+	if total <= 0 || done <= 0 || done >= total || 100*done < total || elapsed < time.Second {
 		return ""
 	}
 	left := time.Duration(float64(elapsed) * float64(total-done) / float64(done))

@@ -2,7 +2,6 @@ package columnar
 
 import (
 	"encoding/base64"
-	"fmt"
 	"io"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -12,6 +11,8 @@ import (
 	"github.com/apache/arrow/go/v17/parquet"
 	"github.com/apache/arrow/go/v17/parquet/compress"
 	"github.com/apache/arrow/go/v17/parquet/pqarrow"
+
+	"daos/internal/fault"
 )
 
 // parquetWriter writes Parquet compressed with zstd. Arrow v17 writes wrong
@@ -42,7 +43,7 @@ func (p *parquetWriter) Write(rec arrow.Record) error {
 	for i := range cols {
 		cols[i] = rec.Column(i)
 		if f, ok := cols[i].(*array.FixedSizeList); ok {
-			l, err := toList(f)
+			l, err := toList(rec.ColumnName(i), f)
 			if err != nil {
 				return err
 			}
@@ -63,47 +64,21 @@ func listSchema(s *arrow.Schema) *arrow.Schema {
 	return arrow.NewSchema(fields, nil)
 }
 
-// toList is a fixed-size list as a list; null rows become empty ones.
-func toList(f *array.FixedSizeList) (arrow.Array, error) {
+// toList is a fixed-size list as a list.
+func toList(name string, f *array.FixedSizeList) (arrow.Array, error) {
+	if f.NullN() > 0 {
+		// Readers, pyarrow too, refuse a null among lists that the schema calls fixed.
+		return nil, fault.New(fault.Unsupported, "tensor.parquet", name, "null samples of a fixed shape have no form in Parquet").Do("export to .arrow")
+	}
 	size := f.DataType().(*arrow.FixedSizeListType).Len()
-	offsets := make([]int32, 1, f.Len()+1)
-	var parts []arrow.Array
-	values := f.ListValues()
+	offsets := make([]int32, f.Len()+1)
+	for i := range offsets {
+		offsets[i] = int32(i) * size
+	}
 	start := int64(f.Data().Offset()) * int64(size)
-	if f.NullN() == 0 {
-		parts = append(parts, array.NewSlice(values, start, start+int64(f.Len())*int64(size)))
-	}
-	for i := range f.Len() {
-		n := size
-		if f.IsNull(i) {
-			n = 0
-		} else if f.NullN() > 0 {
-			at := start + int64(i)*int64(size)
-			parts = append(parts, array.NewSlice(values, at, at+int64(size)))
-		}
-		offsets = append(offsets, offsets[i]+n)
-	}
-	child := array.NewSlice(values, 0, 0)
-	switch len(parts) {
-	case 0:
-	case 1:
-		child = parts[0]
-	default:
-		var err error
-		if child, err = array.Concatenate(parts, memory.DefaultAllocator); err != nil {
-			return nil, fmt.Errorf("null rows: %w", err)
-		}
-	}
-	// A new validity, from the first bit on.
-	valid := memory.NewResizableBuffer(memory.DefaultAllocator)
-	valid.Resize((f.Len() + 7) / 8)
-	for i := range f.Len() {
-		if f.IsValid(i) {
-			valid.Bytes()[i/8] |= 1 << (i % 8)
-		}
-	}
+	child := array.NewSlice(f.ListValues(), start, start+int64(f.Len())*int64(size))
 	t := arrow.ListOfField(f.DataType().(*arrow.FixedSizeListType).ElemField())
-	data := array.NewData(t, f.Len(), []*memory.Buffer{valid, memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(offsets))},
-		[]arrow.ArrayData{child.Data()}, f.NullN(), 0)
+	data := array.NewData(t, f.Len(), []*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(offsets))},
+		[]arrow.ArrayData{child.Data()}, 0, 0)
 	return array.NewListData(data), nil
 }

@@ -13,9 +13,12 @@ import (
 )
 
 // Limits of one Import message. The server takes 8192 entries of 16 MiB
-// together; smaller ones keep several in flight.
+// together; smaller ones keep several in flight and the counts moving. The
+// first message of a stream is small and each further one twice as large, so
+// that something is known of the pace soon.
 const (
-	maxEntries = 4096
+	minEntries = 64
+	maxEntries = 2048
 	maxPayload = 6 << 20
 	inFlight   = 3
 )

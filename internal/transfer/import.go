@@ -142,7 +142,7 @@ func (im *importer) there(ctx context.Context, dest string) (map[string]existing
 
 // work packs the chunks it takes into messages of its own stream.
 func (im *importer) work(ctx context.Context, chunks <-chan chunk) error {
-	w := &worker{im: im, send: &sender{c: im.c, dataset: im.o.Dataset, retryFor: im.o.RetryFor, answered: im.answered}}
+	w := &worker{im: im, entries: minEntries, send: &sender{c: im.c, dataset: im.o.Dataset, retryFor: im.o.RetryFor, answered: im.answered}}
 	defer w.send.drop()
 	for ch := range chunks {
 		err := w.take(ctx, ch)
@@ -165,10 +165,11 @@ func (im *importer) answered(m *message) {
 }
 
 type worker struct {
-	im   *importer
-	send *sender
-	msg  *message
-	dirs map[string]bool // directories that msg has an entry of
+	im      *importer
+	send    *sender
+	msg     *message
+	dirs    map[string]bool // directories that msg has an entry of
+	entries int             // how many msg may have
 }
 
 // take adds a chunk. A chunk without names counts its directory.
@@ -311,7 +312,7 @@ func (w *worker) unreadable(d *localDir, name string, err error) {
 }
 
 func (w *worker) shipIfFull(ctx context.Context) error {
-	if len(w.msg.req.Entries) < maxEntries && len(w.msg.req.Payload) < maxPayload {
+	if len(w.msg.req.Entries) < w.entries && len(w.msg.req.Payload) < maxPayload {
 		return nil
 	}
 	return w.ship(ctx)
@@ -323,6 +324,7 @@ func (w *worker) ship(ctx context.Context) error {
 	if m == nil || len(m.req.Entries) == 0 {
 		return nil
 	}
+	w.entries = min(2*w.entries, maxEntries)
 	return w.send.put(ctx, m)
 }
 
