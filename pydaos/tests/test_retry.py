@@ -2,6 +2,7 @@
 
 import importlib.util
 import pathlib
+import subprocess
 import threading
 import time
 
@@ -208,6 +209,31 @@ def test_kill_in_the_middle_of_appends_loses_and_doubles_nothing(own_server):
                 count += 1
         thread.join()
         assert fs.read_bytes("log") == b"".join(b"%06d\n" % i for i in range(count))
+
+
+def test_a_scan_goes_on_through_restarts(own_server, tmp_path, daos_binary, monkeypatch):
+    count = 20_000
+    for i in range(count):
+        (tmp_path / f"{i:05}-{'x' * 100}").write_bytes(b"")
+    streams = []
+    whole = pydaos.Client.stream
+    monkeypatch.setattr(pydaos.Client, "stream", lambda *a, **k: streams.append(a[1]) or whole(*a, **k))
+    with own_server.connect() as client:
+        client.create_pool("p")
+        fs = client.create_dataset("p/d")
+        subprocess.run(
+            [daos_binary, "fs", "import", str(tmp_path), "p/d/", "--addr", own_server.unix],
+            check=True,
+            capture_output=True,
+        )
+        names = []
+        # Larger than what the sockets hold, so that the server is in the middle of it.
+        for i, batch in enumerate(fs.scan_batches(columns=["name", "path"], batch_rows=100)):
+            names += batch.column("name").to_pylist()
+            if i in (3, 40):
+                own_server.restart()
+        assert [name[:5] for name in sorted(names)] == [f"{i:05}" for i in range(count)]
+        assert streams == ["scan.Scan"] * 3
 
 
 def test_a_large_file_is_written_whole_through_a_restart(own_server):
