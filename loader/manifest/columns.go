@@ -111,11 +111,8 @@ type Chunks struct {
 	n     int
 }
 
-// chunk is one row of the table.
-type chunk struct {
-	first, count, bytes uint64
-	arrays              [3]run // values, offsets, validity
-}
+// chunk is one row of the table, but for its arrays.
+type chunk struct{ first, count, bytes uint64 }
 
 // run is some pieces.
 type run struct{ first, count uint64 }
@@ -123,8 +120,14 @@ type run struct{ first, count uint64 }
 func (c *Chunks) at(i int) chunk {
 	b := c.table[i*chunkSize:]
 	_ = b[chunkSize-1]
-	u := func(k int) uint64 { return binary.LittleEndian.Uint64(b[8*k:]) }
-	return chunk{u(0), u(1), u(2), [3]run{{u(3), u(4)}, {u(5), u(6)}, {u(7), u(8)}}}
+	return chunk{binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[16:])}
+}
+
+// array is one array of chunk i: 0 values, 1 offsets, 2 validity.
+func (c *Chunks) array(i, which int) run {
+	b := c.table[i*chunkSize+24+16*which:]
+	_ = b[15]
+	return run{binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])}
 }
 
 // find is the number of the chunk that holds a sample. Chunks are of similar

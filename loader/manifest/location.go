@@ -320,6 +320,15 @@ func (v *View) array(first, count, off, n uint64, s Sink) error {
 		return damaged(v.f.path, "pieces that are not there")
 	}
 	end := off + n
+	if count == 1 { // mostly: written at once
+		p, err := v.piece(first)
+		if err != nil {
+			return err
+		}
+		if p.off <= off && end-p.off <= p.length {
+			return v.record(p.seg, p.pos, p.record, p.granule, p.skip+off-p.off, n, s)
+		}
+	}
 	lo, hi := uint64(0), count // the first piece that ends after off
 	for lo < hi {
 		mid := (lo + hi) / 2

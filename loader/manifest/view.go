@@ -111,7 +111,7 @@ func (v *View) Spans(column int, indices []uint64, dst []Span) error {
 		s.chunk, s.row = cur, i-ch.first
 		s.from, s.to = s.row*size, (s.row+1)*size
 		if c.col.Layout != tensor.Fixed {
-			if err := v.bounds(c, &ch, s, size); err != nil {
+			if err := v.bounds(c, cur, ch.bytes, s, size); err != nil {
 				return v.about(v.columnName(column), err)
 			}
 		}
@@ -120,13 +120,13 @@ func (v *View) Spans(column int, indices []uint64, dst []Span) error {
 }
 
 // bounds reads where a row of variable length begins and ends.
-func (v *View) bounds(c *Chunks, ch *chunk, s *Span, size uint64) error {
+func (v *View) bounds(c *Chunks, chunk int, bytes uint64, s *Span, size uint64) error {
 	var b fixedSink
 	lo := s.row
 	if lo > 0 {
 		lo--
 	}
-	a := ch.arrays[1]
+	a := c.array(chunk, 1)
 	if err := v.array(a.first, a.count, 8*lo, 8*(s.row+1-lo), &b); err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (v *View) bounds(c *Chunks, ch *chunk, s *Span, size uint64) error {
 	if s.row > 0 {
 		s.from, s.to = s.to, binary.LittleEndian.Uint64(b.b[8:])
 	}
-	if s.from > s.to || s.to > ch.bytes || (s.to-s.from)%size != 0 {
+	if s.from > s.to || s.to > bytes || (s.to-s.from)%size != 0 {
 		return damaged(v.f.path, "offsets of a row that are not valid")
 	}
 	return nil
@@ -159,7 +159,7 @@ func (v *View) Values(column int, spans []Span, s Sink) error {
 		sp := &spans[k]
 		if sp.chunk != cur {
 			cur = sp.chunk
-			a = c.at(cur).arrays[0]
+			a = c.array(cur, 0)
 		}
 		if err := v.array(a.first, a.count, sp.from, sp.to-sp.from, s); err != nil {
 			return v.about(v.columnName(column), err)
@@ -172,7 +172,7 @@ func (v *View) Values(column int, spans []Span, s Sink) error {
 func (v *View) Validity(column int, spans []Span, dst []byte) error {
 	c := &v.columns[column]
 	for k := range spans {
-		a := c.at(spans[k].chunk).arrays[2]
+		a := c.array(spans[k].chunk, 2)
 		var b fixedSink
 		if err := v.array(a.first, a.count, spans[k].row, 1, &b); err != nil {
 			return v.about(v.columnName(column), err)
