@@ -108,6 +108,15 @@ def test_data_that_does_not_fit_its_column_is_refused(column, values, match):
         arrow.table_of({"x": values}, (column,))
 
 
+def test_pieces_are_cut_by_bytes():
+    blobs = [b""] * 1000 + [bytes(1000)] * 20 + [b"x"] * 500
+    table = pa.table({"b": pa.array(blobs, pa.binary())})
+    pieces = list(arrow.pieces_of(table, 4000))
+    assert [b for p in pieces for b in p["b"].to_pylist()] == blobs
+    assert max(p.nbytes for p in pieces) <= 4000
+    assert [p.num_rows for p in arrow.pieces_of(table.slice(1000, 1), 10)] == [1]
+
+
 def test_columns_of_different_length_are_refused():
     data = {"x": np.zeros(2), "y": np.zeros(3)}
     with pytest.raises(pydaos.InvalidError, match="different lengths"):

@@ -89,6 +89,18 @@ def test_large_payloads_are_sent_whole(ends):
     assert payload == data.tobytes()
 
 
+def test_what_the_server_does_not_take_is_not_sent(ends):
+    conn, peer = ends
+    conn.hello.max_payload, conn.hello.max_meta = 100, 1000
+    with pytest.raises(pydaos.TooBigError, match="payload of 101 bytes"):
+        conn.send_call("/m", b"", bytes(101))
+    with pytest.raises(pydaos.TooBigError, match="message"):
+        conn.send_call("/m", bytes(1000))
+    assert not conn.broken
+    conn.send_call("/m", b"", bytes(100))
+    assert read_frame(peer)[2] == bytes(100)
+
+
 def test_a_batch_request_is_32_bytes_and_the_indices(ends):
     conn, peer = ends
     conn.send_batch(0x1122334455667788, np.array([3, 1, 2**40], np.uint64))

@@ -223,6 +223,14 @@ def test_statistics(filled):
         dataset.stats("none")
 
 
+def test_samples_that_are_too_big_change_nothing(tensor_dataset):
+    tensor_dataset.append({"b": [b"first"]})
+    with pytest.raises(pydaos.TooBigError):
+        tensor_dataset.append({"b": [b"second", bytes(20 << 20), bytes(65 << 20)]})
+    assert tensor_dataset[:]["b"] == [b"first"]
+    assert tensor_dataset.append({"b": [b"second"]}) == range(1, 2)
+
+
 def test_large_appends(tensor_dataset):
     x = RNG.standard_normal((200_000, 32)).astype("f4")  # 25 MB, several messages
     tensor_dataset.append({"x": x})

@@ -216,10 +216,13 @@ def _converted(column: Column, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def pieces_of(table: pa.Table, limit: int) -> Iterator[pa.Table]:
-    """Cut a table into runs of rows of about so many bytes."""
-    rows = max(1, int(table.num_rows * limit / max(table.nbytes, 1)))
-    for at in range(0, table.num_rows, rows):
-        yield table.slice(at, rows)
+    """Cut a table into runs of rows of at most so many bytes, or of one row."""
+    if table.nbytes <= limit or table.num_rows <= 1:
+        yield table
+        return
+    half = table.num_rows // 2
+    yield from pieces_of(table.slice(0, half), limit)
+    yield from pieces_of(table.slice(half), limit)
 
 
 def stream_of(table: pa.Table) -> memoryview:

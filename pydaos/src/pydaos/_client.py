@@ -369,7 +369,11 @@ class Client:
             for at in range(len(prepared) + window):
                 if at < len(prepared):
                     message, payload = prepared[at]
-                    waiting.append(conn.send_call(full, message, payload, timeout=timeout))
+                    try:
+                        waiting.append(conn.send_call(full, message, payload, timeout=timeout))
+                    except BaseException:
+                        conn.broken = conn.broken or bool(waiting)  # answers are under way
+                        raise
                 if waiting and (len(waiting) >= window or at >= len(prepared)):
                     alloc = None if into is None else _start_of(into[len(answers)])
                     try:
@@ -439,9 +443,13 @@ class Client:
             stream = iter(messages())
             first, payload = next(stream)
             call_id = conn.send_call(full, first.SerializeToString(), payload, more=True, timeout=timeout)
-            for message, payload in stream:
-                conn.send_message(call_id, message.SerializeToString(), payload, more=True)
-            conn.send_message(call_id, b"", more=False)
+            try:
+                for message, payload in stream:
+                    conn.send_message(call_id, message.SerializeToString(), payload, more=True)
+                conn.send_message(call_id, b"", more=False)
+            except BaseException:
+                conn.broken = True  # the call is half sent
+                raise
             return conn.receive(call_id)[0]
 
         return self._parse(response_cls, self._pool.run(once))

@@ -325,6 +325,7 @@ class FeedConnection:
 
     def _send(self, kind: int, flags: int, call_id: int, meta: bytes, payload: Buffer | None = None) -> None:
         view = _NO_META if payload is None else memoryview(payload).cast("B")
+        self._check_limits(len(meta), len(view))
         head = HEADER.pack(MAGIC, kind, flags, 0, call_id, len(meta), 0, len(view), 0)
         pad = bytes(-len(meta) & 63)
         try:
@@ -342,6 +343,17 @@ class FeedConnection:
         except BaseException:
             self.broken = True
             raise
+
+    def _check_limits(self, meta: int, payload: int) -> None:
+        """Refuse here what the server would end the connection for."""
+        for what, size, limit in (
+            ("message", meta, self.hello.max_meta),
+            ("payload", payload, self.hello.max_payload),
+        ):
+            if limit and size > limit:
+                raise errors.TooBigError(
+                    f"a {what} of {size} bytes, the server takes {limit}", resolution="send less in one call"
+                )
 
     def _recv_exactly(self, view: memoryview) -> None:
         try:
