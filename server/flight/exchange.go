@@ -243,6 +243,9 @@ func indicesOf(rec arrow.Record) ([]uint64, error) {
 		return nil, tooMany(int(rec.NumRows()))
 	}
 	col := rec.Column(0)
+	if int64(col.Len()) != rec.NumRows() {
+		return nil, fault.New(fault.Invalid, "flight.exchange", "", "a column of %d values in a batch of %d rows", col.Len(), rec.NumRows())
+	}
 	if col.NullN() > 0 {
 		return nil, fault.New(fault.Invalid, "flight.exchange", "", "a null among the sample indices")
 	}

@@ -410,6 +410,14 @@ func TestTicket_ForgedStaleAndForeignOnesAreRefused(t *testing.T) {
 	}
 	_, err := r.get(t, &flight.Ticket{Ticket: []byte("p/t")})
 	code(t, err, codes.InvalidArgument)
+	r.snap(t, "p/t")
+	_, old := r.all(t, at("p", "t@s1"))
+	if _, err := r.put(t, at("p", "t"), "", record(1, 2)); err != nil {
+		t.Fatal(err)
+	}
+	r.snap(t, "p/t") // destroyed and made again
+	_, err = r.get(t, old.Endpoint[0].Ticket)
+	code(t, err, codes.FailedPrecondition)
 	r.sets["p/t"].ID = 99 // destroyed and made again
 	_, err = r.get(t, &flight.Ticket{Ticket: good})
 	code(t, err, codes.FailedPrecondition)

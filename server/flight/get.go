@@ -45,11 +45,15 @@ func (s *Server) DoGet(t *flight.Ticket, out flight.FlightService_DoGetServer) e
 		return fault.New(fault.Stale, "flight.get", to.address.DatasetName(), "the dataset of this ticket was destroyed, another one has its name now").
 			Do("call GetFlightInfo again")
 	}
+	epoch := object.Epoch(to.scan.GetEpoch())
+	if to.tensor != nil {
+		epoch = object.Epoch(to.tensor.GetEpoch())
+	}
+	if r.Snapshot != nil && r.Snapshot.Epoch != epoch {
+		return fault.New(fault.Stale, "flight.get", to.address.DatasetName(), "the snapshot of this ticket was destroyed, another one has its name now").
+			Do("call GetFlightInfo again")
+	}
 	if r.Snapshot == nil {
-		epoch := object.Epoch(to.scan.GetEpoch())
-		if to.tensor != nil {
-			epoch = object.Epoch(to.tensor.GetEpoch())
-		}
 		stop, err := s.keepPinned(ctx, id, epoch)
 		if err != nil {
 			return err
