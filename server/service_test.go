@@ -482,6 +482,36 @@ func TestLoader(t *testing.T) {
 	}
 }
 
+// TestAPassKeepsItsSnapshot: a snapshot that expires lives as long as batches
+// are read from it, and no longer.
+func TestAPassKeepsItsSnapshot(t *testing.T) {
+	r := newSite(t).start(server.Options{}, "--targets", "1")
+	c := r.clients()
+	c.makePool("p")
+	c.makeDataset("p/d", datasetv1.Type_TYPE_POSIX)
+	c.put("p/d", "f", "sample")
+	must[*datasetv1.CreateSnapshotResponse](t)(c.dataset.CreateSnapshot(c.ctx, &datasetv1.CreateSnapshotRequest{Dataset: "p/d", Name: "s", TtlSeconds: 1, Auto: true}))
+	st, err := c.loader.OpenManifest(c.ctx, &loaderv1.OpenManifestRequest{Dataset: "p/d@s"})
+	opened := drainStream(t, st, err)
+	handle := opened[len(opened)-1].GetManifest().GetHandle()
+	list := func() int {
+		return len(must[*datasetv1.ListSnapshotsResponse](t)(c.dataset.ListSnapshots(c.ctx, &datasetv1.ListSnapshotsRequest{Dataset: "p/d"})).GetSnapshots())
+	}
+	pause := time.NewTicker(20 * time.Millisecond)
+	defer pause.Stop()
+	for end := time.Now().Add(2500 * time.Millisecond); time.Now().Before(end); <-pause.C {
+		must[*loaderv1.ReadBatchResponse](t)(c.loader.ReadBatch(c.ctx, &loaderv1.ReadBatchRequest{Handle: handle, Indices: []uint64{0}}))
+	}
+	if list() != 1 {
+		t.Fatal("the snapshot has expired under its reader")
+	}
+	for end := time.Now().Add(10 * time.Second); list() != 0; <-pause.C {
+		if time.Now().After(end) {
+			t.Fatal("the snapshot outlives its reader")
+		}
+	}
+}
+
 // TestDrain: a call under way is finished, a new one is refused, a call that
 // does not end is cut off.
 func TestDrain(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +33,7 @@ type Loader struct {
 	datasets *Datasets
 	library  *manifest.Library
 	dir      string
+	renewals sync.Map // handle -> *atomic.Int64: when its snapshot is to be renewed, ns since 1970
 }
 
 // NewLoader makes the service; manifests are kept in dir, in one folder a
@@ -143,9 +145,48 @@ func manifestMessage(m *manifest.Manifest, handle uint64, built bool, a address.
 	return out
 }
 
+// get finds an open manifest. That is a use of its snapshot, which renews one
+// that expires: a pass may go on for longer than that.
+func (s *Loader) get(ctx context.Context, handle uint64) (*manifest.Manifest, error) {
+	m, err := s.library.Get(handle)
+	if err != nil {
+		return nil, err
+	}
+	v, ok := s.renewals.Load(handle)
+	if !ok {
+		v, _ = s.renewals.LoadOrStore(handle, new(atomic.Int64))
+	}
+	due, now := v.(*atomic.Int64), s.datasets.now()
+	if at := due.Load(); now.UnixNano() >= at && due.CompareAndSwap(at, now.Add(maxRenewal).UnixNano()) {
+		if next := s.renew(ctx, m); next < maxRenewal {
+			due.Store(now.Add(next).UnixNano())
+		}
+	}
+	return m, nil
+}
+
+// maxRenewal is the longest pause between two looks at the snapshot of a
+// manifest in use.
+const maxRenewal = time.Minute
+
+// renew uses the snapshot of a manifest and says when to do it again. A snapshot
+// that is gone is no error here: what is still stored can be read.
+func (s *Loader) renew(ctx context.Context, m *manifest.Manifest) time.Duration {
+	info := m.Info()
+	a, err := address.ParseDataset(info.Dataset + "@" + info.Snapshot)
+	if err != nil {
+		return maxRenewal
+	}
+	found, err := s.datasets.pools.Resolve(ctx, a)
+	if err != nil || found.Snapshot.TTL == 0 {
+		return maxRenewal
+	}
+	return found.Snapshot.TTL / 20
+}
+
 // Plan implements feed.Batches.
 func (s *Loader) Plan(ctx context.Context, handle uint64, indices []uint64) (feed.Batch, error) {
-	m, err := s.library.Get(handle)
+	m, err := s.get(ctx, handle)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +212,7 @@ func (s *Loader) ReadBatch(ctx context.Context, r *loaderv1.ReadBatchRequest) (r
 	if n := len(r.GetIndices()); n == 0 || n > batch.MaxCount {
 		return nil, fault.New(fault.Invalid, "loader.batch", "", "%d samples in a batch", n).Do("ask for 1 to %d", batch.MaxCount)
 	}
-	m, err := s.library.Get(r.GetHandle())
+	m, err := s.get(ctx, r.GetHandle())
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +241,7 @@ const maxBatchMessage = 60 << 20
 
 // Samples implements the service.
 func (s *Loader) Samples(ctx context.Context, r *loaderv1.SamplesRequest) (*loaderv1.SamplesResponse, error) {
-	m, err := s.library.Get(r.GetHandle())
+	m, err := s.get(ctx, r.GetHandle())
 	if err != nil {
 		return nil, err
 	}
