@@ -50,7 +50,7 @@ test: setup test-go test-py notebooks ## run every test (Go, Python, notebooks)
 .PHONY: test-go
 test-go: ## go vet and go test
 	go vet ./...
-	go test $(GOFLAGS_TEST)
+	go test -timeout 20m $(GOFLAGS_TEST)
 
 .PHONY: test-py
 test-py: setup ## pytest over pydaos and torch
