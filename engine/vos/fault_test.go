@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -155,6 +156,46 @@ func TestFullDisk_InTheLogStopsTheTarget(t *testing.T) {
 			t.Fatalf("batch %d was answered and is gone after the restart", e)
 		}
 	}
+}
+
+// A full disk must not make opening wait for ever: the index has a log to flush.
+func TestFullDisk_RefusesToOpen(t *testing.T) {
+	mem, inj := vfs.NewCrashableMem(), &failing{}
+	v := open(t, mem, "t")
+	defer func() { _ = v.Close() }()
+	prepare(t, v, batch(10, put(oid(1), "d", "a", "kept")))
+	crashed := mem.CrashClone(vfs.CrashCloneCfg{})
+	inj.set(func(op errorfs.Op) error {
+		if isWrite(op) && strings.HasSuffix(op.Path, ".sst") {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	o := options(errorfs.Wrap(crashed, inj), "t")
+	failed := make(chan error, 1)
+	go func() {
+		w, err := vos.Open(o)
+		if err == nil {
+			_ = w.Close()
+		}
+		failed <- err
+	}()
+	select {
+	case err := <-failed:
+		if !fault.Is(err, fault.NoSpace) {
+			t.Fatalf("opening on a full disk gave %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		inj.set(nil)
+		<-failed
+		t.Fatal("opening on a full disk waits")
+	}
+	w := open(t, mem.CrashClone(vfs.CrashCloneCfg{}), "t") // another disk of the same content, with room
+	defer func() { _ = w.Close() }()
+	if s, _ := value(t, w, 10, oid(1), "d", "a"); s != "kept" {
+		t.Fatalf("an answered write reads %q", s)
+	}
+	inj.set(nil)
 }
 
 // usage reports a disk of a given size, whatever is on it.

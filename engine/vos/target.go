@@ -179,7 +179,7 @@ func (t *Target) open() error {
 		po.Levels[i].BlockSize = 16 << 10
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
-	db, err := pebble.Open(indexDir, po)
+	db, err := t.openIndex(indexDir, po)
 	if err != nil {
 		return t.indexError("vos.open", err)
 	}
