@@ -249,7 +249,8 @@ class StagedFile(io.RawIOBase):
             parents=self._parents,
             exclusive=self._exclusive,
         )
-        client.call("posix.Publish", publish, pb.PublishResponse)
+        deadline = client._pool.patient(self._size)
+        client.call("posix.Publish", publish, pb.PublishResponse, timeout=deadline)
 
     def _stage(self) -> None:
         request = pb.StageRequest(dataset=self._dataset.address)

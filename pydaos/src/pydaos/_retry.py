@@ -22,6 +22,8 @@ from pydaos._feed import FeedConnection
 T = TypeVar("T")
 
 MAX_IDLE = 16
+# Bytes a second that a disk is trusted to take.
+SLOW_DISK = 16e6
 
 # Connections inherited by a forked child: never used, never closed, never collected.
 _leaked: list[FeedConnection] = []
@@ -38,6 +40,10 @@ class ConnectionPool:
         self._closed = False
         self._reset()
         _pools.add(self)
+
+    def patient(self, durable_bytes: int) -> float:
+        """Return the deadline of a call that makes so many bytes durable, on a slow disk too."""
+        return self.timeout + durable_bytes / SLOW_DISK
 
     def _reset(self) -> None:
         self._pid = os.getpid()

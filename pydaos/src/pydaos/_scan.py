@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from pydaos._client import Client
 
+# Seconds for which a scan may find nothing: a filter that few of many entries pass.
+SILENCE = 600.0
+
 Moment = datetime.datetime | float
 
 
@@ -143,7 +146,8 @@ def _stream(client: Client, request: pb.ScanRequest, schemas: list[Any]) -> Iter
         rows = 0
         try:
             schema = None
-            for reply, payload in client.stream("scan.Scan", request, pb.ScanResponse):
+            deadline = max(SILENCE, client._pool.timeout)
+            for reply, payload in client.stream("scan.Scan", request, pb.ScanResponse, timeout=deadline):
                 if len(payload):
                     schema, batch = _decode(schema, payload)
                     if schema is not None and not schemas:

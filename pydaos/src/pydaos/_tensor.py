@@ -155,7 +155,8 @@ class TensorDataset:
                 yield first, payload
                 first = pb.AppendRequest()
 
-        reply = self.client.upload("tensor.Append", messages, pb.AppendResponse)
+        deadline = self.client._pool.patient(table.nbytes)
+        reply = self.client.upload("tensor.Append", messages, pb.AppendResponse, timeout=deadline)
         return range(reply.start, reply.start + reply.count)
 
     def overwrite(self, start: int, data: Mapping[str, Any] | pa.Table | pa.RecordBatch) -> None:
