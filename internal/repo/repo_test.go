@@ -188,3 +188,32 @@ func TestMakeTargetsInDocsExist(t *testing.T) {
 		}
 	}
 }
+
+// Who looks for something starts at the code map and at the README's table.
+func TestCodeMapHasEveryFolder(t *testing.T) {
+	doc := string(read(t, "docs/ARCHITECTURE.md"))
+	for _, f := range files(t) {
+		if ext := path.Ext(f); (ext != ".go" && ext != ".py") || strings.HasPrefix(f, "proto/gen/") || strings.Contains(f, "/tests/") {
+			continue
+		}
+		dir, found := path.Dir(f), false
+		for d := dir; d != "." && !found; d = path.Dir(d) {
+			// A folder of a folder (server/x, internal/y) has a row of its own.
+			found = strings.Contains(doc, "`"+d+"`") && (d == dir || strings.Count(d, "/") > 0)
+		}
+		switch top := strings.Split(dir, "/")[0]; {
+		case dir == ".", strings.HasSuffix(dir, "test") && strings.Contains(doc, "`"+path.Base(dir)+"`"), top == "notebooks":
+		case !found:
+			t.Errorf("%s: the code map of docs/ARCHITECTURE.md does not have it", dir)
+		}
+	}
+}
+
+func TestReadmeLeadsToEveryPage(t *testing.T) {
+	readme := string(read(t, "README.md"))
+	for _, f := range files(t) {
+		if path.Dir(f) == "docs" && path.Ext(f) == ".md" && !strings.Contains(readme, "]("+f+")") {
+			t.Errorf("README.md does not link to %s", f)
+		}
+	}
+}
