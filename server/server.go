@@ -112,7 +112,9 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *Server, err erro
 			err = errors.Join(err, s.closeAll(context.WithoutCancel(ctx)))
 		}
 	}()
+	opened := s.sayWhileSlow("still opening the storage; a crash is being recovered from, or the disk is full")
 	token, err := s.openStorage(ctx)
+	opened()
 	if err != nil {
 		return nil, err
 	}
@@ -123,6 +125,24 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *Server, err erro
 		return nil, err
 	}
 	return s, nil
+}
+
+// sayWhileSlow logs a line every few seconds until it is stopped.
+func (s *Server) sayWhileSlow(what string) (stop func()) {
+	done := make(chan struct{})
+	s.working.Go(func() {
+		t := time.NewTicker(5 * time.Second)
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+				s.log.Warn(what, "root", s.cfg.Root, "for", time.Since(s.started).Round(time.Second))
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() { close(done) }
 }
 
 // openStorage opens what lies in the root and returns the token.

@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"daos/internal/fault"
 )
 
 // closeAll stops and closes whatever has been opened, in the opposite order. It
@@ -48,15 +50,35 @@ func (s *Server) closeAll(ctx context.Context) error {
 		fail(s.pools.Close())
 	}
 	if s.engine != nil {
-		fail(s.engine.Close())
+		fail(within(closeLimit, "engine", s.engine.Close))
 	}
 	if s.control != nil {
-		fail(s.control.Close())
+		fail(within(closeLimit, "control store", s.control.Close))
 	}
 	if s.root != nil {
 		fail(s.root.close())
 	}
 	return errors.Join(errs...)
+}
+
+// closeLimit is how long a part of the storage may take to close. Its background
+// work does not end while the disk is full; what was answered is on disk, so that
+// ending without it is no worse than a crash.
+const closeLimit = 10 * time.Second
+
+// within runs fn, and gives up on it after a while.
+func within(limit time.Duration, what string, fn func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- fn() }()
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-t.C:
+		return fault.New(fault.Timeout, "server.stop", what, "it has not closed within %s", limit).
+			Do("look whether the disk is full; nothing that was answered is lost")
+	}
 }
 
 // stopCalls lets the calls of all transports finish until ctx ends, and cuts
