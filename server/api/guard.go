@@ -11,9 +11,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 
 	"daos/internal/fault"
@@ -121,7 +119,7 @@ func (g *Guard) Stream() grpc.StreamServerInterceptor {
 	}
 	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		return wire.Status(g.Do(ss.Context(), info.FullMethod, limit, func(ctx context.Context) error {
-			return handler(srv, &guarded{ServerStream: ss, ctx: ctx, method: info.FullMethod})
+			return handler(srv, &guarded{ServerStream: ss, ctx: ctx})
 		}))
 	}
 }
@@ -129,22 +127,10 @@ func (g *Guard) Stream() grpc.StreamServerInterceptor {
 // guarded is a stream with the context that Do has made.
 type guarded struct {
 	grpc.ServerStream
-	ctx    context.Context //nolint:containedctx // a ServerStream is asked for its context
-	method string
+	ctx context.Context //nolint:containedctx // a ServerStream is asked for its context
 }
 
 func (s *guarded) Context() context.Context { return s.ctx }
-
-// RecvMsg says of a message over gRPC's limit what can be done; stock Arrow
-// clients send a record batch as one message, however large it is.
-func (s *guarded) RecvMsg(m any) error {
-	err := s.ServerStream.RecvMsg(m)
-	if status.Code(err) == codes.ResourceExhausted {
-		return fault.New(fault.TooBig, s.method, "", "a message is larger than this server takes").Because(err).
-			Do("send fewer rows a message (pyarrow: write_table(table, max_chunksize=100_000)), or raise limits.message of the server")
-	}
-	return err
-}
 
 // Token is the token in an authorization header: after Bearer, or as the
 // password of Basic (Flight clients log in so). A header that says something

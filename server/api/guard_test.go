@@ -160,17 +160,3 @@ type stream struct {
 }
 
 func (s *stream) Context() context.Context { return s.ctx }
-
-func (s *stream) RecvMsg(any) error {
-	return status.Error(codes.ResourceExhausted, "grpc: received message larger than max (100000145 vs. 68157440)")
-}
-
-func TestGuard_SaysWhatToDoAboutLargeMessages(t *testing.T) {
-	b := newBench(t)
-	err := b.Stream()(nil, &stream{ctx: incoming(t, "authorization", "Bearer "+token)}, &grpc.StreamServerInfo{FullMethod: method},
-		func(_ any, ss grpc.ServerStream) error { return ss.RecvMsg(nil) })
-	var f *fault.Error
-	if !errors.As(wire.Fault(err), &f) || f.Kind != fault.TooBig || !strings.Contains(f.Resolution, "max_chunksize") || !strings.Contains(f.Error(), "68157440") {
-		t.Errorf("came back as %v", wire.Fault(err))
-	}
-}
