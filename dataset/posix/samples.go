@@ -93,6 +93,11 @@ type leaf struct {
 // than a path can tell.
 const MaxDepth = 1 << 14
 
+// MaxWalkPath is the longest path of a directory that a walk of samples goes
+// into. It holds the paths of all levels: without a bound on their length a few
+// thousand directories would fill the memory.
+const MaxWalkPath = 64 << 10
+
 func tooDeep(where string) error {
 	return fault.New(fault.TooBig, "posix.walk", where, "nested deeper than %d directories", MaxDepth).Do("move the innermost of them up")
 }
@@ -126,6 +131,10 @@ func (w *walker) dir(ctx context.Context, oid object.ID, path string, depth int)
 				sub := name
 				if path != "" {
 					sub = path + "/" + name
+				}
+				if len(sub) > MaxWalkPath {
+					return fault.New(fault.TooBig, "posix.walk", "inode "+utoa(rec.oid().Lo), "the path of this directory has %d bytes, at most %d are allowed", len(sub), MaxWalkPath).
+						Do("move the innermost of its parents up, or read the samples below another directory")
 				}
 				if err := w.dir(ctx, rec.oid(), sub, depth+1); err != nil {
 					return err

@@ -222,6 +222,30 @@ func TestDamagedRecordsAreNamed(t *testing.T) {
 	}
 }
 
+// A tree made deep by renames has paths of any length; a walk holds one a level.
+func TestWalkBoundsThePathsItHolds(t *testing.T) {
+	ctx := context.Background()
+	fs := posixtest.Mount(t, memstore.New())
+	must[posix.Attr](t)(fs.Create(ctx, none, "deep/file", posix.CreateOptions{Parents: true}))
+	part := strings.Repeat("/"+strings.Repeat("n", posix.MaxName), 12)
+	walk := func() (n int, err error) {
+		v := must[*posix.View](t)(fs.Head(ctx, 0))
+		err = v.Files(ctx, "", func(*posix.Sample) error { n++; return nil })
+		return n, err
+	}
+	for bytes := 0; bytes < posix.MaxWalkPath; bytes += len(part) {
+		if n, err := walk(); n != 1 || err != nil {
+			t.Fatalf("a path of %d bytes: %d samples, %v", bytes, n, err)
+		}
+		must[posix.Attr](t)(fs.MakeDir(ctx, none, "top"+part, posix.MakeDirOptions{Parents: true}))
+		must[object.Epoch](t)(fs.Rename(ctx, none, "deep", "top"+part+"/deep", true))
+		must[object.Epoch](t)(fs.Rename(ctx, none, "top", "deep", true))
+	}
+	if _, err := walk(); !fault.Is(err, fault.TooBig) {
+		t.Fatalf("a longer one gave %v", err)
+	}
+}
+
 // gate lets commits with a request id (or all) wait until n have come.
 type gate struct {
 	posix.Store
