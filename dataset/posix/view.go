@@ -247,18 +247,6 @@ func (v *View) Stat(ctx context.Context, r Ref, follow bool) (Attr, error) {
 	return p.rec.attr(), nil
 }
 
-// ReadLink returns the target of a symbolic link.
-func (v *View) ReadLink(ctx context.Context, path string) (string, error) {
-	p, err := v.find(ctx, path, false)
-	if err != nil {
-		return "", err
-	}
-	if p.rec.typ != TypeSymlink {
-		return "", fault.New(fault.Invalid, "posix.readlink", show(path), "a %s, not a symbolic link", p.rec.typ)
-	}
-	return p.rec.target, nil
-}
-
 // ListDir returns up to limit entries of a directory after a name ("" : from
 // the first) in byte order of the names, and whether there are more. A limit
 // of 0 is 1000.
