@@ -70,7 +70,7 @@ func (c *conn) execute(k *call, b *batcher) error {
 func (c *conn) next() *call {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.mu.queue) == 0 && !c.mu.closed {
+	for (len(c.mu.queue) == 0 || c.mu.busy) && !c.mu.closed {
 		c.work.Wait()
 	}
 	if c.mu.closed {
@@ -89,6 +89,9 @@ func (c *conn) next() *call {
 func (c *conn) finish(k *call) {
 	c.mu.Lock()
 	c.mu.busy = false
+	if len(c.mu.queue) > 0 { // arrived while the reader ran this one
+		c.work.Signal()
+	}
 	delete(c.mu.open, k.header.ID)
 	for i := range k.in { // sent and never taken
 		c.takenLocked(&k.in[i])

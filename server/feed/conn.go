@@ -47,13 +47,17 @@ type conn struct {
 	md     metadata.MD // incoming metadata of all calls
 	ready  bool        // guarded by s.mu
 
-	batcher batcher // the reader's own
+	batcher batcher        // of batches that the reader answers
+	relief  *time.Timer    // runs while it does
+	readers sync.WaitGroup // those that read, and have read
+	ended   chan error     // why reading has ended; one value
 
 	mu struct {
 		sync.Mutex
 		open     map[uint64]*call // queued and running calls by id
 		queue    []*call          // in order of arrival, the running one is not in it
 		busy     bool             // a call is running
+		inline   *call            // the one that the reader runs itself, until it is relieved
 		frames   int              // read and not taken
 		bytes    int64            // of these, where accounted
 		closed   bool
@@ -67,6 +71,9 @@ type conn struct {
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{s: s, nc: nc, br: bufio.NewReaderSize(nc, readBuffer)}
 	c.w = writer{c: c, nc: nc}
+	c.ended = make(chan error, 1)
+	c.relief = time.AfterFunc(time.Hour, c.relieve)
+	c.relief.Stop()
 	c.mu.open = map[uint64]*call{}
 	c.space, c.work, c.inbox = sync.NewCond(&c.mu), sync.NewCond(&c.mu), sync.NewCond(&c.mu)
 	c.ctx, c.cancel = context.WithCancel(peer.NewContext(context.Background(), &peer.Peer{Addr: nc.RemoteAddr(), LocalAddr: nc.LocalAddr()}))
@@ -100,8 +107,9 @@ func (c *conn) run() {
 	c.s.markReady(c)
 	done := make(chan struct{})
 	go func() { defer close(done); c.executor() }()
-	allowFaults()
-	err := c.read()
+	c.readers.Add(1)
+	go c.reader()
+	err := <-c.ended
 	if err != nil && !errors.Is(err, errEnd) {
 		c.s.stats.refused.Add(1)
 		c.s.o.Log.Debug("feed connection refused", "peer", c.peerName(), "error", err)
@@ -109,6 +117,8 @@ func (c *conn) run() {
 	}
 	c.abort()
 	<-done
+	c.relief.Stop()
+	c.readers.Wait()
 	c.mu.Lock()
 	left := c.mu.open
 	c.mu.open = nil

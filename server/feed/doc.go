@@ -6,12 +6,13 @@
 // that the gRPC server has too, and a CALL frame runs the same handler behind
 // the same interceptors. Batches come from a Batches, which the loader gives.
 //
-// A connection has a reader (this goroutine of ServeConn) and an executor. The
-// reader takes frames off the socket, at most feedframe.MaxPipelined ahead, and
-// handles CANCEL at once; the executor runs calls one after another in order of
-// arrival and writes their answers; a batch that nothing waits before is answered
-// by the reader itself. What a client can make the server hold is
-// bounded by frames, by bytes a connection and by bytes of all connections.
+// A connection has a reader and an executor. The reader takes frames off the
+// socket, at most feedframe.MaxPipelined ahead, and handles CANCEL at once; the
+// executor runs calls one after another in order of arrival and writes their
+// answers. A batch that nothing waits before is answered by the reader itself;
+// if that lasts, another goroutine reads in its place. What a client can make
+// the server hold is bounded by frames, by bytes a connection and by bytes of
+// all connections.
 //
 // # Ownership
 //

@@ -452,3 +452,28 @@ func TestClient_DialHonoursItsContext(t *testing.T) {
 		t.Fatal("connected to a server that says nothing")
 	}
 }
+
+// A client may send all that the server reads ahead before it reads an answer.
+func TestPipeline_NobodyWaitsForTheOther(t *testing.T) {
+	both(t, func(t *testing.T, network string) {
+		r := start(t, network, func(o *feed.Options) { o.Batches = newSamples(64, 1<<20) })
+		nc := hello(t, r)
+		_ = nc.SetDeadline(time.Now().Add(30 * time.Second))
+		idx := make([]uint64, 64)
+		for round := range uint64(3) {
+			base := round * 100
+			sent := batchFrame(base+1, 1, idx...) // answered by 64 MiB
+			for i := range uint64(feedframe.MaxPipelined - 1) {
+				sent = append(sent, callFrame(base+i+2, posixv1.PosixService_Write_FullMethodName, &posixv1.WriteRequest{}, 0, make([]byte, 2<<20))...)
+			}
+			if _, err := nc.Write(sent); err != nil {
+				t.Fatalf("round %d: the server has stopped reading: %v", round, err)
+			}
+			for i := range uint64(feedframe.MaxPipelined) {
+				if h, _ := next(t, nc); h.ID != base+i+1 || h.Kind == feedframe.Status {
+					t.Fatalf("answer %d is %+v", i, h)
+				}
+			}
+		}
+	})
+}

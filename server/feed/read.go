@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"errors"
 	"io"
 	"syscall"
 	"time"
@@ -69,7 +70,59 @@ func (c *conn) frame(h feedframe.Header) error {
 	if err != nil || k == nil {
 		return err
 	}
-	return c.execute(k, &c.batcher)
+	return c.inline(k)
+}
+
+// inlineMax is how long the reader may be busy with a batch before another
+// goroutine reads in its place: a client may send all that is read ahead before
+// it takes an answer, and must be able to cancel.
+const inlineMax = 2 * time.Millisecond
+
+// errTaken ends a reader in whose place another one reads.
+var errTaken = errors.New("another goroutine reads")
+
+// inline answers a batch on the reader's goroutine.
+func (c *conn) inline(k *call) error {
+	c.relief.Reset(inlineMax)
+	err := c.execute(k, &c.batcher)
+	c.relief.Stop()
+	c.mu.Lock()
+	mine := c.mu.inline == k
+	if mine {
+		c.mu.inline = nil
+	}
+	c.mu.Unlock()
+	if mine {
+		return err
+	}
+	if err != nil {
+		c.abort()
+	}
+	return errTaken
+}
+
+// relieve lets another goroutine read if the reader is busy with a batch. A
+// timer that fires late may relieve it of the next one: that does no harm.
+func (c *conn) relieve() {
+	c.mu.Lock()
+	busy := c.mu.inline != nil && !c.mu.closed
+	c.mu.inline = nil
+	if busy {
+		c.readers.Add(1) // the reader that is relieved has not ended: run still waits
+	}
+	c.mu.Unlock()
+	if busy {
+		go c.reader()
+	}
+}
+
+// reader reads until the connection ends or another goroutine takes over.
+func (c *conn) reader() {
+	defer c.readers.Done()
+	allowFaults()
+	if err := c.read(); !errors.Is(err, errTaken) {
+		c.ended <- err
+	}
 }
 
 // parts reads what follows a header. It waits while the client is too far
@@ -269,7 +322,7 @@ func (c *conn) enqueue(h feedframe.Header, p part) (*call, error) {
 		k = &call{header: h, first: p, arrived: time.Now(), inEnd: !h.More(), late: c.mu.draining}
 		c.mu.open[h.ID] = k
 		if h.Kind == feedframe.Batch && !c.mu.busy && len(c.mu.queue) == 0 {
-			c.mu.busy = true
+			c.mu.busy, c.mu.inline = true, k
 			return k, nil
 		}
 		c.mu.queue = append(c.mu.queue, k)
