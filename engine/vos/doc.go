@@ -23,7 +23,7 @@
 //
 // key.go and record.go are the format; prepare.go is the way in; visible.go
 // says what a reader sees; read.go, extents.go, list.go and scan.go are the
-// ways out; sweep.go is what forgets. guard.go stops a target at the first
-// failed sync, ledger.go knows damage from a torn end, rebuild.go is for a lost
+// ways out; sweep.go is what forgets. internal/guardfs stops a target at the first
+// failed sync and knows damage from a torn end, rebuild.go is for a lost
 // index.
 package vos

@@ -8,6 +8,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"daos/internal/fault"
+	"daos/internal/guardfs"
 )
 
 // indexError turns an error of pebble into one of ours. Corruption names the
@@ -29,7 +30,7 @@ func (t *Target) indexError(op string, err error) error {
 	case pebble.IsCorruptionError(err), isChecksum(err):
 		return fault.New(fault.Corrupt, op, name, "the index is damaged: %v", err).
 			Do("restore the target from a backup; segments can be read on their own (docs/format/index.md)")
-	case noSpace(err):
+	case guardfs.NoSpace(err):
 		return fault.New(fault.NoSpace, op, dir, "the disk is full").
 			Do("free space on this file system or delete datasets").Because(err)
 	case errors.Is(err, pebble.ErrDBDoesNotExist):
@@ -60,7 +61,7 @@ func (t *Target) badKey(op string, key []byte) error {
 // applied is the outcome of a write to the index. pebble reports a failed
 // commit to its logger only; so the guard is asked too.
 func (t *Target) applied(err error) error {
-	if e := t.guard.failed(); e != nil {
+	if e := t.guard.Failed(); e != nil {
 		return e
 	}
 	return t.indexError("vos.write", err)
@@ -83,7 +84,7 @@ func (l pebbleLogger) Fatalf(format string, args ...any) {
 			cause = e
 		}
 	}
-	l.t.guard.fail(l.t.guard.PathJoin(l.t.opts.Dir, "index"), fmt.Sprintf(format, args...), cause)
+	l.t.guard.Fail(l.t.guard.PathJoin(l.t.opts.Dir, "index"), fmt.Sprintf(format, args...), cause)
 	l.t.log.Error("index stopped", "detail", fmt.Sprintf(format, args...))
 }
 

@@ -203,7 +203,6 @@ func FuzzDecode(f *testing.F) {
 	f.Add(appendStored(nil, true, 300, 70000, 5, 4096, []uint32{1, 2}))
 	f.Add(appendInline(nil, false, 0, []byte("x")))
 	f.Add(encodeRow(&target.Batch{Dataset: 7, Participants: []uint16{1}}, goldenList()))
-	f.Add(encodeLedger(1, []ledgerRow{{"000001.log", 5, 6}}))
 	f.Add(superblock{comparer: "c"}.encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, array := range []bool{false, true} {
@@ -217,7 +216,6 @@ func FuzzDecode(f *testing.F) {
 		if r, ok := decodeRow(b); ok {
 			_, _ = r.each(1, func([]byte) error { return nil })
 		}
-		_, _, _ = decodeLedger(b)
 		_, _ = decodeSuperblock("x", b)
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"daos/internal/guardfs"
 )
 
 // fullEvery is how often a full disk is logged: pebble tries a flush that
@@ -19,7 +21,7 @@ func (t *Target) openIndex(dir string, po *pebble.Options) (*pebble.DB, error) {
 	var said atomic.Int64
 	report := po.EventListener.BackgroundError
 	po.EventListener.BackgroundError = func(err error) {
-		if noSpace(err) {
+		if guardfs.NoSpace(err) {
 			select {
 			case full <- err: // heard while opening only
 			default:

@@ -21,7 +21,7 @@ func (t *Target) Prepare(ctx context.Context, b *target.Batch) error {
 		return err
 	}
 	defer t.leave()
-	if err := t.guard.failed(); err != nil {
+	if err := t.guard.Failed(); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -291,7 +291,7 @@ func (p *preparation) commit() error {
 
 func (p *preparation) end() {
 	// After a failed sync the punches may be in the index all the same.
-	if !p.done && p.t.guard.failed() == nil {
+	if !p.done && p.t.guard.Failed() == nil {
 		for _, pl := range p.punched {
 			p.t.punches.remove(pl)
 		}
@@ -304,7 +304,7 @@ func (p *preparation) end() {
 
 // failedWrite is the outcome of a failed write to a segment.
 func (t *Target) failedWrite(err error) error {
-	if e := t.guard.failed(); e != nil {
+	if e := t.guard.Failed(); e != nil {
 		return e
 	}
 	return t.indexError("vos.prepare", err)

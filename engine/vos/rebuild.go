@@ -11,6 +11,7 @@ import (
 
 	"daos/engine/object"
 	"daos/internal/fault"
+	"daos/internal/guardfs"
 )
 
 // RebuildStats counts what a rebuild found.
@@ -80,7 +81,7 @@ func openBare(o Options) (*Target, superblock, error) {
 		return nil, s, fault.New(fault.Exists, "vos.rebuild", index, "the index is there").
 			Do("move the damaged index away first")
 	}
-	if err := f.Remove(f.PathJoin(o.Dir, ledgerName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := f.Remove(f.PathJoin(o.Dir, guardfs.LedgerName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, s, fault.New(fault.KindOf(err), "vos.rebuild", o.Dir, "the ledger of the old index can't be removed").Because(err)
 	}
 	s.state = stateCreating

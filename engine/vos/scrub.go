@@ -87,7 +87,7 @@ func (t *Target) Destroy(ds object.DatasetID) error {
 		return err
 	}
 	defer t.leave()
-	if err := t.guard.failed(); err != nil {
+	if err := t.guard.Failed(); err != nil {
 		return err
 	}
 	if ds == 0 {

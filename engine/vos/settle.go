@@ -55,7 +55,7 @@ func (t *Target) Settle(upTo target.TxID) error {
 		return err
 	}
 	defer t.leave()
-	if err := t.guard.failed(); err != nil {
+	if err := t.guard.Failed(); err != nil {
 		return err
 	}
 	r := &t.rows
@@ -96,4 +96,4 @@ func (t *Target) Settled() (target.TxID, error) {
 }
 
 // Failed is the reason why the target has stopped writing, nil if it has not.
-func (t *Target) Failed() error { return t.guard.failed() }
+func (t *Target) Failed() error { return t.guard.Failed() }

@@ -11,6 +11,7 @@ import (
 
 	"daos/engine/segment"
 	"daos/internal/fault"
+	"daos/internal/guardfs"
 )
 
 const (
@@ -142,24 +143,12 @@ func writeFile(f vfs.FS, dir, name string, b []byte) error {
 		err = f.Rename(path+".new", path)
 	}
 	if err == nil {
-		err = syncDir(f, dir)
+		err = guardfs.SyncDir(f, dir)
 	}
 	if err != nil {
 		return fault.New(fault.KindOf(err), "vos.open", path, "can't be written").Because(err)
 	}
 	return nil
-}
-
-func syncDir(f vfs.FS, dir string) error {
-	d, err := f.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if cerr := d.Close(); err == nil {
-		err = cerr
-	}
-	return err
 }
 
 func newTargetID() (id [16]byte) {

@@ -63,7 +63,7 @@ func (t *Target) Sweep(ctx context.Context, ds object.DatasetID, keep []object.E
 		return target.SweepStats{}, err
 	}
 	defer t.leave()
-	if err := t.guard.failed(); err != nil {
+	if err := t.guard.Failed(); err != nil {
 		return target.SweepStats{}, err
 	}
 	st := t.sweeps.state(ds)

@@ -16,6 +16,7 @@ import (
 	"daos/engine/segment"
 	"daos/engine/target"
 	"daos/internal/fault"
+	"daos/internal/guardfs"
 )
 
 // pebbleFormat is pinned: a newer library must not upgrade files by itself.
@@ -45,7 +46,7 @@ type Options struct {
 // Target is a storage target on disk.
 type Target struct {
 	opts  Options
-	guard *guardFS
+	guard *guardfs.FS
 	db    *pebble.DB
 	cache *pebble.Cache // own one, or nil
 	segs  *segment.Set
@@ -101,7 +102,7 @@ func newTarget(o Options) *Target {
 		o.MergeFrom = mergeFrom
 	}
 	t := &Target{opts: o, idle: make(chan struct{}, 1), log: o.Logger.With("target", o.ID)}
-	t.guard = newGuardFS(o.FS)
+	t.guard = guardfs.New(o.FS, "target")
 	return t
 }
 
@@ -128,7 +129,7 @@ func (t *Target) open() error {
 		if err := f.MkdirAll(o.Dir, 0o700); err != nil {
 			return fault.New(fault.KindOf(err), "vos.open", o.Dir, "the folder can't be made").Because(err)
 		}
-		if err := syncDir(f, f.PathDir(o.Dir)); err != nil {
+		if err := guardfs.SyncDir(f, f.PathDir(o.Dir)); err != nil {
 			return fault.New(fault.KindOf(err), "vos.open", o.Dir, "the folder can't be made durable").Because(err)
 		}
 		sb = want
@@ -152,7 +153,7 @@ func (t *Target) open() error {
 	if _, err := f.Stat(indexDir); sb.state == stateReady && errors.Is(err, fs.ErrNotExist) {
 		return t.indexError("vos.open", pebble.ErrDBDoesNotExist) // before pebble makes the folder
 	}
-	if err := t.guard.openLedger(o.Dir, indexDir); err != nil {
+	if err := t.guard.OpenLedger(o.Dir, indexDir); err != nil {
 		return err
 	}
 	cache := o.Cache
@@ -350,7 +351,7 @@ func (t *Target) Close() error {
 		<-t.idle
 	}
 	var first error
-	if t.guard.failed() == nil {
+	if t.guard.Failed() == nil {
 		first = t.syncDeferred()
 		if first == nil {
 			// An empty log at rest: nothing in it can rot.
@@ -372,7 +373,7 @@ func (t *Target) shut() (first error) {
 			first = t.indexError("vos.close", err)
 		}
 	}
-	t.guard.ledger.close()
+	t.guard.CloseLedger()
 	if t.cache != nil {
 		t.cache.Unref()
 	}

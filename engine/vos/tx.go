@@ -134,7 +134,7 @@ func (t *Target) Abort(ctx context.Context, ds object.DatasetID, id target.TxID)
 		return err
 	}
 	defer t.leave()
-	if err := t.guard.failed(); err != nil {
+	if err := t.guard.Failed(); err != nil {
 		return err
 	}
 	v, c, err := t.db.Get(txKey(id))
@@ -259,7 +259,7 @@ func (t *Target) Sync() error {
 		return err
 	}
 	defer t.leave()
-	if err := t.guard.failed(); err != nil {
+	if err := t.guard.Failed(); err != nil {
 		return err
 	}
 	return t.syncDeferred()

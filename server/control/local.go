@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"daos/internal/fault"
+	"daos/internal/guardfs"
 )
 
 // Options configure a local store.
@@ -27,11 +28,12 @@ type Options struct {
 // Local is a Store in a folder of one process. One lock makes transactions
 // serial; on one machine this is the log of changes that etcd is elsewhere.
 type Local struct {
-	db   *pebble.DB
-	fs   vfs.FS
-	dir  string
-	now  func() time.Time
-	keep Rev
+	db    *pebble.DB
+	guard *guardfs.FS
+	fs    vfs.FS
+	dir   string
+	now   func() time.Time
+	keep  Rev
 
 	mu struct {
 		sync.Mutex
@@ -67,13 +69,22 @@ func Open(dir string, o Options) (*Local, error) {
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}
+	// Damage near the end of a log looks to pebble like the torn end that a crash
+	// leaves; the ledger of the guard tells them apart.
+	guard := guardfs.New(o.FS, "control store")
+	if err := guard.MkdirAll(dir, 0o700); err != nil {
+		return nil, fault.New(fault.KindOf(err), "control.open", dir, "the folder can't be made").Because(err)
+	}
+	if err := guard.OpenLedger(dir, dir); err != nil {
+		return nil, err
+	}
 	db, err := pebble.Open(dir, &pebble.Options{
-		FS: o.FS, FormatMajorVersion: pebble.FormatColumnarBlocks, Logger: o.Logger, MemTableSize: 4 << 20,
+		FS: guard, FormatMajorVersion: pebble.FormatColumnarBlocks, Logger: o.Logger, MemTableSize: 4 << 20,
 	})
 	if err != nil {
 		return nil, fault.New(fault.KindOf(err), "control.open", dir, "can't open the control store").Because(err)
 	}
-	s := &Local{db: db, fs: o.FS, dir: dir, now: o.Now, keep: o.Keep, done: make(chan struct{})}
+	s := &Local{db: db, guard: guard, fs: o.FS, dir: dir, now: o.Now, keep: o.Keep, done: make(chan struct{})}
 	s.mu.leases = map[LeaseID]*lease{}
 	s.mu.moved = make(chan struct{})
 	if err := s.load(); err != nil {
@@ -351,7 +362,9 @@ func (s *Local) Close() error {
 	close(s.done)
 	s.mu.Unlock()
 	s.mu.users.Wait()
-	return s.db.Close()
+	err := s.db.Close()
+	s.guard.CloseLedger()
+	return err
 }
 
 // quiet drops pebble's chatter. Its fatal messages are broken invariants of the

@@ -1,4 +1,4 @@
-package vos
+package guardfs
 
 import (
 	"cmp"
@@ -14,7 +14,6 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"daos/engine/segment"
 	"daos/internal/fault"
 )
 
@@ -31,8 +30,11 @@ import (
 //	slot (4096 bytes): magic(8) version(4) rows(4) sequence(8)
 //	    row: length of name(1) name, synced length(8) CRC32C of so much(4)
 //	    CRC32C of all before(4)
+//
+// LedgerName is the name of the ledger in the folder of its store.
+const LedgerName = "synced"
+
 const (
-	ledgerName    = "synced"
 	ledgerMagic   = "DAOSLGR\n"
 	ledgerVersion = 1
 	ledgerSlot    = 4096
@@ -71,7 +73,7 @@ func encodeLedger(seq uint64, rows []ledgerRow) []byte {
 		b = binary.LittleEndian.AppendUint64(b, r.length)
 		b = binary.LittleEndian.AppendUint32(b, r.sum)
 	}
-	b = binary.LittleEndian.AppendUint32(b, segment.Sum(b))
+	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 	return b[:ledgerSlot]
 }
 
@@ -94,17 +96,17 @@ func decodeLedger(b []byte) (seq uint64, rows []ledgerRow, ok bool) {
 		rest = rest[k+12:]
 	}
 	at := len(b) - len(rest)
-	if len(rest) < 4 || binary.LittleEndian.Uint32(rest) != segment.Sum(b[:at]) {
+	if len(rest) < 4 || binary.LittleEndian.Uint32(rest) != crc32.Checksum(b[:at], castagnoli) {
 		return 0, nil, false
 	}
 	return seq, rows, true
 }
 
-// openLedger reads what an earlier run noted, compares the files with it, and
+// OpenLedger reads what an earlier run noted, compares the files with it, and
 // starts noting.
-func (g *guardFS) openLedger(dir, indexDir string) error {
+func (g *FS) OpenLedger(dir, indexDir string) error {
 	l := &g.ledger
-	name := g.PathJoin(dir, ledgerName)
+	name := g.PathJoin(dir, LedgerName)
 	if err := l.load(g.FS, name); err != nil {
 		return err
 	}
@@ -119,9 +121,9 @@ func (g *guardFS) openLedger(dir, indexDir string) error {
 		}
 	}
 	l.rows = kept
-	f, err := g.FS.OpenReadWrite(name, "daos-vos")
+	f, err := g.FS.OpenReadWrite(name, "daos-index")
 	if err != nil {
-		return fault.New(fault.KindOf(err), "vos.open", name, "can't be opened for writing").Because(err)
+		return fault.New(fault.KindOf(err), "index.open", name, "can't be opened for writing").Because(err)
 	}
 	l.f = f
 	return nil
@@ -133,12 +135,12 @@ func (l *ledger) load(f vfs.FS, name string) error {
 		return nil
 	}
 	if err != nil {
-		return fault.New(fault.KindOf(err), "vos.open", name, "can't be opened").Because(err)
+		return fault.New(fault.KindOf(err), "index.open", name, "can't be opened").Because(err)
 	}
 	defer h.Close()
 	b, err := io.ReadAll(io.LimitReader(h, 2*ledgerSlot))
 	if err != nil {
-		return fault.New(fault.Corrupt, "vos.open", name, "can't be read").Because(err)
+		return fault.New(fault.Corrupt, "index.open", name, "can't be read").Because(err)
 	}
 	for len(b) > 0 {
 		n := min(ledgerSlot, len(b))
@@ -158,17 +160,17 @@ func (r ledgerRow) verify(f vfs.FS, name string) (there bool, err error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fault.New(fault.KindOf(err), "vos.open", name, "can't be opened").Because(err)
+		return false, fault.New(fault.KindOf(err), "index.open", name, "can't be opened").Because(err)
 	}
 	defer h.Close()
 	sum := crc32.New(castagnoli)
 	n, err := io.Copy(sum, io.LimitReader(h, int64(r.length)))
 	if err != nil {
-		return true, fault.New(fault.Corrupt, "vos.open", name, "can't be read at %d", n).Because(err)
+		return true, fault.New(fault.Corrupt, "index.open", name, "can't be read at %d", n).Because(err)
 	}
 	if uint64(n) != r.length || sum.Sum32() != r.sum {
-		return true, fault.New(fault.Corrupt, "vos.open", name, "the first %d bytes were synced and do not match their checksum (%d are there)", r.length, n).
-			Do("restore the target from a backup: writes that were answered can't be read any more")
+		return true, fault.New(fault.Corrupt, "index.open", name, "the first %d bytes were synced and do not match their checksum (%d are there)", r.length, n).
+			Do("restore it from a backup: writes that were answered can't be read any more")
 	}
 	return true, nil
 }
@@ -212,8 +214,9 @@ func (l *ledger) writeLocked() {
 	_, _ = l.f.WriteAt(encodeLedger(l.seq, rows), int64(l.seq%2)*ledgerSlot)
 }
 
-// close makes the ledger durable: at rest it is exact after a power loss too.
-func (l *ledger) close() {
+// CloseLedger makes the ledger durable: at rest it is exact after a power loss too.
+func (g *FS) CloseLedger() {
+	l := &g.ledger
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.f != nil {

@@ -1,4 +1,8 @@
-package vos
+// Package guardfs is the file system under every pebble index: it stops all
+// writing at the first failed sync (guard.go), and it keeps a ledger by which
+// damage is told from the torn end that a crash leaves (ledger.go). The targets
+// (engine/vos) and the control store open their indexes through it.
+package guardfs
 
 import (
 	"errors"
@@ -14,43 +18,47 @@ import (
 	"daos/internal/fault"
 )
 
-// guardFS stops a target at the first failed sync. After that what the disk
+// FS stops a store at the first failed sync. After that what the disk
 // holds is not known, and a later sync that succeeds would prove nothing: from
 // then on it lets no byte through, from the index's background work neither,
 // so that the disk stays as after a crash at that moment. Reads go on.
-type guardFS struct {
+type FS struct {
 	vfs.FS
+	what   string
 	poison atomic.Pointer[fault.Error]
 	ledger ledger
 }
 
-func newGuardFS(f vfs.FS) *guardFS { return &guardFS{FS: f} }
+// New wraps a file system. `what` names the store in errors: "target".
+func New(f vfs.FS, what string) *FS { return &FS{FS: f, what: what} }
 
-func (g *guardFS) failed() error {
+// Failed is the error that stopped the store, or nil.
+func (g *FS) Failed() error {
 	if e := g.poison.Load(); e != nil {
 		return e
 	}
 	return nil
 }
 
-func noSpace(err error) bool {
+// NoSpace reports whether an error says that the disk is full.
+func NoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// fail makes the target refuse writes for good.
-func (g *guardFS) fail(name, what string, err error) {
-	kind, do := fault.Internal, "check the disk, then restart the server: writes to this target are stopped, reads go on"
-	if noSpace(err) {
-		kind, do = fault.NoSpace, "free space on this file system, then restart the server: writes to this target are stopped, reads go on"
+// Fail makes the store refuse writes for good.
+func (g *FS) Fail(name, what string, err error) {
+	kind, do := fault.Internal, "check the disk, then restart the server: writes to this "+g.what+" are stopped, reads go on"
+	if NoSpace(err) {
+		kind, do = fault.NoSpace, "free space on this file system, then restart the server: writes to this "+g.what+" are stopped, reads go on"
 	}
-	e := fault.New(kind, "vos.write", name, "%s failed", what).Do("%s", do)
+	e := fault.New(kind, "index.write", name, "%s failed", what).Do("%s", do)
 	if err != nil {
 		e = e.Because(err)
 	}
 	g.poison.CompareAndSwap(nil, e)
 }
 
-func (g *guardFS) wrap(name string, f vfs.File, err error) (vfs.File, error) {
+func (g *FS) wrap(name string, f vfs.File, err error) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -59,14 +67,14 @@ func (g *guardFS) wrap(name string, f vfs.File, err error) (vfs.File, error) {
 	return w, nil
 }
 
-func (g *guardFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if err := g.failed(); err != nil {
+func (g *FS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := g.Failed(); err != nil {
 		return nil, err
 	}
 	if strings.HasPrefix(path.Base(name), "marker.") {
 		// pebble's pointer to a manifest that it has just made: after a power
 		// loss the pointer must not be there without the manifest.
-		if err := syncDir(g.FS, g.FS.PathDir(name)); err != nil {
+		if err := SyncDir(g.FS, g.FS.PathDir(name)); err != nil {
 			return nil, err
 		}
 	}
@@ -75,16 +83,16 @@ func (g *guardFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error)
 	return g.wrap(name, f, err)
 }
 
-func (g *guardFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.OpenOption) (vfs.File, error) {
-	if err := g.failed(); err != nil {
+func (g *FS) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.OpenOption) (vfs.File, error) {
+	if err := g.Failed(); err != nil {
 		return nil, err
 	}
 	f, err := g.FS.OpenReadWrite(name, c, o...)
 	return g.wrap(name, f, err)
 }
 
-func (g *guardFS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if err := g.failed(); err != nil {
+func (g *FS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := g.Failed(); err != nil {
 		return nil, err
 	}
 	if base, ok := tracked(from); ok {
@@ -94,20 +102,20 @@ func (g *guardFS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.F
 	return g.wrap(to, f, err)
 }
 
-func (g *guardFS) OpenDir(name string) (vfs.File, error) {
+func (g *FS) OpenDir(name string) (vfs.File, error) {
 	f, err := g.FS.OpenDir(name)
 	return g.wrap(name, f, err)
 }
 
-func (g *guardFS) Link(from, to string) error {
-	if err := g.failed(); err != nil {
+func (g *FS) Link(from, to string) error {
+	if err := g.Failed(); err != nil {
 		return err
 	}
 	return g.FS.Link(from, to)
 }
 
-func (g *guardFS) Remove(name string) error {
-	if err := g.failed(); err != nil {
+func (g *FS) Remove(name string) error {
+	if err := g.Failed(); err != nil {
 		return err
 	}
 	if base, ok := tracked(name); ok {
@@ -116,32 +124,32 @@ func (g *guardFS) Remove(name string) error {
 	return g.FS.Remove(name)
 }
 
-func (g *guardFS) RemoveAll(name string) error {
-	if err := g.failed(); err != nil {
+func (g *FS) RemoveAll(name string) error {
+	if err := g.Failed(); err != nil {
 		return err
 	}
 	return g.FS.RemoveAll(name)
 }
 
-func (g *guardFS) Rename(from, to string) error {
-	if err := g.failed(); err != nil {
+func (g *FS) Rename(from, to string) error {
+	if err := g.Failed(); err != nil {
 		return err
 	}
 	return g.FS.Rename(from, to)
 }
 
-func (g *guardFS) Unwrap() vfs.FS { return g.FS }
+func (g *FS) Unwrap() vfs.FS { return g.FS }
 
 // pace keeps the index's retries of background work from spinning on a full disk.
-func (g *guardFS) pace(err error) {
-	if noSpace(err) {
+func (g *FS) pace(err error) {
+	if NoSpace(err) {
 		time.Sleep(20 * time.Millisecond)
 	}
 }
 
 type guardFile struct {
 	vfs.File
-	g    *guardFS
+	g    *FS
 	name string
 
 	// For the ledger: files that are written from their beginning, by one
@@ -153,7 +161,7 @@ type guardFile struct {
 }
 
 func (f *guardFile) Write(p []byte) (int, error) {
-	if err := f.g.failed(); err != nil {
+	if err := f.g.Failed(); err != nil {
 		return 0, err
 	}
 	if f.tracked {
@@ -168,7 +176,7 @@ func (f *guardFile) Write(p []byte) (int, error) {
 }
 
 func (f *guardFile) WriteAt(p []byte, off int64) (int, error) {
-	if err := f.g.failed(); err != nil {
+	if err := f.g.Failed(); err != nil {
 		return 0, err
 	}
 	return f.File.WriteAt(p, off)
@@ -181,32 +189,32 @@ func (f *guardFile) synced(err error) error {
 		}
 		return nil
 	}
-	if noSpace(err) {
+	if NoSpace(err) {
 		// The bytes never had a place. Who asked gives up the file: the index
-		// its table, the segments that segment. Only a log can't: see pebbleLogger.
+		// its table, the segments that segment. Only a log can't: see the logger of the index.
 		f.g.pace(err)
 		return err
 	}
-	f.g.fail(f.name, "sync", err)
+	f.g.Fail(f.name, "sync", err)
 	return err
 }
 
 func (f *guardFile) Sync() error {
-	if err := f.g.failed(); err != nil {
+	if err := f.g.Failed(); err != nil {
 		return err
 	}
 	return f.synced(f.File.Sync())
 }
 
 func (f *guardFile) SyncData() error {
-	if err := f.g.failed(); err != nil {
+	if err := f.g.Failed(); err != nil {
 		return err
 	}
 	return f.synced(f.File.SyncData())
 }
 
 func (f *guardFile) SyncTo(n int64) (bool, error) {
-	if err := f.g.failed(); err != nil {
+	if err := f.g.Failed(); err != nil {
 		return false, err
 	}
 	full, err := f.File.SyncTo(n)
@@ -214,4 +222,16 @@ func (f *guardFile) SyncTo(n int64) (bool, error) {
 		return false, nil
 	}
 	return full, f.synced(err)
+}
+
+func SyncDir(f vfs.FS, dir string) error {
+	d, err := f.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if cerr := d.Close(); err == nil {
+		err = cerr
+	}
+	return err
 }
