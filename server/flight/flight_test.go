@@ -10,6 +10,7 @@ import (
 	"net"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -421,6 +422,14 @@ func TestTicket_ForgedStaleAndForeignOnesAreRefused(t *testing.T) {
 	r.sets["p/t"].ID = 99 // destroyed and made again
 	_, err = r.get(t, &flight.Ticket{Ticket: good})
 	code(t, err, codes.FailedPrecondition)
+}
+
+func TestInfo_MissingFolderIsNamedInFull(t *testing.T) {
+	r := serve(t)
+	_, err := r.client.GetFlightInfo(t.Context(), at("p", "d", "no", "such"))
+	if status.Code(err) != codes.NotFound || !strings.Contains(err.Error(), "p/d/no/such: ") {
+		t.Errorf("GetFlightInfo says %v", err)
+	}
 }
 
 func TestDescriptor_WrongOnesSayWhatToDo(t *testing.T) {

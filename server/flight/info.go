@@ -3,6 +3,7 @@ package flight
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"path"
 	"strings"
 	"time"
@@ -205,6 +206,19 @@ func (s *Server) tensorInfo(ctx context.Context, t *target, r pool.Resolved) (*i
 	return i, nil
 }
 
+// below names the directory of an error as the caller would; the tree knows
+// its path only.
+func below(a address.Address, dir string, err error) error {
+	var e *fault.Error
+	if !errors.As(err, &e) || e.Resource != dir {
+		return err
+	}
+	a.Path = dir
+	c := *e
+	c.Resource = a.String()
+	return &c
+}
+
 func (s *Server) scanInfo(ctx context.Context, t *target, r pool.Resolved) (*info, error) {
 	if t.tensor != nil {
 		return nil, wrongType(t.address, r.Dataset.Type, "tensor")
@@ -227,8 +241,9 @@ func (s *Server) scanInfo(ctx context.Context, t *target, r pool.Resolved) (*inf
 	if i.schema, err = scan.Schema(req.GetColumns()); err != nil {
 		return nil, err
 	}
-	if _, _, err := fs.At(epoch).Dir(ctx, strings.Trim(string(req.GetPath()), "/")); err != nil {
-		return nil, err
+	dir := strings.Trim(string(req.GetPath()), "/")
+	if _, _, err := fs.At(epoch).Dir(ctx, dir); err != nil {
+		return nil, below(r.Address, dir, err)
 	}
 	req.Dataset, req.Epoch, req.Seen = r.Address.DatasetName(), uint64(epoch), 0
 	anchors := []scan.Anchor{req.GetAnchor()}
