@@ -70,6 +70,7 @@ type Engine struct {
 
 	generation uint64       // of this opening
 	start      object.Epoch // not below anything that was there at open
+	swept      sweepCounts
 	rows       atomic.Int64 // transactions of several targets since the last settle
 	background context.CancelFunc
 	wg         sync.WaitGroup

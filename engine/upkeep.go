@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"daos/engine/object"
@@ -144,10 +145,23 @@ func (e *Engine) sweepLoop(ctx context.Context) {
 	}
 }
 
+// sweepCounts add up what the sweeper did since the engine was opened.
+type sweepCounts struct{ rounds, versions, bytes atomic.Int64 }
+
+// Swept says how often the sweeper ran since the engine was opened, and what it
+// dropped.
+func (e *Engine) Swept() (rounds, versions, bytes int64) {
+	return e.swept.rounds.Load(), e.swept.versions.Load(), e.swept.bytes.Load()
+}
+
 // Sweep drops, now, all versions that no pin and no epoch of the window can
 // see, in all datasets whose pins are known.
-func (e *Engine) Sweep(ctx context.Context) (target.SweepStats, error) {
-	var sum target.SweepStats
+func (e *Engine) Sweep(ctx context.Context) (sum target.SweepStats, err error) {
+	defer func() {
+		e.swept.rounds.Add(1)
+		e.swept.versions.Add(sum.Versions)
+		e.swept.bytes.Add(sum.Bytes)
+	}()
 	var due []*Dataset
 	for _, d := range e.all() {
 		if d.pinned.Load() && d.gone.Load() == nil && d.unswept() {

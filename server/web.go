@@ -86,6 +86,20 @@ func (s *Server) gauges() error {
 	}); err != nil {
 		return err
 	}
+	for _, g := range []struct {
+		name, unit, doc string
+		read            func(rounds, versions, bytes int64) int64
+	}{
+		{"daos.sweep.rounds", "", "Sweeps since the start.", func(n, _, _ int64) int64 { return n }},
+		{"daos.sweep.versions", "", "Versions dropped by the sweeper since the start.", func(_, n, _ int64) int64 { return n }},
+		{"daos.sweep.dropped", "By", "Payload bytes dropped by the sweeper since the start.", func(_, _, n int64) int64 { return n }},
+	} {
+		if err := s.telemetry.Gauge(g.name, g.unit, g.doc, func(context.Context) []telemetry.Sample {
+			return []telemetry.Sample{{Value: float64(g.read(s.engine.Swept()))}}
+		}); err != nil {
+			return err
+		}
+	}
 	return s.targetGauges()
 }
 
