@@ -41,7 +41,8 @@ def main(folder: str) -> int:
             book = nbformat.read(path, as_version=4)
             began = time.monotonic()
             try:
-                NotebookClient(book, timeout=TIMEOUT, resources={"metadata": {"path": str(path.parent)}}).execute()
+                where = {"metadata": {"path": str(path.parent)}}
+                NotebookClient(book, timeout=TIMEOUT, startup_timeout=TIMEOUT, resources=where).execute()
             except CellExecutionError as err:
                 failed += 1
                 print(f"{path}: failed\n{err}", file=sys.stderr)
