@@ -23,7 +23,7 @@ import (
 // Default time limits of a call whose caller named none.
 const (
 	UnaryTimeout  = 60 * time.Second
-	StreamTimeout = time.Hour
+	StreamTimeout = 24 * time.Hour
 )
 
 // Guard is the gate of every call: who calls, how long it may take, what it is

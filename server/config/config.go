@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -198,7 +199,8 @@ func (l *loader) readFile(root string) error {
 		return nil
 	}
 	b, err := os.ReadFile(path)
-	if !chosen && errors.Is(err, fs.ErrNotExist) {
+	// A root that is a file is for the server to refuse, in words about the root.
+	if !chosen && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)) {
 		return nil
 	}
 	if err != nil {

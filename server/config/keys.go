@@ -71,7 +71,7 @@ func keys() []key {
 		{name: "limits.connection_memory", kind: kindSize, def: "128MiB", min: 65 << 20, doc: "Request bytes of one feed connection that are held before its handlers take them.", set: func(c *Config, v value) { c.Limits.ConnBytes = v.n }},
 		{name: "limits.memory", kind: kindSize, def: "1GiB", min: 128 << 20, doc: "Request and reply bytes held for all feed connections together.", set: func(c *Config, v value) { c.Limits.TotalBytes = v.n }},
 		{name: "limits.call_timeout", kind: kindDuration, def: "60s", min: int64(time.Millisecond), doc: "Time limit of a call whose caller set none.", set: func(c *Config, v value) { c.Limits.CallTimeout = v.d }},
-		{name: "limits.stream_timeout", kind: kindDuration, def: "1h", min: int64(time.Millisecond), doc: "The same for streaming calls.", set: func(c *Config, v value) { c.Limits.StreamTimeout = v.d }},
+		{name: "limits.stream_timeout", kind: kindDuration, def: "24h", min: int64(time.Millisecond), doc: "The same for streaming calls: an import may take long.", set: func(c *Config, v value) { c.Limits.StreamTimeout = v.d }},
 	}
 }
 
