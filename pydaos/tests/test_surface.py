@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def test_all_names_what_is_visible():
     modules = types.ModuleType
     visible = {n for n, v in vars(pydaos).items() if not (n.startswith("_") or isinstance(v, modules))}
-    visible -= {"extend_path"}
+    visible -= {"extend_path", "TYPE_CHECKING"}
     assert visible | {"__version__"} == set(pydaos.__all__)
     for name in pydaos.__all__:
         assert hasattr(pydaos, name)
@@ -28,6 +28,12 @@ def test_all_names_what_is_visible():
 def test_importing_the_client_imports_little(heavy):
     code = f"import sys, pydaos; sys.exit({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=_env(), check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["torch.Dataset", "torch.Checkpoint", "fs.DaosFileSystem"])
+def test_the_parts_come_when_they_are_used(name):
+    code = f"import pydaos; assert pydaos.{name}.__module__.startswith('pydaos.'); assert not hasattr(pydaos, 'nope')"
+    subprocess.run([sys.executable, "-c", code], env=_env(), check=True)
 
 
 def test_importing_starts_no_thread_and_no_process():

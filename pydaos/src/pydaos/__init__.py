@@ -12,7 +12,9 @@ Examples
 64
 """
 
+import importlib
 from pkgutil import extend_path
+from typing import TYPE_CHECKING
 
 # pydaos.torch lies in a source root of its own (torch/src).
 __path__ = extend_path(__path__, __name__)
@@ -47,3 +49,11 @@ __all__ = [
     "connect",
     *_errors.__all__,
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Import ``pydaos.torch`` and ``pydaos.fs`` at their first use: both are too large to come with pydaos."""
+        if name in ("fs", "torch"):
+            return importlib.import_module(f"pydaos.{name}")
+        raise AttributeError(f"module 'pydaos' has no attribute {name!r}")
