@@ -31,7 +31,9 @@ const headSize = 4
 type Options struct {
 	// Sniff is how long a connection may take to show what it is; 10 s.
 	Sniff time.Duration
-	// Pending is how many connections may be in that state; 1024.
+	// Pending is how many connections of each listener may be in that state;
+	// 1024. Each has its own, so that strangers on TCP don't keep the users of
+	// the unix socket waiting.
 	Pending int
 	// TLS ends TLS here, if set; its NextProtos should have h2 and http/1.1.
 	TLS *tls.Config
@@ -39,11 +41,10 @@ type Options struct {
 
 // Mux shares listeners between three protocols.
 type Mux struct {
-	o       Options
-	http2   *listener
-	http1   *listener
-	feed    func(net.Conn)
-	pending chan struct{}
+	o     Options
+	http2 *listener
+	http1 *listener
+	feed  func(net.Conn)
 
 	mu struct {
 		sync.Mutex
@@ -63,7 +64,7 @@ func New(feed func(net.Conn), o Options) *Mux {
 	if o.Pending == 0 {
 		o.Pending = 1024
 	}
-	m := &Mux{o: o, http2: newListener(), http1: newListener(), feed: feed, pending: make(chan struct{}, o.Pending)}
+	m := &Mux{o: o, http2: newListener(), http1: newListener(), feed: feed}
 	m.mu.listeners = map[net.Listener]struct{}{}
 	m.mu.sniffing = map[net.Conn]struct{}{}
 	return m
@@ -87,11 +88,12 @@ func (m *Mux) Serve(l net.Listener) error {
 	m.mu.Unlock()
 	m.http2.setAddr(l.Addr())
 	m.http1.setAddr(l.Addr())
+	pending := make(chan struct{}, m.o.Pending)
 	for {
-		m.pending <- struct{}{} // at the limit, connections wait in the kernel
+		pending <- struct{}{} // at the limit, connections wait in the kernel
 		c, err := l.Accept()
 		if err != nil {
-			<-m.pending
+			<-pending
 			if !temporary(err) {
 				if errors.Is(err, net.ErrClosed) {
 					return nil
@@ -104,11 +106,11 @@ func (m *Mux) Serve(l net.Listener) error {
 			continue
 		}
 		if !m.begin(c) {
-			<-m.pending
+			<-pending
 			_ = c.Close()
 			return nil
 		}
-		go m.sniff(c)
+		go m.sniff(c, pending)
 	}
 }
 
@@ -145,15 +147,15 @@ func (m *Mux) end(c net.Conn) bool {
 	delete(m.mu.sniffing, c)
 	closed := m.mu.closed
 	m.mu.Unlock()
-	<-m.pending
 	m.running.Done()
 	return !closed
 }
 
-func (m *Mux) sniff(raw net.Conn) {
+func (m *Mux) sniff(raw net.Conn, pending <-chan struct{}) {
 	_ = raw.SetDeadline(time.Now().Add(m.o.Sniff))
 	c, head, err := m.head(raw)
 	open := m.end(raw)
+	<-pending
 	if err != nil || !open || c.SetDeadline(time.Time{}) != nil {
 		_ = raw.Close()
 		return

@@ -148,6 +148,26 @@ func TestMux_GarbageAndSilenceAreClosed(t *testing.T) {
 	feedEcho(t, c, "DFD1abcd")
 }
 
+func TestMux_SilenceOnTCPKeepsNobodyFromTheSocket(t *testing.T) {
+	_, tcp, unix := serve(t, mux.Options{Sniff: time.Minute, Pending: 2})
+	for range 8 { // more than may be pending; they say nothing
+		c, err := net.Dial("tcp", tcp.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	for range 8 { // each may lose its place to one of those
+		c, err := net.Dial("unix", unix.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		feedEcho(t, c, "DFD1abcd")
+		_ = c.Close()
+	}
+}
+
 func TestMux_EndsTLS(t *testing.T) {
 	cert, pool := selfSigned(t)
 	_, tcp, _ := serve(t, mux.Options{TLS: &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"}}})
