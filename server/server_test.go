@@ -26,6 +26,7 @@ type site struct {
 	t       *testing.T
 	root    string
 	runtime string
+	edit    func(*config.Config) // of keys that have no flag; may be nil
 }
 
 func newSite(t *testing.T) *site {
@@ -54,6 +55,9 @@ func (s *site) config(args ...string) config.Config {
 	c, err := config.Load(fs, func(string) (string, bool) { return "", false })
 	if err != nil {
 		s.t.Fatal(err)
+	}
+	if s.edit != nil {
+		s.edit(&c)
 	}
 	return c
 }

@@ -27,6 +27,7 @@ import (
 	systemv1 "daos/proto/gen/daos/system/v1"
 	tensorv1 "daos/proto/gen/daos/tensor/v1"
 	"daos/server"
+	"daos/server/config"
 	"daos/server/wire"
 )
 
@@ -317,6 +318,44 @@ func TestScan(t *testing.T) {
 	none := scan(&scanv1.ScanRequest{Dataset: "p/d@s", Path: []byte("dir0"), Limit: 1})
 	if len(none) != 1 {
 		t.Errorf("a limit of 1 gives %d rows", len(none))
+	}
+}
+
+// TestAPlanKeepsItsEpoch: the anchors of a plan can be scanned long after the
+// versions of that epoch would have been swept.
+func TestAPlanKeepsItsEpoch(t *testing.T) {
+	s := newSite(t)
+	s.edit = func(c *config.Config) { c.Engine.Window, c.Engine.Sweep = time.Second, time.Hour }
+	r := s.start(server.Options{})
+	c := r.clients()
+	c.makePool("p")
+	c.makeDataset("p/d", datasetv1.Type_TYPE_POSIX)
+	c.put("p/d", "f", "old content")
+	unpinned := must[*posixv1.StatResponse](t)(c.posix.Stat(c.ctx, &posixv1.StatRequest{Dataset: "p/d", Path: []byte("f")})).GetAttr().GetEpoch()
+	plan := must[*scanv1.PlanResponse](t)(c.scan.Plan(c.ctx, &scanv1.PlanRequest{Dataset: "p/d", Anchors: 1}))
+	must[*posixv1.RemoveResponse](t)(c.posix.Remove(c.ctx, &posixv1.RemoveRequest{Dataset: "p/d", Path: []byte("f")}))
+	read := func(epoch uint64) (string, error) {
+		m, err := c.posix.Read(c.ctx, &posixv1.ReadRequest{Dataset: "p/d", Path: []byte("f"), Epoch: epoch, Length: 100})
+		return string(m.GetPayload()), wire.Fault(err)
+	}
+	pause := time.NewTicker(100 * time.Millisecond)
+	defer pause.Stop()
+	for end := time.Now().Add(20 * time.Second); ; <-pause.C { // until the window has passed
+		must[*systemv1.SweepResponse](t)(c.system.Sweep(c.ctx, &systemv1.SweepRequest{}))
+		if _, err := read(unpinned); fault.Is(err, fault.EpochGone) {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("an epoch that nobody keeps is still readable: %v", err)
+		}
+		c.put("p/d", "other", "x") // so that there is something to sweep
+	}
+	if got, err := read(plan.GetEpoch()); err != nil || got != "old content" {
+		t.Errorf("at the plan's epoch: %q, %v", got, err)
+	}
+	st, err := c.scan.Scan(c.ctx, &scanv1.ScanRequest{Dataset: "p/d", Epoch: plan.GetEpoch(), Anchor: plan.GetAnchors()[0]})
+	ms := drainStream(t, st, err)
+	if n := ms[len(ms)-1].GetRowsOut(); n != 1 {
+		t.Errorf("the scan gives %d rows, want the one that was there", n)
 	}
 }
 
