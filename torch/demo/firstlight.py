@@ -99,17 +99,22 @@ def daos(*args: str, quiet: bool = True) -> str:
 def server(root: Path) -> Iterator[subprocess.Popen[str]]:
     """Start a server on loopback, wait for its ready line, stop it at the end."""
     log = open(root.parent / "server.log", "w")  # noqa: SIM115
+    # A runtime folder of its own: clients elsewhere must not find this server, whose data goes away,
+    # before the one that their user started.
+    runtime = tempfile.mkdtemp(prefix="daos-demo-")
     process = subprocess.Popen(
         [str(DAOS), "serve", "--root", str(root), "--listen", "127.0.0.1:0"],
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,
         start_new_session=True,
+        env={**os.environ, "XDG_RUNTIME_DIR": runtime},
     )
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line.startswith("ready"):
         process.kill()
+        shutil.rmtree(runtime, ignore_errors=True)
         fail(f"the server did not get ready; see {log.name}\n{Path(log.name).read_text()[-2000:]}")
     fields = dict(f.split("=", 1) for f in line.split()[1:] if "=" in f)
     os.environ["DAOS_ADDR"] = "unix:" + fields["socket"] if "socket" in fields else fields["listen"]
@@ -124,6 +129,7 @@ def server(root: Path) -> Iterator[subprocess.Popen[str]]:
                 process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
+            shutil.rmtree(runtime, ignore_errors=True)
         log.close()
 
 
@@ -154,6 +160,7 @@ def step_import(screen: Screen, scratch: Path, limit: int) -> tuple[float, int]:
     images, labels, note = parts.fashion_mnist(scratch, limit)
     screen.line(note)
     tree = scratch / "fashion-mnist"
+    screen.line(f"writing {len(images):,} PNG files to import ...")
     bar = screen.bar("writing PNG files", len(images))
     parts.write_tree(tree, images, labels, bar)
     npz = scratch / "fashion-mnist.npz"
@@ -192,11 +199,13 @@ def step_train(screen: Screen, steps: int) -> None:
             fail(f"train.py ended with {process.returncode}")
         return json.loads(last)
 
+    screen.line("training once from the files and once from the rows, with nothing else going on ...")
     quiet = train("training, quiet")
     changers = {kind: python("change.py", kind) for kind in ("files", "tensors")}
     for changer in changers.values():
         assert changer.stdout is not None
         changer.stdout.readline()  # the first change is in
+    screen.line("the same again, while two processes change both datasets ...")
     busy = train("training, busy ")
     for (kind, changer), before, after in zip(changers.items(), quiet, busy, strict=True):
         changer.send_signal(signal.SIGTERM)
@@ -217,6 +226,7 @@ def step_train(screen: Screen, steps: int) -> None:
 
 def step_resume(screen: Screen, scratch: Path, steps: int) -> None:
     screen.step(3, "Kill the trainer with -9 in the middle of a pass, resume with another number of workers")
+    screen.line(f"reading with 2 workers until batch {steps}, then kill -9 ...")
     token_file = scratch / "token.json"
     trainer = python("resume.py", "--token", str(token_file), "--workers", "2", "--steps", "100000")
     assert trainer.stdout is not None
@@ -226,7 +236,8 @@ def step_resume(screen: Screen, scratch: Path, steps: int) -> None:
     os.killpg(trainer.pid, signal.SIGKILL)
     trainer.wait()
     token = token_file.read_text()
-    screen.line(f"the token ({len(token)} bytes): {token}")
+    screen.line(f"the token ({len(token)} bytes):")
+    screen.line(token)
     state = json.loads(token)
     data = Dataset("demo/photos@v1/train")
     from pydaos.torch._order import Order
@@ -250,6 +261,7 @@ def step_resume(screen: Screen, scratch: Path, steps: int) -> None:
 
 def step_checkpoint(screen: Screen) -> None:
     screen.step(4, "Save a checkpoint, kill a later save halfway, restore the whole one")
+    screen.line("three processes in turn: one saves, one is killed while it saves, one restores ...")
     daos("dataset", "create", "demo/runs", "--type", "posix")
     saved = result(python("checkpoint.py", "save"))
     victim = python("checkpoint.py", "save-half")
@@ -276,6 +288,7 @@ def step_speeds(screen: Screen, scratch: Path, imported: tuple[float, int]) -> N
     seconds, files = imported
     tree = scratch / "fashion-mnist"
     copy = scratch / "copy"
+    screen.line(f"copying {files:,} files with cp -r, then sync, to compare ...")
     took, _ = timed(
         lambda: (
             subprocess.run(["cp", "-r", str(tree), str(copy)], check=True),
@@ -305,9 +318,9 @@ def step_speeds(screen: Screen, scratch: Path, imported: tuple[float, int]) -> N
     ours, n = timed(lambda: sum(len(b) for b in batches))
     theirs, m = timed(lambda: parts.local_loop(tree / "train", 256))
     screen.row(
-        "samples/s, shuffled batches of 256 files",
+        "samples/s, batches of 256 files",
         f"{n / ours:,.0f}",
-        f"open + read + frombuffer of local files {m / theirs:,.0f}: {theirs / m * n / ours:.1f}x",
+        f"open + read of local files {m / theirs:,.0f}: {theirs / m * n / ours:.1f}x",
     )
     tensors = Dataset("demo/tensors@v1")
     rows_of = tensors.batches(256, shuffle=True, seed=1)
@@ -316,17 +329,18 @@ def step_speeds(screen: Screen, scratch: Path, imported: tuple[float, int]) -> N
     rows_of.set_epoch(1)
     ours, n = timed(lambda: sum(len(b["label"]) for b in rows_of))
     screen.row(
-        "samples/s, shuffled batches of 256 rows",
+        "samples/s, batches of 256 rows",
         f"{n / ours:,.0f}",
-        "55 MB fit into memory: the demo shows order, resume and safety, make bench speed",
+        "55 MB fit into memory; make bench compares",
     )
 
     flight = result(python("stock_flight.py"))
     screen.row(
         "stock pyarrow.flight client",
         f"{flight['rows']:,} rows",
-        f"schema {flight['schema']}, {flight['seconds']:.2f} s, knows nothing of us",
+        f"{flight['seconds']:.2f} s, without pydaos",
     )
+    screen.line(f"its schema: {flight['schema']}")
     if flight["rows"] != files:
         fail("the stock Flight client read another number of rows")
     client.close()
