@@ -104,8 +104,10 @@ func datasetCreate(a *app) *cobra.Command {
 			if req.Type, err = parseType(typ); err != nil {
 				return err
 			}
-			if req.ChunkBytes, err = parseSize(chunk); err != nil {
-				return err
+			if chunk != "" {
+				if req.ChunkBytes, err = parseSize(chunk); err != nil {
+					return err
+				}
 			}
 			if req.QuotaBytes, err = parseSize(quota); err != nil {
 				return err
@@ -126,7 +128,7 @@ func datasetCreate(a *app) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&typ, "type", "", "posix or tensor")
 	f.StringVar(&class, "class", "", "object class of bulk data: SX (spread over all targets, the default) or S1")
-	f.StringVar(&chunk, "chunk", "none", "bytes of a file chunk, 64KiB to 64MiB (default 1MiB)")
+	f.StringVar(&chunk, "chunk", "", "bytes of a file chunk, 64KiB to 64MiB (default 1MiB)")
 	f.StringVar(&quota, "quota", "none", "largest sum of stored bytes, or none")
 	f.StringArrayVar(&attrs, "attr", nil, "user attribute NAME=VALUE (repeatable)")
 	mustMark(cmd, "type")
