@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -35,6 +36,17 @@ type Guard struct {
 	Log           *slog.Logger
 	UnaryTimeout  time.Duration // 0: UnaryTimeout
 	StreamTimeout time.Duration // 0: StreamTimeout
+
+	refused struct{ count, logged atomic.Int64 } // callers, and when one was logged last (unix seconds)
+}
+
+// refuse logs a refused caller, at most one a second: a stranger must not be
+// able to fill the log.
+func (g *Guard) refuse(ctx context.Context, method string, err error) {
+	n, now := g.refused.count.Add(1), time.Now().Unix()
+	if last := g.refused.logged.Load(); last != now && g.refused.logged.CompareAndSwap(last, now) {
+		g.Log.WarnContext(ctx, "call refused", "op", method, "peer", auth.PeerFromContext(ctx).Addr, "err", err, "refused_so_far", n)
+	}
 }
 
 // Do runs one call behind the gate. A transport that authenticates connections
@@ -46,7 +58,7 @@ func (g *Guard) Do(ctx context.Context, method string, limit time.Duration, fn f
 		md, _ := metadata.FromIncomingContext(ctx)
 		id, err := g.Auth.Check(Token(first(md, "authorization")), auth.PeerFromContext(ctx))
 		if err != nil {
-			g.Log.WarnContext(ctx, "call refused", "op", method, "err", err)
+			g.refuse(ctx, method, err)
 			return err
 		}
 		ctx = g.Telemetry.WithTraceparent(auth.WithIdentity(ctx, id), first(md, "traceparent"))
@@ -76,7 +88,7 @@ func (g *Guard) Do(ctx context.Context, method string, limit time.Duration, fn f
 // make the server take a message either. Do checks again, for all transports.
 func (g *Guard) Tap(ctx context.Context, info *tap.Info) (context.Context, error) {
 	if _, err := g.Auth.Check(Token(first(info.Header, "authorization")), auth.PeerFromContext(ctx)); err != nil {
-		g.Log.WarnContext(ctx, "call refused", "op", info.FullMethodName, "err", err)
+		g.refuse(ctx, info.FullMethodName, err)
 		return nil, wire.Status(err)
 	}
 	return ctx, nil

@@ -78,6 +78,18 @@ func TestGuard_RefusesWhoeverIsNobody(t *testing.T) {
 	}
 }
 
+func TestGuard_StrangersDontFillTheLog(t *testing.T) {
+	b := newBench(t)
+	for range 10_000 {
+		if err := b.unary(t.Context(), nil); status.Code(err) != codes.Unauthenticated {
+			t.Fatal(err)
+		}
+	}
+	if n := strings.Count(b.log.String(), "call refused"); n == 0 || n > 10 {
+		t.Errorf("%d lines for 10,000 refused calls", n)
+	}
+}
+
 func TestGuard_SetsADeadlineWhereThereIsNone(t *testing.T) {
 	b := newBench(t)
 	var left time.Duration
