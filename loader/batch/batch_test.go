@@ -88,7 +88,7 @@ func (tr *tree) request(t testing.TB, dir string, sel manifest.Selection) manife
 
 func openManifest(t testing.TB, r manifest.Request) *manifest.Manifest {
 	t.Helper()
-	l := manifest.NewLibrary(0)
+	l := manifest.NewLibrary(0, manifest.MaxOpen)
 	t.Cleanup(l.Close)
 	m, _, _, err := l.Open(ctx, r)
 	if err != nil {
@@ -313,7 +313,7 @@ func TestTablesOfAllTypes(t *testing.T) {
 	meta, p := payload(t, openManifest(t, req), []uint64{uint64(n) - 1, 0})
 	compare(t, "a selection", column(meta, p, 0), tensortest.Cells{cells[25][n-1], cells[25][0]})
 	req.Info.Selection.Columns = []string{"nope"}
-	if _, _, _, err := manifest.NewLibrary(0).Open(ctx, req); !fault.Is(err, fault.NotFound) {
+	if _, _, _, err := manifest.NewLibrary(0, manifest.MaxOpen).Open(ctx, req); !fault.Is(err, fault.NotFound) {
 		t.Fatal(err)
 	}
 }

@@ -93,7 +93,7 @@ func TestOverTheEngine(t *testing.T) {
 	dir := t.TempDir()
 	check := func(built bool) {
 		t.Helper()
-		l := manifest.NewLibrary(0)
+		l := manifest.NewLibrary(0, manifest.MaxOpen)
 		defer l.Close()
 		m, _, b, err := l.Open(ctx, x.request(t, dir, x.fs.At(at)))
 		if err != nil || b != built {
@@ -138,7 +138,7 @@ func TestOverTheEngine(t *testing.T) {
 		t.Fatalf("no segments among %q", segs)
 	}
 	x.open(t)
-	l := manifest.NewLibrary(0)
+	l := manifest.NewLibrary(0, manifest.MaxOpen)
 	defer l.Close()
 	m, _, _, err := l.Open(ctx, x.request(t, dir, x.fs.At(at)))
 	if err != nil {
@@ -208,7 +208,7 @@ func TestBuildWhileWritersWrite(t *testing.T) {
 		}
 	}()
 	for range 5 {
-		l := manifest.NewLibrary(0)
+		l := manifest.NewLibrary(0, manifest.MaxOpen)
 		m, _, built, err := l.Open(ctx, x.request(t, t.TempDir(), x.fs.At(at)))
 		if err != nil || !built || int(m.Info().Samples) != len(want) {
 			t.Fatalf("%d samples, want %d: %v", m.Info().Samples, len(want), err)
@@ -242,7 +242,7 @@ func BenchmarkBuildOverTheEngine(b *testing.B) {
 	v := must[*posix.View](b)(x.fs.Head(ctx, 0))
 	var walk time.Duration
 	for b.Loop() {
-		l := manifest.NewLibrary(0)
+		l := manifest.NewLibrary(0, manifest.MaxOpen)
 		start := time.Now()
 		k := 0
 		if err := v.Files(ctx, "", func(*posix.Sample) error { k++; return nil }); err != nil || k != n {
@@ -292,7 +292,7 @@ func TestWhileTheSweeperWorks(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	l := manifest.NewLibrary(0)
+	l := manifest.NewLibrary(0, manifest.MaxOpen)
 	defer l.Close()
 	m, _, _, err := l.Open(ctx, x.request(t, dir, x.fs.At(at)))
 	if err != nil || int(m.Info().Samples) != len(want) {
@@ -331,7 +331,7 @@ func TestWhileTheSweeperWorks(t *testing.T) {
 	if x.d.Generation() == generation {
 		t.Fatal("the sweeper moved nothing: this test shows nothing")
 	}
-	fresh := manifest.NewLibrary(0) // another process: the locations on disk are old
+	fresh := manifest.NewLibrary(0, manifest.MaxOpen) // another process: the locations on disk are old
 	defer fresh.Close()
 	m2, _, built, err := fresh.Open(ctx, x.request(t, dir, x.fs.At(at)))
 	if err != nil || built {

@@ -50,7 +50,7 @@ func (bulk) Segment(uint16, uint64) (object.Mapping, error) {
 func (bulk) Generation() uint64 { return 1 }
 
 func buildSynthetic(b testing.TB, dir string, n int) (*manifest.Library, *manifest.Manifest) {
-	l := manifest.NewLibrary(0)
+	l := manifest.NewLibrary(0, manifest.MaxOpen)
 	m, _, _, err := l.Open(context.Background(), manifest.Request{Dir: dir, Store: bulk{}, Tree: synthetic{n}, Info: manifest.Info{Dataset: "p/d", Snapshot: "s", Epoch: 1}})
 	if err != nil {
 		b.Fatal(err)

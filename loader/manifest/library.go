@@ -17,25 +17,29 @@ type Library struct {
 	byID     map[string]*shelf
 	byHandle map[uint64]*shelf
 	next     uint64
+	clock    uint64 // counts uses, to find the manifest that was used longest ago
 	max      int
 }
 
 // shelf is one manifest being opened, or open.
 type shelf struct {
 	handle uint64
+	used   uint64 // the library's clock at the last use
 	done   chan struct{}
 	m      *Manifest
 	err    error
 }
 
-// MaxOpen is how many manifests a Library keeps open: each costs address space
-// and two mappings, and a handle is good for ever.
+// MaxOpen is how many manifests a server keeps open: each costs address space
+// and two mappings.
 const MaxOpen = 4096
 
 // NewLibrary makes a library whose handles begin behind first, so that those of
-// another process are not taken for its own.
-func NewLibrary(first uint64) *Library {
-	return &Library{byID: map[string]*shelf{}, byHandle: map[uint64]*shelf{}, next: first, max: MaxOpen}
+// another process are not taken for its own. It keeps at most open manifests
+// open: for another one it closes the one that was used longest ago, whose
+// handle is stale then; it is found on disk when it is opened again.
+func NewLibrary(first uint64, open int) *Library {
+	return &Library{byID: map[string]*shelf{}, byHandle: map[uint64]*shelf{}, next: first, max: open}
 }
 
 // Request says which manifest to open.
@@ -73,10 +77,10 @@ func (l *Library) Open(ctx context.Context, r Request) (m *Manifest, handle uint
 		l.mu.Lock()
 		s := l.byID[id]
 		if s == nil {
-			if len(l.byID) >= l.max {
+			if len(l.byID) >= l.max && !l.evictLocked() {
 				l.mu.Unlock()
-				return nil, 0, false, fault.New(fault.Overloaded, "loader.manifest", r.Info.Dataset, "%d manifests are open already", l.max).
-					Do("restart the server, or use fewer different selections")
+				return nil, 0, false, fault.New(fault.Overloaded, "loader.manifest", r.Info.Dataset, "%d manifests are being built", l.max).
+					Do("try again when one of them is ready")
 			}
 			s = &shelf{done: make(chan struct{})}
 			l.byID[id] = s
@@ -90,6 +94,13 @@ func (l *Library) Open(ctx context.Context, r Request) (m *Manifest, handle uint
 			return nil, 0, false, ctx.Err()
 		}
 		if s.err == nil {
+			l.mu.Lock()
+			_, here := l.byHandle[s.handle]
+			l.touchLocked(s)
+			l.mu.Unlock()
+			if !here {
+				continue // closed meanwhile: open it again
+			}
 			return s.m, s.handle, false, nil
 		}
 		// Who built it failed, perhaps because his client went away: try it ourselves.
@@ -121,6 +132,7 @@ func (l *Library) build(ctx context.Context, id string, s *shelf, r Request) (*M
 	l.next++
 	s.m, s.handle, s.err = m, l.next, nil
 	l.byHandle[s.handle] = s
+	l.touchLocked(s)
 	l.mu.Unlock()
 	return m, s.handle, m.built, nil
 }
@@ -129,11 +141,37 @@ func (l *Library) build(ctx context.Context, id string, s *shelf, r Request) (*M
 func (l *Library) Get(handle uint64) (*Manifest, error) {
 	l.mu.Lock()
 	s := l.byHandle[handle]
+	if s != nil {
+		l.touchLocked(s)
+	}
 	l.mu.Unlock()
 	if s == nil {
-		return nil, fault.New(fault.Stale, "loader.manifest", "manifest", "handle %d is not of this server process", handle).Do("open the manifest again")
+		return nil, fault.New(fault.Stale, "loader.manifest", "manifest", "handle %d is not of this server process, or was closed for others", handle).Do("open the manifest again")
 	}
 	return s.m, nil
+}
+
+func (l *Library) touchLocked(s *shelf) {
+	l.clock++
+	s.used = l.clock
+}
+
+// evictLocked closes the open manifest that was used longest ago, and reports
+// whether there was one. Its readers finish first: see Manifest.Close.
+func (l *Library) evictLocked() bool {
+	var oldest *shelf
+	for _, s := range l.byHandle {
+		if oldest == nil || s.used < oldest.used {
+			oldest = s
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	delete(l.byHandle, oldest.handle)
+	delete(l.byID, oldest.m.id)
+	oldest.m.Close()
+	return true
 }
 
 // Drop closes the manifests of a dataset that is being destroyed.

@@ -96,7 +96,7 @@ func TestOrderOfSamples(t *testing.T) {
 	if _, err := fs.Symlink(ctx, object.RequestID{}, "a.txt", "link"); err != nil {
 		t.Fatal(err)
 	}
-	l := manifest.NewLibrary(0)
+	l := manifest.NewLibrary(0, manifest.MaxOpen)
 	defer l.Close()
 	m, _, _, err := l.Open(ctx, request(t, t.TempDir(), st, fs, manifest.Selection{}))
 	if err != nil {
@@ -129,7 +129,7 @@ func TestNamesAreBytes(t *testing.T) {
 	for _, p := range []string{"r/a\xfe/1", "r/a\xff/2", "r/b/3"} {
 		write(t, fs, p, p)
 	}
-	l := manifest.NewLibrary(0)
+	l := manifest.NewLibrary(0, manifest.MaxOpen)
 	defer l.Close()
 	dir := t.TempDir()
 	ids := map[string]bool{}
@@ -166,7 +166,7 @@ func TestNamesAreBytes(t *testing.T) {
 
 func TestEmptyAndMissing(t *testing.T) {
 	st, fs := newFS(t)
-	l := manifest.NewLibrary(0)
+	l := manifest.NewLibrary(0, manifest.MaxOpen)
 	defer l.Close()
 	m, _, _, err := l.Open(ctx, request(t, t.TempDir(), st, fs, manifest.Selection{}))
 	if err != nil || m.Info().Samples != 0 {
@@ -212,7 +212,7 @@ func TestFlips(t *testing.T) {
 	}
 	dir := t.TempDir()
 	req := request(t, dir, st, fs, manifest.Selection{})
-	l := manifest.NewLibrary(0)
+	l := manifest.NewLibrary(0, manifest.MaxOpen)
 	m, _, _, err := l.Open(ctx, req)
 	if err != nil {
 		t.Fatal(err)
@@ -236,7 +236,7 @@ func TestFlips(t *testing.T) {
 			if err := os.WriteFile(path, bad, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			l := manifest.NewLibrary(0)
+			l := manifest.NewLibrary(0, manifest.MaxOpen)
 			m, _, _, err := l.Open(ctx, req)
 			if err != nil {
 				if !fault.Is(err, fault.Corrupt) {
@@ -297,7 +297,7 @@ func TestEverybodyGetsOneManifest(t *testing.T) {
 		write(t, fs, fmt.Sprint(i), "x")
 	}
 	req := request(t, t.TempDir(), st, fs, manifest.Selection{})
-	l := manifest.NewLibrary(1 << 40)
+	l := manifest.NewLibrary(1<<40, manifest.MaxOpen)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	handles, builds := map[uint64]int{}, 0
@@ -347,7 +347,7 @@ func (f failing) Files(ctx context.Context, root string, fn func(*posix.Sample) 
 
 func TestFailedBuildLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
-	l := manifest.NewLibrary(0)
+	l := manifest.NewLibrary(0, manifest.MaxOpen)
 	defer l.Close()
 	req := manifest.Request{Dir: dir, Store: bulk{}, Tree: failing{synthetic{5000}, errors.New("broken")}, Info: manifest.Info{Dataset: "p/d", Epoch: 1}}
 	if _, _, _, err := l.Open(ctx, req); err == nil {
@@ -381,7 +381,7 @@ func TestFailedBuildLeavesNothing(t *testing.T) {
 }
 
 func TestProgress(t *testing.T) {
-	l := manifest.NewLibrary(0)
+	l := manifest.NewLibrary(0, manifest.MaxOpen)
 	defer l.Close()
 	var seen []uint64
 	_, _, _, err := l.Open(ctx, manifest.Request{Dir: t.TempDir(), Store: bulk{}, Tree: synthetic{50_000}, Info: manifest.Info{Epoch: 1}, Progress: func(n uint64) { seen = append(seen, n) }})

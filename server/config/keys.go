@@ -67,7 +67,7 @@ func keys() []key {
 		{name: "collect", kind: kindDuration, def: "15s", min: int64(10 * time.Millisecond), doc: "Pause between rounds that remove expired snapshots, leases, staged files and request ids.", set: func(c *Config, v value) { c.Collect = v.d }},
 		{name: "limits.connections", kind: kindInt, def: "4096", min: 1, max: 1 << 20, doc: "Connections of the feed.", set: func(c *Config, v value) { c.Limits.Connections = int(v.n) }},
 		{name: "limits.streams", kind: kindInt, def: "128", min: 1, max: 1 << 16, doc: "Concurrent calls of one gRPC connection.", set: func(c *Config, v value) { c.Limits.Streams = int(v.n) }},
-		{name: "limits.message", kind: kindSize, def: "64MiB", min: 1 << 20, max: 1 << 30, doc: "Largest message of gRPC and Flight that is taken.", set: func(c *Config, v value) { c.Limits.Message = int(v.n) }},
+		{name: "limits.message", kind: kindSize, def: "256MiB", min: 1 << 20, max: 1 << 30, doc: "Largest message of gRPC and Flight that is taken.", set: func(c *Config, v value) { c.Limits.Message = int(v.n) }},
 		{name: "limits.connection_memory", kind: kindSize, def: "128MiB", min: 65 << 20, doc: "Request bytes of one feed connection that are held before its handlers take them.", set: func(c *Config, v value) { c.Limits.ConnBytes = v.n }},
 		{name: "limits.memory", kind: kindSize, def: "1GiB", min: 128 << 20, doc: "Request and reply bytes held for all feed connections together.", set: func(c *Config, v value) { c.Limits.TotalBytes = v.n }},
 		{name: "limits.call_timeout", kind: kindDuration, def: "60s", min: int64(time.Millisecond), doc: "Time limit of a call whose caller set none.", set: func(c *Config, v value) { c.Limits.CallTimeout = v.d }},

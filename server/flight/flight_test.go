@@ -106,7 +106,7 @@ func serve(t testing.TB) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lib := manifest.NewLibrary(1)
+	lib := manifest.NewLibrary(1, manifest.MaxOpen)
 	t.Cleanup(lib.Close)
 	dir := t.TempDir()
 	s, err := dflight.New(dflight.Options{

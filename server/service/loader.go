@@ -40,7 +40,7 @@ type Loader struct {
 // dataset. session is a random number of this process: handles begin there, so
 // that those of another process are recognised.
 func NewLoader(datasets *Datasets, dir string, session uint64) *Loader {
-	return &Loader{datasets: datasets, library: manifest.NewLibrary(session), dir: dir}
+	return &Loader{datasets: datasets, library: manifest.NewLibrary(session, manifest.MaxOpen), dir: dir}
 }
 
 // Close closes all manifests. Nobody may be using the service any more.

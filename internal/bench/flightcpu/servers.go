@@ -83,7 +83,7 @@ func server(name, dir, bytesOfData string) error {
 		if err != nil {
 			return err
 		}
-		lib := manifest.NewLibrary(1)
+		lib := manifest.NewLibrary(1, manifest.MaxOpen)
 		defer lib.Close()
 		s, err := dflight.New(dflight.Options{
 			Manifest: func(ctx context.Context, r *pool.Resolved, columns []string) (*manifest.Manifest, error) {
