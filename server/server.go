@@ -333,7 +333,7 @@ func (s *Server) register() error {
 	}
 	return s.registry.write(client.Entry{
 		Root: s.cfg.Root, Socket: s.Socket(), Address: s.Addr(), TokenFile: s.root.path(auth.TokenFile), PID: int64(os.Getpid()),
-		Started: s.started.UnixNano(), Version: version.Version,
+		Started: s.started.UnixNano(), Version: version.Version, Ephemeral: s.cfg.Ephemeral,
 	})
 }
 

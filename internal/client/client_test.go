@@ -211,6 +211,7 @@ func register(t *testing.T, dir, key string, started int64, listen bool) client.
 		}
 		t.Cleanup(func() { _ = l.Close() })
 	}
+	e.Ephemeral = strings.HasPrefix(key, "e")
 	b, err := json.Marshal(e)
 	if err != nil {
 		t.Fatal(err)
@@ -239,6 +240,7 @@ func TestFind(t *testing.T) {
 	register(t, dir, "1", 100, true)
 	register(t, dir, "2", 200, true)
 	register(t, dir, "3", 300, false) // killed
+	register(t, dir, "e5", 500, true) // ends with its last client: not for others
 	if err := os.WriteFile(filepath.Join(dir, "4.json"), []byte("{half"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,9 @@ type Entry struct {
 	PID       int64  `json:"pid"`
 	Started   int64  `json:"started_unix_nanos"`
 	Version   string `json:"version"`
+	// Ephemeral servers end with their last client: nobody finds them by
+	// themselves while another one runs.
+	Ephemeral bool `json:"ephemeral"`
 }
 
 // Where is how a caller names a server. Empty fields are looked up.
@@ -153,7 +156,8 @@ func readToken(path string) (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
-// registered reads the runtime folder, the server that started last first. A
+// registered reads the runtime folder: the server that started last first,
+// ephemeral ones behind all others. A
 // folder that others can write to is not trusted: its entries would choose who
 // gets our token.
 func registered(dir string) []Entry {
@@ -179,7 +183,12 @@ func registered(dir string) []Entry {
 			out = append(out, e)
 		}
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Started > out[j].Started })
+	sort.Slice(out, func(i, j int) bool {
+		if out[i].Ephemeral != out[j].Ephemeral {
+			return !out[i].Ephemeral
+		}
+		return out[i].Started > out[j].Started
+	})
 	return out
 }
 

@@ -24,7 +24,7 @@ def runtime(tmp_path_factory, monkeypatch):
     return folder / "daos"
 
 
-def register(runtime, root, started, *, alive=True, address="127.0.0.1:9", token=None):
+def register(runtime, root, started, *, alive=True, address="127.0.0.1:9", token=None, ephemeral=False):
     key = hashlib.sha256(os.fsencode(str(root))).hexdigest()[:16]
     path = runtime / f"{key}.sock"
     listener = None
@@ -34,7 +34,7 @@ def register(runtime, root, started, *, alive=True, address="127.0.0.1:9", token
         listener.listen(8)
     entry = {
         "root": str(root), "socket": str(path), "address": address, "pid": 1, "started_unix_nanos": started,
-        "token_file": str(root / "token"), "version": "0.1.0",
+        "token_file": str(root / "token"), "version": "0.1.0", "ephemeral": ephemeral,
     }  # fmt: skip
     root.mkdir(exist_ok=True)
     if token:
@@ -61,6 +61,15 @@ def test_the_server_started_last_is_taken_unix_socket_first(runtime, tmp_path):
         found = discovery.endpoint(None, NOTHING).targets()
     key = discovery.key_of(tmp_path / "b")
     assert found == [(f"unix:{runtime}/{key}.sock", "tt"), ("127.0.0.1:9", "tt")]
+
+
+def test_an_ephemeral_server_is_found_only_where_there_is_no_other(runtime, tmp_path):
+    with register(runtime, tmp_path / "a", 9, ephemeral=True):
+        (unix, _) = discovery.endpoint(None, NOTHING).targets()
+        assert unix[0].endswith(f"{discovery.key_of(tmp_path / 'a')}.sock")
+        with register(runtime, tmp_path / "b", 5):
+            (unix, _) = discovery.endpoint(None, NOTHING).targets()
+            assert unix[0].endswith(f"{discovery.key_of(tmp_path / 'b')}.sock")
 
 
 def test_afterwards_it_is_always_the_same_server(runtime, tmp_path):

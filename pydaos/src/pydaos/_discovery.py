@@ -38,6 +38,7 @@ class Entry(NamedTuple):
     token_file: str
     pid: int
     started: int
+    ephemeral: bool = False
 
 
 class Endpoint(Protocol):
@@ -107,6 +108,7 @@ def _read_entry(name: Path) -> Entry | None:
             token_file=str(data.get("token_file", "")),
             pid=int(data.get("pid", 0)),
             started=int(data.get("started_unix_nanos", 0)),
+            ephemeral=bool(data.get("ephemeral", False)),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None  # gone meanwhile, or not ours
@@ -182,7 +184,7 @@ class AddressEndpoint(NamedTuple):
 
 
 class RuntimeEndpoint:
-    """The server started last among those registered; afterwards always the same root."""
+    """The server started last, ephemeral ones behind all others; afterwards always the same root."""
 
     def __init__(self, credentials: Credentials) -> None:
         self.credentials = credentials
@@ -190,7 +192,7 @@ class RuntimeEndpoint:
 
     def targets(self) -> list[Target]:
         if not self.root:
-            for entry in sorted(entries(), key=lambda e: -e.started):
+            for entry in sorted(entries(), key=lambda e: (e.ephemeral, -e.started)):
                 if alive(entry):
                     self.root = entry.root
                     return _targets_of(entry, self.credentials)
