@@ -67,6 +67,7 @@ func (g *FS) wrap(name string, f vfs.File, err error) (vfs.File, error) {
 	return w, nil
 }
 
+// Create is that of vfs.FS.
 func (g *FS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	if err := g.Failed(); err != nil {
 		return nil, err
@@ -83,6 +84,7 @@ func (g *FS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	return g.wrap(name, f, err)
 }
 
+// OpenReadWrite is that of vfs.FS.
 func (g *FS) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.OpenOption) (vfs.File, error) {
 	if err := g.Failed(); err != nil {
 		return nil, err
@@ -91,6 +93,7 @@ func (g *FS) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.OpenOp
 	return g.wrap(name, f, err)
 }
 
+// ReuseForWrite is that of vfs.FS.
 func (g *FS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	if err := g.Failed(); err != nil {
 		return nil, err
@@ -102,11 +105,13 @@ func (g *FS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, 
 	return g.wrap(to, f, err)
 }
 
+// OpenDir is that of vfs.FS.
 func (g *FS) OpenDir(name string) (vfs.File, error) {
 	f, err := g.FS.OpenDir(name)
 	return g.wrap(name, f, err)
 }
 
+// Link is that of vfs.FS.
 func (g *FS) Link(from, to string) error {
 	if err := g.Failed(); err != nil {
 		return err
@@ -114,6 +119,7 @@ func (g *FS) Link(from, to string) error {
 	return g.FS.Link(from, to)
 }
 
+// Remove is that of vfs.FS.
 func (g *FS) Remove(name string) error {
 	if err := g.Failed(); err != nil {
 		return err
@@ -124,6 +130,7 @@ func (g *FS) Remove(name string) error {
 	return g.FS.Remove(name)
 }
 
+// RemoveAll is that of vfs.FS.
 func (g *FS) RemoveAll(name string) error {
 	if err := g.Failed(); err != nil {
 		return err
@@ -131,6 +138,7 @@ func (g *FS) RemoveAll(name string) error {
 	return g.FS.RemoveAll(name)
 }
 
+// Rename is that of vfs.FS.
 func (g *FS) Rename(from, to string) error {
 	if err := g.Failed(); err != nil {
 		return err
@@ -138,6 +146,7 @@ func (g *FS) Rename(from, to string) error {
 	return g.FS.Rename(from, to)
 }
 
+// Unwrap is that of vfs.FS.
 func (g *FS) Unwrap() vfs.FS { return g.FS }
 
 // pace keeps the index's retries of background work from spinning on a full disk.
@@ -224,6 +233,7 @@ func (f *guardFile) SyncTo(n int64) (bool, error) {
 	return full, f.synced(err)
 }
 
+// SyncDir makes the entries of a folder durable.
 func SyncDir(f vfs.FS, dir string) error {
 	d, err := f.OpenDir(dir)
 	if err != nil {

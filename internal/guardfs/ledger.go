@@ -17,6 +17,9 @@ import (
 	"daos/internal/fault"
 )
 
+// LedgerName is the name of the ledger in the folder of its store.
+const LedgerName = "synced"
+
 // The ledger says how much of each log and manifest of the index was synced,
 // and the checksum of that much. pebble takes a damaged record near the end of
 // such a file for the torn end that a crash leaves, and goes on without it and
@@ -30,10 +33,6 @@ import (
 //	slot (4096 bytes): magic(8) version(4) rows(4) sequence(8)
 //	    row: length of name(1) name, synced length(8) CRC32C of so much(4)
 //	    CRC32C of all before(4)
-//
-// LedgerName is the name of the ledger in the folder of its store.
-const LedgerName = "synced"
-
 const (
 	ledgerMagic   = "DAOSLGR\n"
 	ledgerVersion = 1
