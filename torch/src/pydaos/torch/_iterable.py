@@ -72,7 +72,7 @@ class IterableDataset(torch.utils.data.IterableDataset[Any]):
         )
         samples = Samples(self.source, transform_fn, labels, decode)
         self._batches = Batches(
-            self.source, samples, batch_size, shuffle=shuffle, seed=seed, drop_last=False, world=world, prefetch=2
+            self.source, samples, batch_size, shuffle=shuffle, seed=seed, drop_last=False, world=world, prefetch=4
         )
 
     def __iter__(self) -> Iterator[Any]:

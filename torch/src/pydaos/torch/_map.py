@@ -191,7 +191,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         seed: int = 0,
         drop_last: bool = False,
         world: World | None = None,
-        prefetch: int = 2,
+        prefetch: int = 4,
         with_index: bool = False,
     ) -> Batches:
         """Return an iterable of ready batches, for ``DataLoader(..., batch_size=None)`` or a plain loop.

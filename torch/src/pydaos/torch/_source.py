@@ -305,24 +305,24 @@ class Stream:
 
 
 _DTYPES = {
-    "bool": torch.bool,
-    "int8": torch.int8,
-    "int16": torch.int16,
-    "int32": torch.int32,
-    "int64": torch.int64,
-    "uint8": torch.uint8,
-    "uint16": torch.uint16,
-    "uint32": torch.uint32,
-    "uint64": torch.uint64,
-    "float16": torch.float16,
-    "float32": torch.float32,
-    "float64": torch.float64,
+    np.dtype("bool"): torch.bool,
+    np.dtype("int8"): torch.int8,
+    np.dtype("int16"): torch.int16,
+    np.dtype("int32"): torch.int32,
+    np.dtype("int64"): torch.int64,
+    np.dtype("uint8"): torch.uint8,
+    np.dtype("uint16"): torch.uint16,
+    np.dtype("uint32"): torch.uint32,
+    np.dtype("uint64"): torch.uint64,
+    np.dtype("float16"): torch.float16,
+    np.dtype("float32"): torch.float32,
+    np.dtype("float64"): torch.float64,
 }
 
 
 def _dtype(dtype: np.dtype[Any]) -> torch.dtype:
     try:
-        return _DTYPES[dtype.name]
+        return _DTYPES[dtype]
     except KeyError:
         raise TypeError(f"dtype {dtype} has no torch equivalent; leave the column out with columns=") from None
 
