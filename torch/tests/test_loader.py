@@ -246,7 +246,7 @@ def test_resume_with_other_ranks(images: Any) -> None:
     for size in (2, 3, 4):
         per_rank = []
         for rank in range(size):
-            b = data.batches(5, shuffle=True, world=(rank, size), with_index=True)
+            b = data.batches(5, shuffle=True, world=(rank, size), uneven="keep", with_index=True)
             b.load_state_dict(token)
             per_rank.append([ids.tolist() for ids, _ in b])
         rest: list[int] = []
@@ -266,7 +266,7 @@ def test_sampler_resumes(images: Any) -> None:
     again = data.sampler(seed=0)
     again.load_state_dict(sampler.state_dict())
     assert head + list(again) == reference
-    both = [list(data.sampler(seed=3, world=(r, 2))) for r in range(2)]
+    both = [list(data.sampler(seed=3, world=(r, 2), uneven="keep")) for r in range(2)]
     assert sorted(both[0] + both[1]) == list(range(N))
     assert both[0] == reference[::2]
     data.close()

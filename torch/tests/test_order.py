@@ -77,9 +77,7 @@ def test_vectors_of_the_go_implementation() -> None:
 def test_slices_cover_a_pass_once_in_order(workers: int, size: int) -> None:
     n, batch, start = 1003, 8, 24
     seen: list[int] = []
-    streams = [
-        [list(slices(start, n, batch, (r, size), (w, workers), False)) for w in range(workers)] for r in range(size)
-    ]
+    streams = [[list(slices(start, n, batch, (r, size), (w, workers))) for w in range(workers)] for r in range(size)]
     per_rank = []
     for r in range(size):
         merged = []
@@ -93,12 +91,12 @@ def test_slices_cover_a_pass_once_in_order(workers: int, size: int) -> None:
     for k in range(max(map(len, per_rank))):
         for r in range(size):
             if k < len(per_rank[r]):
-                seen.extend(range(*per_rank[r][k]))
+                seen.extend(range(*per_rank[r][k][:2]))
     assert seen == list(range(start, n))
 
 
 def test_slices_drop_last_is_the_same_number_for_every_rank() -> None:
-    counts = {len(list(slices(0, 1003, 8, (r, 4), (0, 1), True))) for r in range(4)}
+    counts = {len(list(slices(0, 1003, 8, (r, 4), drop_last=True))) for r in range(4)}
     assert counts == {1003 // 32}
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch.utils.data
 
-from pydaos.torch._order import BLOCK
-from pydaos.torch._plan import Pass, World, check_world, slices
+from pydaos.torch._plan import Maker, Pass, Slice, StreamLike, Taker, Walkable, batches_of, slices, uneven_rule
+from pydaos.torch._world import WorldArg, refresh, resolve
 
-if TYPE_CHECKING:
-    from pydaos.torch._map import Samples
-    from pydaos.torch._source import Source, Stream
-
-__all__ = ["Batches"]
+__all__ = ["BatchIterator", "Batches"]
 
 
 def worker_share() -> tuple[int, int]:
@@ -31,43 +28,65 @@ class Batches(torch.utils.data.IterableDataset[Any]):
     same for every W. ``state_dict`` counts the batches that a plain loop (or
     ``num_workers=0``) has been given; with workers the main process says how
     many samples it consumed: ``state_dict(consumed=n)``.
+
+    Attributes
+    ----------
+    source : Walkable
+        What is read.
+    batch_size : int
+        Samples of this rank's batch.
+    repeated : int
+        How many samples at the end of the batch given out last repeat others
+        (``uneven="pad"``).
     """
 
     def __init__(
         self,
-        source: Source,
-        samples: Samples,
+        source: Walkable,
+        samples: Maker,
         batch_size: int,
         *,
-        shuffle: bool,
-        seed: int,
-        drop_last: bool,
-        world: World | None,
-        prefetch: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        order: Any = None,
+        drop_last: bool = False,
+        world: WorldArg | None = None,
+        uneven: str | None = None,
+        prefetch: int = 4,
         with_index: bool = False,
     ) -> None:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size={batch_size!r}: a batch has at least one sample")
+        uneven_rule(uneven, 1)
         self.source = source
         self.batch_size = batch_size
         self.drop_last = drop_last
+        self.repeated = 0
         self._samples = samples
-        self._world = check_world(world)
+        self._world = resolve(world)
+        self._uneven = uneven
         self._prefetch = prefetch
         self._with_index = with_index
-        self._pass = Pass(source, shuffle=shuffle, seed=seed)
+        self._pass = Pass(source, order=order, shuffle=shuffle, seed=seed)
         # What workers must learn after they were started, or tell each other: the
         # pass (set_epoch reaches persistent ones so), and the base seed of the
         # iteration that has used the loaded state.
         self._shared = torch.zeros(2, dtype=torch.int64)
         self._shared.share_memory_()  # type: ignore[no-untyped-call]
 
+    @property
+    def world(self) -> tuple[int, int]:
+        """(rank, size) that is read for."""
+        return self._world.rank, self._world.size
+
+    @property
+    def uneven(self) -> str:
+        """What becomes of a tail that does not fill all ranks."""
+        return uneven_rule(self._uneven, self._world.size)
+
     def __len__(self) -> int:
-        n, step = self.source.samples, self.batch_size * self._world[1]
-        if self.drop_last:
-            return n // step
-        whole, rest = divmod(n, step)
-        return whole + (1 if rest > self._world[0] * self.batch_size else 0)
+        n = self._pass.order().n
+        return batches_of(n, self.batch_size, self._world, drop_last=self.drop_last, uneven=self.uneven)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the pass; the loaded one keeps the loaded position, another starts at 0."""
@@ -95,8 +114,10 @@ class Batches(torch.utils.data.IterableDataset[Any]):
                 self._pass.unload()
             elif self._pass.loaded:
                 self._shared[1] = base
-        elif int(self._shared[1]):
-            self._pass.unload()
+        else:
+            self._world = refresh(self._world)
+            if int(self._shared[1]):
+                self._pass.unload()
         return BatchIterator(self, worker_share(), samples=samples)
 
     def state_dict(self, consumed: int | None = None) -> dict[str, Any]:
@@ -108,8 +129,8 @@ class Batches(torch.utils.data.IterableDataset[Any]):
             Samples of the global order consumed in this pass. Needed with
             workers, which read ahead in other processes.
         """
-        if consumed is not None and not 0 <= consumed <= self.source.samples:
-            raise ValueError(f"consumed={consumed} is not within the {self.source.samples} samples of a pass")
+        if consumed is not None and not 0 <= consumed <= self._pass.order().n:
+            raise ValueError(f"consumed={consumed} is not within the {self._pass.order().n} samples of a pass")
         return self._pass.token(consumed).to_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -128,12 +149,19 @@ class BatchIterator:
         self._pass = batches._pass
         start = self._pass.begin()
         self._order = self._pass.order()
-        self._slices = slices(start, self._order.n, batches.batch_size, batches._world, share, batches.drop_last)
-        self._rank, self._size = batches._world
-        self._stream: Stream | None = None
-        self._ahead: list[tuple[int, int]] = []
-        self._block_start = 0
-        self._block = self._order.take(0, 0)
+        self._slices = slices(
+            start,
+            self._order.n,
+            batches.batch_size,
+            batches._world,
+            share,
+            drop_last=batches.drop_last,
+            uneven=batches.uneven,
+        )
+        self._taker = Taker(self._order)
+        self._key = (self._pass.seed, self._pass.number)
+        self._stream: StreamLike | None = None
+        self._ahead: deque[tuple[Slice, Any]] = deque()
 
     def __iter__(self) -> BatchIterator:
         return self
@@ -147,36 +175,30 @@ class BatchIterator:
             self._pass.position = self._order.n
             raise StopIteration
         raw = self._stream.take()
-        start, stop = self._ahead.pop(0)
+        part, indices = self._ahead.popleft()
         self._fill(self._stream)
-        # The global batch that this slice belongs to ends here.
-        step = self._batches.batch_size * self._size
-        self._pass.position = min(start - self._rank * self._batches.batch_size + step, self._order.n)
+        self._pass.position = part.end
+        self._batches.repeated = part.again
         source, made = self._batches.source, self._batches._samples
-        if self._as_samples:
-            return [made.apply(source.sample_at(raw, i)) for i in range(raw.count)]
-        if made.ready:
-            batch = source.batch(raw)
+        if self._as_samples or not made.ready:
+            batch = made.each(raw, indices, self._key)
+            if self._as_samples:
+                return batch
+            batch = torch.utils.data.default_collate(batch)
         else:
-            batch = torch.utils.data.default_collate([made.apply(source.sample_at(raw, i)) for i in range(raw.count)])
+            batch = source.batch(raw)
         if self._batches._with_index:
-            return torch.from_numpy(self._order.take(start, stop).astype("int64")), batch
+            return torch.from_numpy(indices.astype("int64")), batch
         return batch
 
-    def _fill(self, stream: Stream) -> None:
+    def _fill(self, stream: StreamLike) -> None:
         while stream.room:
-            bounds = next(self._slices, None)
-            if bounds is None:
+            part = next(self._slices, None)
+            if part is None:
                 return
-            stream.ask(self._indices(*bounds))
-            self._ahead.append(bounds)
-
-    def _indices(self, start: int, stop: int) -> Any:
-        lo, hi = self._block_start, self._block_start + self._block.size
-        if not (lo <= start and stop <= hi):
-            self._block = self._order.take(start, min(max(stop, start + BLOCK), self._order.n))
-            self._block_start = lo = start
-        return self._block[start - lo : stop - lo]
+            indices = self._taker.take(part)
+            stream.ask(indices)
+            self._ahead.append((part, indices))
 
     def close(self) -> None:
         """Give the connection back."""

@@ -9,8 +9,8 @@ import torch.utils.data
 
 from pydaos.torch._batches import Batches, BatchIterator
 from pydaos.torch._map import Samples, resolve_address
-from pydaos.torch._plan import World
 from pydaos.torch._source import Source
+from pydaos.torch._world import WorldArg
 
 __all__ = ["IterableDataset"]
 
@@ -32,8 +32,12 @@ class IterableDataset(torch.utils.data.IterableDataset[Any]):
         Global shuffle by (seed, pass), else sequential.
     seed : int
         Seed of the order.
+    order : OrderSpec or str, optional
+        Another order than these two.
     world : (rank, size), optional
-        Read one world rank's share.
+        Read one world rank's share, else that of this process.
+    uneven : {"pad", "drop", "keep"}, optional
+        What becomes of a tail that does not fill all ranks; see `Dataset.batches`.
     """
 
     def __init__(
@@ -56,13 +60,16 @@ class IterableDataset(torch.utils.data.IterableDataset[Any]):
         columns: Sequence[str] = (),
         shuffle: bool = False,
         seed: int = 0,
-        world: World | None = None,
+        order: Any = None,
+        world: WorldArg | None = None,
+        uneven: str | None = None,
         addr: str | None = None,
         token: str | None = None,
         token_file: str | None = None,
+        retry: float | None = None,
     ) -> None:
         where = resolve_address(address, pool, cont, path, snapshot, container)
-        connect = {"addr": addr, "token": token, "token_file": token_file}
+        connect = {"addr": addr, "token": token, "token_file": token_file, "retry": retry}
         self.source = Source(
             where,
             glob=glob,
@@ -72,7 +79,7 @@ class IterableDataset(torch.utils.data.IterableDataset[Any]):
         )
         samples = Samples(self.source, transform_fn, labels, decode)
         self._batches = Batches(
-            self.source, samples, batch_size, shuffle=shuffle, seed=seed, drop_last=False, world=world, prefetch=4
+            self.source, samples, batch_size, shuffle=shuffle, seed=seed, order=order, world=world, uneven=uneven
         )
 
     def __iter__(self) -> Iterator[Any]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, SupportsIndex
 
+import numpy as np
 import torch.utils.data
 
 from pydaos.torch._batches import Batches
-from pydaos.torch._plan import Pass, World
+from pydaos.torch._order import mix64
+from pydaos.torch._plan import Pass
 from pydaos.torch._sampler import PassSampler
 from pydaos.torch._source import Source, decode_image
+from pydaos.torch._world import WorldArg
 
 __all__ = ["Dataset"]
 
@@ -45,11 +49,41 @@ def resolve_address(
     return f"{pool}/{cont}{at}{tail}"
 
 
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+def sample_rng(seed: int, pass_: int, index: int) -> np.random.Generator:
+    """Return the random generator of one sample in one pass: Philox, keyed by all three."""
+    key = mix64(mix64(mix64(seed + _GOLDEN) + pass_ + _GOLDEN) + index + _GOLDEN)
+    return np.random.Generator(np.random.Philox(key=key))
+
+
+def takes_rng(transform_fn: Callable[..., Any] | None) -> bool:
+    """Whether a transform has a parameter named ``rng`` that is still free."""
+    if transform_fn is None:
+        return False
+    try:
+        parameter = inspect.signature(transform_fn).parameters.get("rng")
+    except (TypeError, ValueError):
+        return False  # a builtin
+    if parameter is None or parameter.kind is parameter.POSITIONAL_ONLY:
+        return False
+    return "rng" not in getattr(transform_fn, "keywords", {})  # functools.partial
+
+
+def key_of(indices: Sequence[Any]) -> tuple[int, int]:
+    """Return the (seed, pass) that asks for a batch; (0, 0) of a sampler that does not say it."""
+    key: tuple[int, int] | None = getattr(indices, "key", None)
+    if key is None and len(indices):
+        key = getattr(indices[0], "key", None)
+    return key or (0, 0)
+
+
 class Samples:
     """What a sample is made into: decode, then the user's transform."""
 
     def __init__(
-        self, source: Source, transform_fn: Callable[[Any], Any] | None, labels: str | None, decode: str | None
+        self, source: Source, transform_fn: Callable[..., Any] | None, labels: str | None, decode: str | None
     ) -> None:
         if labels not in (None, "dirname"):
             raise ValueError(f'labels={labels!r}: the one rule is "dirname" (first folder below the path)')
@@ -58,6 +92,8 @@ class Samples:
         if decode is not None and not source.is_files:
             raise ValueError("decode= is for files; the columns of a tensor dataset are tensors already")
         self.labels = labels
+        self.keyed = takes_rng(transform_fn)
+        self._source = source
         self._transform = transform_fn
         self._decode = decode_image if decode == "image" else None
 
@@ -66,21 +102,33 @@ class Samples:
         """Whether nothing is to be done to a sample, so that batches come ready."""
         return self._transform is None and self._decode is None
 
-    def apply(self, sample: Any) -> Any:
-        """Return the sample that the user sees."""
+    def one(self, raw: Any, i: int, index: int, key: tuple[int, int] = (0, 0)) -> Any:
+        """Return sample ``i`` of a batch, whose sample index is ``index``, as the user sees it.
+
+        ``key`` is (seed, pass). Safe in several threads.
+        """
+        sample = self._source.sample_at(raw, i)
         if self.ready:
             return sample
         if self.labels:
             x, y = sample
-            return self._one(x), y
-        return self._one(sample)
+            return self._made(x, index, key), y
+        return self._made(sample, index, key)
 
-    def _one(self, x: Any) -> Any:
+    def each(self, raw: Any, indices: Any, key: tuple[int, int] = (0, 0)) -> list[Any]:
+        """Return all samples of a batch as the user sees them."""
+        return [self.one(raw, i, int(index), key) for i, index in enumerate(indices)]
+
+    def _made(self, x: Any, index: int, key: tuple[int, int]) -> Any:
         if self._decode is not None:
             x = self._decode(x)
         elif isinstance(x, bytes):
             x = bytes(x)
-        return self._transform(x) if self._transform is not None else x
+        if self._transform is None:
+            return x
+        if self.keyed:
+            return self._transform(x, rng=sample_rng(*key, index))
+        return self._transform(x)
 
 
 class Dataset(torch.utils.data.Dataset[Any]):
@@ -116,6 +164,8 @@ class Dataset(torch.utils.data.Dataset[Any]):
         Which columns of a tensor dataset.
     addr, token, token_file : str, optional
         The server and its token, if not the one that is found by itself.
+    retry : float, optional
+        Seconds to wait for a server that has gone; 60 by default.
     readdir_batch_size, dir_cache_size, readdir_workers
         Upstream's; accepted and not used, since nothing is listed here.
 
@@ -150,9 +200,10 @@ class Dataset(torch.utils.data.Dataset[Any]):
         addr: str | None = None,
         token: str | None = None,
         token_file: str | None = None,
+        retry: float | None = None,
     ) -> None:
         where = resolve_address(address, pool, cont, path, snapshot, container)
-        connect = {"addr": addr, "token": token, "token_file": token_file}
+        connect = {"addr": addr, "token": token, "token_file": token_file, "retry": retry}
         self.source = Source(
             where,
             glob=glob,
@@ -169,19 +220,42 @@ class Dataset(torch.utils.data.Dataset[Any]):
 
     def __getitem__(self, index: SupportsIndex) -> Any:
         raw = self.source.fetch([index.__index__()])
-        return self._samples.apply(self.source.sample_at(raw, 0))
+        return self._samples.one(raw, 0, index.__index__() % max(1, len(self)), getattr(index, "key", (0, 0)))
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         raw = self.source.fetch(indices)
         if self._samples.ready:
             return self.source.ready_list(raw)
-        return [self._samples.apply(self.source.sample_at(raw, i)) for i in range(raw.count)]
+        return self._samples.each(raw, [i.__index__() % len(self) for i in indices], key_of(indices))
 
     # -- our order ----------------------------------------------------------
 
-    def sampler(self, *, shuffle: bool = True, seed: int = 0, world: World | None = None) -> PassSampler:
-        """Return a stateful sampler of our order: O(1) memory, resumable."""
-        return PassSampler(self.source, shuffle=shuffle, seed=seed, world=world)
+    def sampler(
+        self,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        order: Any = None,
+        world: WorldArg | None = None,
+        batch_size: int = 1,
+        uneven: str | None = None,
+        drop_last: bool = False,
+    ) -> PassSampler:
+        """Return a stateful sampler of our order: O(1) memory, resumable.
+
+        With more than one rank give it the DataLoader's batch size; see `PassSampler`.
+        """
+        return PassSampler(
+            self.source,
+            shuffle=shuffle,
+            seed=seed,
+            order=order,
+            world=world,
+            batch_size=batch_size,
+            uneven=uneven,
+            drop_last=drop_last,
+            keyed=self._samples.keyed,
+        )
 
     def batches(
         self,
@@ -189,14 +263,34 @@ class Dataset(torch.utils.data.Dataset[Any]):
         *,
         shuffle: bool = False,
         seed: int = 0,
+        order: Any = None,
         drop_last: bool = False,
-        world: World | None = None,
+        world: WorldArg | None = None,
+        uneven: str | None = None,
         prefetch: int = 4,
         with_index: bool = False,
     ) -> Batches:
         """Return an iterable of ready batches, for ``DataLoader(..., batch_size=None)`` or a plain loop.
 
-        With ``with_index`` it yields ``(indices, batch)``, the indices an int64 tensor.
+        Parameters
+        ----------
+        batch_size : int
+            Samples of a batch, of each rank; a global batch has ``batch_size * size``.
+        shuffle, seed, order
+            The order is a function of (order, seed, pass): global shuffle, sequential,
+            or the `OrderSpec` given.
+        drop_last : bool
+            Leave out a last global batch that is not whole.
+        world : (rank, size), optional
+            The rank read for, else that of this process.
+        uneven : {"pad", "drop", "keep"}, optional
+            What becomes of a tail that does not fill all ranks: filled up with the first
+            samples of the pass, cut to what all can share, or kept as it is. By default
+            "pad" among ranks, "keep" alone.
+        prefetch : int
+            Requests in flight ahead of the loop.
+        with_index : bool
+            Yield ``(indices, batch)``, the indices an int64 tensor.
         """
         return Batches(
             self.source,
@@ -204,8 +298,10 @@ class Dataset(torch.utils.data.Dataset[Any]):
             batch_size,
             shuffle=shuffle,
             seed=seed,
+            order=order,
             drop_last=drop_last,
             world=world,
+            uneven=uneven,
             prefetch=prefetch,
             with_index=with_index,
         )

@@ -1,41 +1,208 @@
-"""Who reads what in a pass, and where a pass stands. Values, no I/O."""
+"""Who reads what in a pass, and where a pass stands. Values, no I/O.
+
+`slices` is the division of a pass among ranks and workers; ``loader/order``
+has the same in Go, and ``loader/order/testdata/plan.json`` holds vectors that
+both are tested with. `Pass` is what a sampler, an iterable and a loader keep
+of the pass they walk. `Walkable` is all that they ask of what is walked.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
-from pydaos.torch._order import Order
+import numpy as np
+import numpy.typing as npt
+
+from pydaos.torch._order import BLOCK, Order
 from pydaos.torch._token import Token
+from pydaos.torch._world import World
 
-if TYPE_CHECKING:
-    from pydaos.torch._source import Source
+__all__ = [
+    "Maker",
+    "Pass",
+    "RawLike",
+    "Slice",
+    "StreamLike",
+    "Taker",
+    "Walkable",
+    "batches_of",
+    "slices",
+    "uneven_rule",
+]
 
-__all__ = ["Pass", "World", "check_world", "slices"]
+U64 = npt.NDArray[np.uint64]
 
-World = tuple[int, int]
+UNEVEN = ("pad", "drop", "keep")
 
 
-def check_world(world: World | None) -> World:
-    """Return ``(rank, size)``, (0, 1) for None; ValueError if it makes no sense."""
-    if world is None:
-        return 0, 1
-    rank, size = world
-    if size < 1 or not 0 <= rank < size:
-        raise ValueError(f"world=({rank}, {size}): rank must lie in 0..size-1")
-    return rank, size
+class RawLike(Protocol):
+    """One batch as received."""
+
+    count: int
+
+
+class StreamLike(Protocol):
+    """Batches in the order asked for, the next ones requested ahead; for one thread."""
+
+    @property
+    def room(self) -> bool:
+        """Whether another request may be sent ahead."""
+
+    def ask(self, indices: U64) -> None:
+        """Request a batch."""
+
+    def take(self) -> Any:
+        """Receive the oldest batch asked for."""
+
+    def close(self) -> None:
+        """Give the connection back."""
+
+
+class Walkable(Protocol):
+    """What can be walked in passes: a dataset's source, a mixture, token blocks.
+
+    Pickles; holds no list that grows with the samples.
+    """
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+
+    @property
+    def manifest_id(self) -> str:
+        """Digest of what sample i is, for every i."""
+
+    @property
+    def snapshot(self) -> str:
+        """What a token names, ``POOL/DATASET@SNAPSHOT``."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Class names in the order of their labels; empty without labels."""
+
+    @property
+    def class_sizes(self) -> Sequence[int]:
+        """Samples of each class; classes are contiguous runs of the index space in the order of their labels."""
+
+    def check_token(self, token: Token) -> None:
+        """ValueError unless the token is of this manifest."""
+
+    def stream(self, depth: int = 2) -> StreamLike:
+        """Return a pipelined reader with up to ``depth`` requests in flight."""
+
+    def fetch(self, indices: Any) -> Any:
+        """Read samples by index in one request (a `RawLike`)."""
+
+    def batch(self, raw: Any) -> Any:
+        """Return the ready batch."""
+
+    def sample_at(self, raw: Any, i: int) -> Any:
+        """Return one sample of a batch, which owns its memory."""
+
+
+class Maker(Protocol):
+    """What a sample is made into: decode, then the user's transform."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing is to be done to a sample, so that batches come ready."""
+
+    @property
+    def keyed(self) -> bool:
+        """Whether a transform takes ``rng``, and so wants to know (seed, pass) and the sample index."""
+
+    def each(self, raw: Any, indices: Any, key: tuple[int, int]) -> list[Any]:
+        """Return the samples that the user sees, of a batch asked for by ``indices`` in the pass ``key``."""
+
+    def one(self, raw: Any, i: int, index: int, key: tuple[int, int]) -> Any:
+        """Return sample ``i`` of the batch, whose sample index is ``index``; safe in several threads."""
+
+
+class Slice(NamedTuple):
+    """The batch of one rank in one step.
+
+    Positions ``start`` to ``stop`` of the global order, then ``again`` samples
+    that repeat others: those at positions ``first``, ``first + 1``, ... modulo
+    the samples of the pass. The global batch that it belongs to is step number
+    ``step`` and ends at position ``end``.
+    """
+
+    start: int
+    stop: int
+    step: int
+    end: int
+    first: int = 0
+    again: int = 0
+
+    @property
+    def samples(self) -> int:
+        """Samples of the batch, repeats included."""
+        return self.stop - self.start + self.again
+
+
+class Taker:
+    """Takes the sample indices of slices, made in blocks: an order's fixed cost is not paid for every batch."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._at = 0
+        self._block = order.take(0, 0)
+
+    def take(self, part: Slice) -> U64:
+        """Return the sample indices of a slice, uint64."""
+        n = self._order.n
+        lo, hi = self._at, self._at + self._block.size
+        if not (lo <= part.start and part.stop <= hi):
+            self._block = self._order.take(part.start, min(max(part.stop, part.start + BLOCK), n))
+            self._at = lo = part.start
+        own = self._block[part.start - lo : part.stop - lo]
+        if not part.again:
+            return own
+        parts, at, left = [own], part.first % n, part.again
+        while left:
+            run = min(left, n - at)
+            parts.append(self._order.take(at, at + run))
+            left -= run
+            at = 0
+        return np.concatenate(parts)
+
+
+def uneven_rule(uneven: str | None, size: int) -> str:
+    """Return what happens to a tail that does not fill all ranks: as given, else "pad" among ranks, "keep" alone."""
+    if uneven is None:
+        return "pad" if size > 1 else "keep"
+    if uneven not in UNEVEN:
+        raise ValueError(f"uneven={uneven!r}: use one of {', '.join(UNEVEN)}")
+    return uneven
 
 
 def slices(
-    start: int, n: int, batch: int, world: World, share: tuple[int, int], drop_last: bool
-) -> Iterator[tuple[int, int]]:
-    """Yield the global positions (start, stop) of the batches of one rank and worker.
+    start: int,
+    n: int,
+    batch: int,
+    world: tuple[int, int] | World,
+    share: tuple[int, int] = (0, 1),
+    *,
+    drop_last: bool = False,
+    uneven: str = "keep",
+) -> Iterator[Slice]:
+    """Yield the batches of one rank and worker.
 
     A global batch is ``batch * size`` samples, counted from ``start``; rank r
-    takes its r-th contiguous slice, worker w of W the global batches w, w + W, ...
-    A slice past the end is short or left out; with ``drop_last`` a global batch
-    that is not whole is left out for every rank.
+    takes its r-th contiguous slice, worker w of W the steps w, w + W, ... The
+    last global batch may have m < ``batch * size`` samples: with ``drop_last``
+    no rank reads it, else
+
+    keep
+        rank r takes its slice of ``batch`` samples as far as there are samples:
+        the last slices are short or missing;
+    pad
+        every rank takes ceil(m / size), the tail being filled up with the first
+        samples of the pass;
+    drop
+        every rank takes floor(m / size), the rest is left out.
 
     Parameters
     ----------
@@ -46,19 +213,39 @@ def slices(
     world, share : (int, int)
         (rank, size), and (worker, workers).
     drop_last : bool
-        Leave out the last global batch if it is not whole.
+        Leave out a last global batch that is not whole.
+    uneven : {"pad", "drop", "keep"}
+        What becomes of a tail.
     """
-    rank, size = world
+    rank, size = world[0], world[1]
     worker, workers = share
-    step = batch * size
-    at = start + worker * step
-    while at < n:
-        if drop_last and at + step > n:
-            return
-        first = at + rank * batch
-        if first < n:
-            yield first, min(first + batch, n)
-        at += workers * step
+    width = batch * size
+    whole, tail = divmod(max(0, n - start), width)
+    for step in range(worker, whole, workers):
+        at = start + step * width
+        yield Slice(at + rank * batch, at + (rank + 1) * batch, step, at + width)
+    if not tail or drop_last or whole % workers != worker:
+        return
+    at = start + whole * width
+    own = {"keep": batch, "pad": -(-tail // size), "drop": tail // size}[uneven]
+    first, last = at + rank * own, at + (rank + 1) * own
+    again = max(0, last - max(first, n)) if uneven == "pad" else 0
+    begin, end = min(first, n), min(last, n)
+    if end > begin or again:
+        yield Slice(begin, end, whole, n, max(0, first - n), again)
+
+
+def batches_of(
+    n: int, batch: int, world: tuple[int, int] | World, *, drop_last: bool = False, uneven: str = "keep", start: int = 0
+) -> int:
+    """Return the number of batches that `slices` yields for a rank with one worker."""
+    rank, size = world[0], world[1]
+    whole, tail = divmod(max(0, n - start), batch * size)
+    if not tail or drop_last:
+        return whole
+    if uneven == "keep":
+        return whole + (tail > rank * batch)
+    return whole + (uneven == "pad" or tail >= size)
 
 
 class Pass:
@@ -69,7 +256,7 @@ class Pass:
     of the same pass without ``set`` in between warns once.
     """
 
-    def __init__(self, source: Source, *, shuffle: bool, seed: int) -> None:
+    def __init__(self, source: Walkable, *, order: Any = None, shuffle: bool = False, seed: int = 0) -> None:
         if not isinstance(seed, int):
             raise TypeError(f"seed is an int, not {type(seed).__name__}")
         self._source = source

@@ -1,55 +1,169 @@
-"""Our order for a map-style dataset: a sampler that is stateful and needs O(1) memory."""
+"""Our order for a map-style dataset: samplers that are stateful and need O(1) memory.
+
+`PassSampler` yields indices one by one, for ``DataLoader(dataset, 32,
+sampler=dataset.sampler(...))``; `RankBatches` yields the batches of this rank,
+for ``batch_sampler=``. Both walk the same slices.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from torch.utils.data import Sampler
+from torch.utils.data import DistributedSampler, Sampler
 
-from pydaos.torch._plan import Pass, World, check_world
+from pydaos.torch._order import BLOCK, Order
+from pydaos.torch._plan import Pass, Slice, Taker, Walkable, batches_of, slices, uneven_rule
+from pydaos.torch._world import WorldArg, refresh, resolve
 
-if TYPE_CHECKING:
-    from pydaos.torch._source import Source
-
-__all__ = ["PassSampler"]
+__all__ = ["KeyedBatch", "KeyedIndex", "PassSampler", "RankBatches"]
 
 
-class PassSampler(Sampler[int]):
+class KeyedIndex(int):
+    """A sample index that knows which (seed, pass) asks for it, for transforms that take ``rng``."""
+
+    key: tuple[int, int]
+
+    def __new__(cls, index: int, key: tuple[int, int]) -> KeyedIndex:
+        self = super().__new__(cls, index)
+        self.key = key
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return KeyedIndex, (int(self), self.key)
+
+
+class KeyedBatch(list[int]):
+    """The indices of a batch, with the (seed, pass) that asks for them."""
+
+    key: tuple[int, int]
+
+    def __init__(self, indices: Any = (), key: tuple[int, int] = (0, 0)) -> None:
+        super().__init__(indices)
+        self.key = key
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return KeyedBatch, (list(self), self.key)
+
+
+class _Walk:
+    """What both samplers are: a pass, a rank of a world, and the rule for the tail."""
+
+    def __init__(
+        self,
+        source: Walkable,
+        batch_size: int,
+        *,
+        order: Any,
+        shuffle: bool,
+        seed: int,
+        world: WorldArg | None,
+        uneven: str | None,
+        drop_last: bool,
+        keyed: bool,
+    ) -> None:
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size={batch_size!r}: a batch has at least one sample")
+        self.source = source
+        self.batch_size = batch_size
+        self.world = resolve(world)
+        self._uneven = uneven
+        uneven_rule(uneven, 1)
+        self.drop_last = drop_last
+        self.keyed = keyed
+        self.pass_ = Pass(source, order=order, shuffle=shuffle, seed=seed)
+
+    @property
+    def uneven(self) -> str:
+        return uneven_rule(self._uneven, self.world.size)
+
+    def begin(self) -> tuple[int, Order, Iterator[Slice]]:
+        self.world = refresh(self.world)
+        start = self.pass_.begin()
+        order = self.pass_.order()
+        return start, order, self.slices(start, order.n)
+
+    def slices(self, start: int, n: int) -> Iterator[Slice]:
+        return slices(start, n, self.batch_size, self.world, drop_last=self.drop_last, uneven=self.uneven)
+
+    def batches(self) -> int:
+        n = self.pass_.order().n
+        return batches_of(n, self.batch_size, self.world, drop_last=self.drop_last, uneven=self.uneven)
+
+
+class PassSampler(DistributedSampler[int]):
     """Yields the sample indices of a pass, in blocks, without a list of them.
+
+    It shards by itself: what checks for a ``DistributedSampler`` (Lightning)
+    puts no other in its place.
 
     Parameters
     ----------
-    source : Source
+    source : Walkable
         What is read; its manifest goes into the token.
     shuffle : bool
         Global shuffle, else sequential.
     seed : int
         The order is a function of (order, seed, pass).
+    order : OrderSpec or str, optional
+        Another order than these two.
     world : (rank, size), optional
-        Yield the share of one world rank: the samples at positions
-        ``rank, rank + size, ...`` of the order, so that every rank's position
-        follows from the global one.
+        Yield the share of one world rank; else that of this process.
+    batch_size : int
+        With more than one rank: the DataLoader's batch size, so that rank r
+        takes the r-th contiguous slice of every ``batch_size * size`` samples.
+    uneven : {"pad", "drop", "keep"}, optional
+        What becomes of a tail that does not fill all ranks.
+    drop_last : bool
+        Leave out a last global batch that is not whole.
+
+    Attributes
+    ----------
+    repeated : int
+        How many samples at the end of this rank's last slice repeat others.
     """
 
-    def __init__(self, source: Source, *, shuffle: bool = True, seed: int = 0, world: World | None = None) -> None:
-        self._source = source
-        self._world = check_world(world)
-        self._pass = Pass(source, shuffle=shuffle, seed=seed)
-        self._yielded = 0
+    def __init__(
+        self,
+        source: Walkable,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        order: Any = None,
+        world: WorldArg | None = None,
+        batch_size: int = 1,
+        uneven: str | None = None,
+        drop_last: bool = False,
+        keyed: bool = False,
+    ) -> None:
+        self._walk = _Walk(
+            source,
+            batch_size,
+            order=order,
+            shuffle=shuffle,
+            seed=seed,
+            world=world,
+            uneven=uneven,
+            drop_last=drop_last,
+            keyed=keyed,
+        )
+        self.repeated = 0
 
     def __len__(self) -> int:
-        rank, size = self._world
-        return max(0, -(-(self._source.samples - rank) // size))
+        walk = self._walk
+        n = walk.pass_.order().n
+        whole = n // (walk.batch_size * walk.world.size)
+        tail = walk.slices(whole * walk.batch_size * walk.world.size, n)
+        return whole * walk.batch_size + sum(part.samples for part in tail)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the pass; the loaded one keeps the loaded position, another starts at 0."""
-        self._pass.set(epoch)
+        self._walk.pass_.set(epoch)
 
     @property
-    def epoch(self) -> int:
+    def epoch(self) -> int:  # type: ignore[override]
         """The pass that the next iteration walks."""
-        return self._pass.number
+        return self._walk.pass_.number
 
     def __iter__(self) -> Iterator[int]:
         return _Indices(self)
@@ -59,13 +173,14 @@ class PassSampler(Sampler[int]):
 
         It counts indices, not batches that came back: use it where the sampler
         is drawn from as it is used (``num_workers=0``), else give the number of
-        samples consumed to ``Dataset.state_dict``.
+        samples consumed to ``Dataset.state_dict``. Among ranks it counts whole
+        global batches.
         """
-        return self._pass.token().to_dict()
+        return self._walk.pass_.token().to_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a resume token at the next ``iter()``."""
-        self._pass.load(state)
+        self._walk.pass_.load(state)
 
 
 class _Indices:
@@ -73,17 +188,24 @@ class _Indices:
 
     def __init__(self, sampler: PassSampler) -> None:
         self._sampler = sampler
-        self._pass = sampler._pass
-        start = self._pass.begin()
-        rank, size = sampler._world
-        self._size = size
-        # The token counts samples of the global order: a rank's own next one is
-        # the first position >= start of its residue class.
-        first = start + (rank - start) % size
-        self._order = self._pass.order()
-        self._next = first
+        walk = sampler._walk
+        self._pass = walk.pass_
+        self._alone = walk.world.size == 1
+        start, self._order, self._slices = walk.begin()
+        if self._alone:
+            # One rank's slices are one contiguous run: taken in blocks of our own.
+            n = self._order.n
+            width = walk.batch_size
+            stop = n - (n - start) % width if walk.drop_last else n
+            self._slices = (
+                Slice(at, min(at + BLOCK, stop), 0, min(at + BLOCK, stop)) for at in range(start, stop, BLOCK)
+            )
+        self._taker = Taker(self._order)
+        self._key = (self._pass.seed, self._pass.number) if walk.keyed else None
         self._block: list[int] = []
         self._at = 0
+        self._end = start
+        sampler.repeated = 0
 
     def __iter__(self) -> _Indices:
         return self
@@ -93,17 +215,129 @@ class _Indices:
             self._fill()
         index = self._block[self._at]
         self._at += 1
-        self._pass.position = min(self._pass.position + self._size, self._order.n)
-        return index
+        if self._alone:
+            self._pass.position += 1
+        elif self._at == len(self._block):
+            self._pass.position = self._end
+        return index if self._key is None else KeyedIndex(index, self._key)
 
     def _fill(self) -> None:
-        from pydaos.torch._order import BLOCK
-
-        n = self._order.n
-        if self._next >= n:
-            self._pass.position = n
+        part = next(self._slices, None)
+        if part is None:
+            self._pass.position = self._order.n
             raise StopIteration
-        stop = min(self._next + BLOCK * self._size, n)
-        self._block = self._order.take(self._next, stop)[:: self._size].tolist()
-        self._next += len(self._block) * self._size
+        self._block = self._taker.take(part).tolist()
+        self._end = part.end
+        self._sampler.repeated = part.again
         self._at = 0
+
+
+class RankBatches(Sampler[list[int]]):
+    """Yields the index lists of this rank's batches, for ``batch_sampler=``.
+
+    Parameters are those of `PassSampler`. The position of the pass is that
+    after the batch yielded last; a loader that reads ahead counts the batches
+    it gave out instead, and asks `end_of` for the position after so many.
+    """
+
+    def __init__(
+        self,
+        source: Walkable,
+        batch_size: int,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        order: Any = None,
+        world: WorldArg | None = None,
+        uneven: str | None = None,
+        drop_last: bool = False,
+        keyed: bool = False,
+    ) -> None:
+        self._walk = _Walk(
+            source,
+            batch_size,
+            order=order,
+            shuffle=shuffle,
+            seed=seed,
+            world=world,
+            uneven=uneven,
+            drop_last=drop_last,
+            keyed=keyed,
+        )
+        self.repeated = 0
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of this rank's batch."""
+        return self._walk.batch_size
+
+    @property
+    def drop_last(self) -> bool:
+        """Whether a last global batch that is not whole is left out."""
+        return self._walk.drop_last
+
+    @property
+    def pass_(self) -> Pass:
+        """Order, pass and position."""
+        return self._walk.pass_
+
+    def __len__(self) -> int:
+        return self._walk.batches()
+
+    def end_of(self, start: int, count: int) -> int:
+        """Return the position after ``count`` batches of a walk that began at ``start``."""
+        return min(start + count * self._walk.batch_size * self._walk.world.size, self._walk.pass_.order().n)
+
+    def repeats_of(self, start: int, count: int) -> int:
+        """Return how many samples at the end of the ``count``-th batch of such a walk repeat others."""
+        walk = self._walk
+        width = walk.batch_size * walk.world.size
+        n = walk.pass_.order().n
+        if count < 1 or start + count * width <= n:
+            return 0
+        last = next(walk.slices(start + (count - 1) * width, n), None)
+        return last.again if last is not None else 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the pass; the loaded one keeps the loaded position, another starts at 0."""
+        self._walk.pass_.set(epoch)
+
+    @property
+    def epoch(self) -> int:
+        """The pass that the next iteration walks."""
+        return self._walk.pass_.number
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return _Lists(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the resume token after the batches yielded so far."""
+        return self._walk.pass_.token().to_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a resume token at the next ``iter()``."""
+        self._walk.pass_.load(state)
+
+
+class _Lists:
+    def __init__(self, batches: RankBatches) -> None:
+        self._batches = batches
+        walk = batches._walk
+        self._pass = walk.pass_
+        _, self._order, self._slices = walk.begin()
+        self._taker = Taker(self._order)
+        self._key = (self._pass.seed, self._pass.number) if walk.keyed else None
+        batches.repeated = 0
+
+    def __iter__(self) -> _Lists:
+        return self
+
+    def __next__(self) -> list[int]:
+        part = next(self._slices, None)
+        if part is None:
+            self._pass.position = self._order.n
+            raise StopIteration
+        self._pass.position = part.end
+        self._batches.repeated = part.again
+        indices = self._taker.take(part).tolist()
+        return indices if self._key is None else KeyedBatch(indices, self._key)

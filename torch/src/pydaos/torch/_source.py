@@ -111,6 +111,7 @@ class Source:
             snapshot = client.call("dataset.CreateSnapshot", pin, dspb.CreateSnapshotResponse).snapshot.name
         self.selection = Selection(dataset, snapshot, where.path, glob, tuple(columns), label_dirname)
         self._info = self._open()
+        self._class_sizes: list[int] | None = None
 
     # -- identity ---------------------------------------------------------
 
@@ -135,6 +136,34 @@ class Source:
     def manifest_id(self) -> str:
         """Digest of what is read and in which order samples are numbered."""
         return str(self._info.id)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of their labels."""
+        return self._info.classes
+
+    @property
+    def class_sizes(self) -> list[int]:
+        """Samples of each class; a class is one run of the index space, runs come in the order of the labels."""
+        if self._class_sizes is None:
+            self._class_sizes = self._find_classes()
+        return self._class_sizes
+
+    def _find_classes(self) -> list[int]:
+        """Bisect for the beginning of every class, all of them in one request a step."""
+        labels = {os.fsencode(name): i for i, name in enumerate(self.classes)}
+        wanted = np.arange(1, max(1, len(labels)), dtype=np.int64)
+        lo, hi = np.zeros_like(wanted), np.full_like(wanted, self.samples)
+        while wanted.size and bool((lo < hi).any()):
+            # Index of the first sample whose label is >= wanted lies in lo..hi.
+            middle = np.minimum((lo + hi) // 2, max(0, self.samples - 1))
+            at, back = np.unique(middle, return_inverse=True)
+            found = [labels[name.split(b"/", 1)[0]] for name, _ in self.describe(at.astype(np.uint64))]
+            below = np.asarray(found)[back] < wanted
+            hi = np.where(below | (lo >= hi), hi, middle)
+            lo = np.where(below & (lo < hi), middle + 1, lo)
+        bounds = [0, *lo.tolist(), self.samples]
+        return [b - a for a, b in pairwise(bounds)] if labels else []
 
     @property
     def info(self) -> Manifest:

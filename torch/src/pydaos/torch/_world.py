@@ -1,0 +1,95 @@
+"""Which rank of how many this process is, asked in the main process and kept from then on.
+
+``world=(rank, size)`` wins, else ``torch.distributed`` if it is initialised,
+else the environment's RANK and WORLD_SIZE (torchrun sets them), else the one
+rank that there is. A worker process keeps what its main process was told: it
+has no process group of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import NamedTuple
+
+import torch.distributed
+
+__all__ = ["ONE", "World", "refresh", "resolve"]
+
+log = logging.getLogger("pydaos.torch")
+
+WorldArg = tuple[int, int]
+
+
+class World(NamedTuple):
+    """One rank of ``size``; ``origin`` says who said so."""
+
+    rank: int
+    size: int
+    origin: str = "world="
+
+    def __str__(self) -> str:
+        return f"rank {self.rank} of {self.size}"
+
+
+#: Alone, because nobody said otherwise.
+ONE = World(0, 1, "default")
+
+
+def resolve(world: WorldArg | World | None = None) -> World:
+    """Find out which rank this process is.
+
+    Parameters
+    ----------
+    world : (rank, size), optional
+        What the caller says; it wins.
+
+    Raises
+    ------
+    ValueError
+        The rank does not lie in 0..size-1, or RANK and WORLD_SIZE make no sense.
+    """
+    if isinstance(world, World):
+        return world
+    if world is not None:
+        try:
+            rank, size = (n.__index__() for n in world)
+        except (TypeError, ValueError, AttributeError):
+            raise ValueError(f"world={world!r}: give (rank, size), two integers") from None
+        return _said(rank, size, "world=")
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return _said(torch.distributed.get_rank(), torch.distributed.get_world_size(), "torch.distributed")
+    text = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
+    if text[0] is None or text[1] is None:
+        return ONE
+    try:
+        rank, size = int(text[0]), int(text[1])
+    except ValueError:
+        raise ValueError(f"RANK={text[0]!r} and WORLD_SIZE={text[1]!r} are not numbers; unset them") from None
+    return _said(rank, size, "RANK and WORLD_SIZE")
+
+
+def refresh(world: World) -> World:
+    """Ask again before a pass: a process group may have been made, or the object unpickled in a rank of its own.
+
+    What the caller said stays, and so does the last answer where nobody says
+    anything now.
+    """
+    if world.origin == "world=":
+        return world
+    now = resolve()
+    return world if now.origin == "default" else now
+
+
+_told: set[World] = set()
+
+
+def _said(rank: int, size: int, origin: str) -> World:
+    if size < 1 or not 0 <= rank < size:
+        raise ValueError(f"{origin}: rank {rank} of {size}: a rank lies in 0..size-1")
+    world = World(rank, size, origin)
+    if size > 1 and world not in _told:
+        # Once a process and answer, not once for every dataset and pass.
+        _told.add(world)
+        log.info("this process reads as rank %d of %d, said by %s", rank, size, origin)
+    return world
