@@ -20,7 +20,32 @@ from pydaos.torch._batches import Batches  # noqa: E402
 from pydaos.torch._checkpoint import Checkpoint, WriteBuffer  # noqa: E402
 from pydaos.torch._iterable import IterableDataset  # noqa: E402
 from pydaos.torch._map import Dataset  # noqa: E402
+from pydaos.torch._order import (  # noqa: E402
+    BlockShuffle,
+    OrderSpec,
+    Sequential,
+    Shuffle,
+    Stratified,
+    Weighted,
+    WindowShuffle,
+)
 from pydaos.torch._sampler import PassSampler  # noqa: E402
 from pydaos.torch._token import Token  # noqa: E402
 
-__all__ = ["Batches", "Checkpoint", "Dataset", "IterableDataset", "PassSampler", "Ragged", "Token", "WriteBuffer"]
+__all__ = [
+    "Batches",
+    "BlockShuffle",
+    "Checkpoint",
+    "Dataset",
+    "IterableDataset",
+    "OrderSpec",
+    "PassSampler",
+    "Ragged",
+    "Sequential",
+    "Shuffle",
+    "Stratified",
+    "Token",
+    "Weighted",
+    "WindowShuffle",
+    "WriteBuffer",
+]
