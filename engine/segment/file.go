@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"daos/internal/fault"
+	"daos/internal/guardfs"
 )
 
 // File is one segment: open for appending, or closed for good. Closed ones are
@@ -20,6 +21,7 @@ type File struct {
 	number  uint64
 	name    string
 	f       vfs.File
+	direct  *guardfs.Direct // of a segment written past the page cache, by one writer at a time; else nil
 
 	refs atomic.Int32 // holders; the Set's table counts as one
 	used atomic.Int64 // tick of the last use, for eviction
@@ -48,6 +50,9 @@ func (f *File) Number() uint64 { return f.number }
 // Release gives the file back to its Set.
 func (f *File) Release() {
 	if f.refs.Add(-1) == 0 {
+		if f.direct != nil {
+			f.direct.Close()
+		}
 		_ = f.f.Close() // read-only by now: nothing can be lost
 	}
 }
@@ -92,6 +97,45 @@ func (f *File) write(p []byte, pos uint64) error {
 	f.written++
 	f.mu.Unlock()
 	return nil
+}
+
+// writeDirect puts a record past the page cache, but for its last bytes if they
+// don't fill a block. The next record of such a segment begins at another page,
+// and its writer is alone: no page is ever written both ways, and nobody has
+// read ahead where a direct write goes.
+func (f *File) writeDirect(p []byte, pos uint64) error {
+	whole := len(p) &^ (guardfs.DirectAlign - 1)
+	done, err := 0, error(nil)
+	if b := p[:whole]; guardfs.Aligned(b) {
+		done, err = f.direct.WriteAt(b, int64(pos))
+	} else {
+		done, err = f.copyDirect(b, pos)
+	}
+	if err != nil && !errors.Is(err, syscall.EINVAL) {
+		return writeError(f.name, err)
+	}
+	// After EINVAL the disk wants more than was promised: the rest goes the usual way.
+	if done == len(p) {
+		f.mu.Lock()
+		f.written++
+		f.mu.Unlock()
+		return nil
+	}
+	return f.write(p[done:], pos+uint64(done))
+}
+
+// aligned has memory to copy badly aligned records through.
+var aligned = sync.Pool{New: func() any { b := make([]byte, 1<<20); return &b }} // of this size Go's memory is aligned to pages
+
+func (f *File) copyDirect(p []byte, pos uint64) (done int, err error) {
+	buf := aligned.Get().(*[]byte)
+	defer aligned.Put(buf)
+	for done < len(p) && err == nil {
+		n := copy(*buf, p[done:])
+		n, err = f.direct.WriteAt((*buf)[:n], int64(pos)+int64(done))
+		done += n
+	}
+	return done, err
 }
 
 // Sync makes every append that has returned durable. Concurrent calls share

@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"daos/internal/fault"
+	"daos/internal/guardfs"
 )
 
 // Options of a Set.
@@ -42,6 +43,8 @@ type Set struct {
 	files   map[key]*File
 	folders map[uint64]bool
 	streams map[uint64][]*File // per dataset: [0] small records, then bulk
+	directs map[uint64][]*File // per dataset: written past the page cache, by one writer at a time
+	noPast  bool               // the disk takes no direct writes
 	gone    map[key]*gone      // unlinked in this run
 	graced  int                // of those, with a handle
 	burial  *time.Timer        // ends the grace; nil: nothing waits
@@ -82,7 +85,7 @@ func Open(o Options) (*Set, error) {
 		return nil, err
 	}
 	return &Set{
-		opts: o, files: map[key]*File{}, folders: map[uint64]bool{}, streams: map[uint64][]*File{}, gone: map[key]*gone{},
+		opts: o, files: map[key]*File{}, folders: map[uint64]bool{}, streams: map[uint64][]*File{}, directs: map[uint64][]*File{}, gone: map[key]*gone{},
 	}, nil
 }
 
@@ -187,6 +190,75 @@ func (s *Set) acquire(ds uint64, bulk bool) (*File, error) {
 	f.refs.Add(1)
 	f.used.Store(s.tick.Add(1))
 	return f, nil
+}
+
+// directMax is how many segments of a dataset are written past the page cache at
+// a time. One writer has one for itself: a second one would extend the file
+// over bytes that the first has yet to write, and readers would read them ahead.
+const directMax = 8
+
+// acquireDirect gives a segment for direct writes that nobody else writes to;
+// nil if there are enough already, or the disk takes none.
+func (s *Set) acquireDirect(ds uint64) (*File, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, fault.New(fault.Internal, "segment.write", s.opts.Dir, "the target is closed")
+	}
+	if s.noPast {
+		return nil, nil
+	}
+	open := s.directs[ds][:0]
+	var free *File
+	for _, f := range s.directs[ds] {
+		f.mu.Lock()
+		if f.open && f.err == nil {
+			open = append(open, f)
+			if free == nil && f.users == 0 {
+				free = f
+				f.users++
+				f.refs.Add(1)
+			}
+		}
+		f.mu.Unlock()
+	}
+	clear(s.directs[ds][len(open):])
+	s.directs[ds] = open
+	if free == nil && len(open) < directMax {
+		f, err := s.create(ds)
+		if err != nil {
+			return nil, err
+		}
+		if f.direct = guardfs.OpenDirect(f.f); f.direct == nil {
+			s.noPast = true
+			s.useLocked(ds, f)
+			return nil, nil
+		}
+		s.directs[ds] = append(open, f)
+		f.users++
+		f.refs.Add(1)
+		free = f
+	}
+	if free != nil {
+		free.used.Store(s.tick.Add(1))
+	}
+	return free, nil
+}
+
+// useLocked makes a segment that has just been created the next bulk stream.
+func (s *Set) useLocked(ds uint64, f *File) {
+	if s.streams[ds] == nil {
+		s.streams[ds] = make([]*File, 1+s.opts.Streams)
+	}
+	for i := 1; i < len(s.streams[ds]); i++ {
+		if s.streams[ds][i] == nil {
+			s.streams[ds][i] = f
+			return
+		}
+	}
+	f.mu.Lock()
+	f.open = false // empty: the sweep removes it
+	f.mu.Unlock()
 }
 
 // leastUsedLocked picks a bulk stream: an idle open one, else an empty slot,
@@ -512,6 +584,7 @@ func (s *Set) RemoveDataset(ds uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.streams, ds)
+	delete(s.directs, ds)
 	delete(s.folders, ds)
 	for _, n := range nums {
 		if err := s.removeLocked(ds, n, false); err != nil {

@@ -12,7 +12,10 @@ type Writer struct {
 	set     *Set
 	dataset uint64
 	bulk    bool
-	files   []*File // segments in use, the current one last
+	past    bool    // large records go past the page cache
+	files   []*File // segments in use
+	cur     *File   // of them, where the next record goes
+	direct  *File   // of them, where the next large record goes that goes past the page cache
 
 	pending []byte // small records not yet written, contiguous from pos
 	pos     uint64
@@ -20,6 +23,9 @@ type Writer struct {
 
 // bulkBatch is the size from which a batch gets a stream of its own.
 const bulkBatch = 1 << 20
+
+// directFrom is the size from which a record may go past the page cache.
+const directFrom = 256 << 10
 
 // pendingMax bounds the bytes gathered for one pwrite of small records.
 const pendingMax = 1 << 20
@@ -29,10 +35,23 @@ func (s *Set) Writer(ds uint64, total int) *Writer {
 	return &Writer{set: s, dataset: ds, bulk: total >= bulkBatch}
 }
 
+// Past makes large records go past the page cache, where the disk can do that:
+// for bytes that come in bulk and are not read soon.
+func (w *Writer) Past() { w.past = true }
+
 // Append puts one record and says where. p may be used until Sync returns.
 func (w *Writer) Append(p []byte) (segment, pos uint64, err error) {
-	if len(w.files) > 0 {
-		f := w.files[len(w.files)-1]
+	if w.past && len(p) >= directFrom {
+		f, pos, err := w.reserveDirect(len(p))
+		if err != nil {
+			return 0, 0, err
+		}
+		if f != nil {
+			return f.number, pos, f.writeDirect(p, pos)
+		}
+		w.past = false
+	}
+	if f := w.cur; f != nil {
 		if pos, ok := f.reserve(len(p), 1); ok {
 			return f.number, pos, w.put(f, p, pos)
 		}
@@ -51,8 +70,31 @@ func (w *Writer) Append(p []byte) (segment, pos uint64, err error) {
 			w.drop(f)
 			continue
 		}
-		w.files = append(w.files, f)
+		w.files, w.cur = append(w.files, f), f
 		return f.number, pos, w.put(f, p, pos)
+	}
+}
+
+// reserveDirect takes room in a segment that this writer has for itself; nil if
+// there is none to be had.
+func (w *Writer) reserveDirect(n int) (*File, uint64, error) {
+	if w.direct != nil {
+		if pos, ok := w.direct.reserve(n, 1); ok {
+			return w.direct, pos, nil
+		}
+	}
+	for {
+		f, err := w.set.acquireDirect(w.dataset)
+		if f == nil || err != nil {
+			return nil, 0, err
+		}
+		pos, ok := f.reserve(n, 1)
+		if !ok {
+			w.drop(f)
+			continue
+		}
+		w.files, w.direct = append(w.files, f), f
+		return f, pos, nil
 	}
 }
 
@@ -82,7 +124,7 @@ func (w *Writer) flush() error {
 	if len(w.pending) == 0 {
 		return nil
 	}
-	err := w.files[len(w.files)-1].write(w.pending, w.pos)
+	err := w.cur.write(w.pending, w.pos)
 	w.pending = w.pending[:0]
 	return err
 }
@@ -120,7 +162,7 @@ func (w *Writer) End() {
 	for _, f := range w.files {
 		w.drop(f)
 	}
-	w.files = nil
+	w.files, w.cur, w.direct = nil, nil, nil
 }
 
 func (w *Writer) drop(f *File) {

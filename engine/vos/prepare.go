@@ -38,6 +38,11 @@ func (t *Target) Prepare(ctx context.Context, b *target.Batch) error {
 	defer p.end()
 	if bulk > 0 {
 		p.w = t.segs.Writer(uint64(b.Dataset), bulk)
+		if b.Deferred {
+			// Part of a large file that is staged: it comes in bulk, and would
+			// push out of the page cache what others read.
+			p.w.Past()
+		}
 	}
 	for i := range b.Writes {
 		if err := p.add(uint32(i), &b.Writes[i]); err != nil {
