@@ -1,0 +1,79 @@
+package expr
+
+import (
+	"math"
+	"unsafe"
+)
+
+// Vector is the values of one column for the rows of a batch.
+type Vector struct {
+	// Values are the rows one behind the other, little-endian.
+	Values []byte
+	// Offsets, for Text, Bytes and lists of variable length, has one entry more
+	// than there are rows: row i is Values[Offsets[i]:Offsets[i+1]].
+	Offsets []uint64
+	// Valid has a byte for each row, 0 where it is null; nil: none is.
+	Valid []byte
+}
+
+// Batch is some rows of the columns of a Schema; a column that no predicate
+// names may be left empty.
+type Batch struct {
+	N       int
+	Columns []Vector
+}
+
+type native interface {
+	~int8 | ~int16 | ~int32 | ~int64 | ~uint8 | ~uint16 | ~uint32 | ~uint64 | ~float32 | ~float64
+}
+
+// view is the values of a column in their own type, without a copy where they
+// lie aligned.
+func view[T native](b []byte, n int) []T {
+	var zero T
+	size := int(unsafe.Sizeof(zero))
+	if n == 0 {
+		return nil
+	}
+	b = b[:n*size]
+	p := unsafe.Pointer(unsafe.SliceData(b))
+	if uintptr(p)%unsafe.Alignof(zero) == 0 {
+		return unsafe.Slice((*T)(p), n)
+	}
+	out := make([]T, n)
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(out))), n*size), b)
+	return out
+}
+
+// half is the value of an IEEE 754 binary16 number.
+func half(h uint16) float32 {
+	sign, exp, frac := uint32(h>>15)<<31, uint32(h>>10&31), uint32(h&1023)
+	switch {
+	case exp == 31:
+		return math.Float32frombits(sign | 0x7f800000 | frac<<13)
+	case exp != 0:
+		return math.Float32frombits(sign | (exp+112)<<23 | frac<<13)
+	case frac == 0:
+		return math.Float32frombits(sign)
+	}
+	f := float32(frac) * (1.0 / (1 << 24))
+	if sign != 0 {
+		f = -f
+	}
+	return f
+}
+
+func halves(v []uint16) []float32 {
+	out := make([]float32, len(v))
+	for i, h := range v {
+		out[i] = half(h)
+	}
+	return out
+}
+
+// Truth of a row: a predicate is kept for yes alone.
+const (
+	no      = 0
+	yes     = 1
+	unknown = 2
+)
