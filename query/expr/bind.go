@@ -1,7 +1,6 @@
 package expr
 
 import (
-	"math"
 	"math/big"
 	"slices"
 
@@ -334,7 +333,7 @@ func (b *binder) compare(op Fn, l, r bound, c *Call) (truth, error) {
 		}
 		return b.compareLiteral(op, l, r, c)
 	}
-	t := Null
+	var t Type
 	switch {
 	case l.t.integer() && r.t.integer():
 		t = Int64
@@ -540,6 +539,3 @@ func (b *binder) match(c *Call) (truth, error) {
 	}
 	return &matching{col: x.col, node: x.node, m: m}, nil
 }
-
-// finite reports whether a float is a number that bounds can be made of.
-func finite(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) }

@@ -22,7 +22,7 @@ func TestErrorsMarkThePlace(t *testing.T) {
 		{"label = 'x'", "label is int32 and 'x' is text: they can't be compared"},
 		{"path = 3", "compare text with text: '3'"},
 		{"label", "label is int32, not a condition"},
-		{"lenght(path) = 3", "did you mean \"length\"?"},
+		{"lengh(path) = 3", "did you mean \"length\"?"},
 		{"length(label) = 3", "length wants a column of text, bytes or lists, not int32"},
 		{"image = 3", "image is uint8[3,8]"},
 		{"image[1] = 3", "a list of one dimension"},

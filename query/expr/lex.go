@@ -131,7 +131,7 @@ func lex(src string) ([]token, error) {
 				}
 			}
 			s := src[i : i+n]
-			if !strings.Contains("<= >= <> != == :: ( ) , + - * / % < > = [ ] .", s) || s == " " {
+			if n == 1 && strings.IndexByte("(),+-*/%<>=[].", b) < 0 {
 				r, _ := utf8.DecodeRuneInString(src[i:])
 				return nil, Problem(src, i, "%q is not understood here", r)
 			}

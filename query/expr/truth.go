@@ -325,9 +325,9 @@ func compareInts[T ordered](op Fn, v []T, c T, out []uint8) {
 // compareFloats compares with NaN as the greatest number, equal to itself.
 func compareFloats[T float32 | float64](op Fn, v []T, c T, out []uint8) {
 	out = out[:len(v)]
-	if c != c {
+	if math.IsNaN(float64(c)) {
 		for i, x := range v {
-			nan := x != x
+			nan := math.IsNaN(float64(x))
 			switch op {
 			case Eq, Ge:
 				out[i] = bit(nan)

@@ -51,12 +51,10 @@ func (t Type) Size() int {
 	return 0
 }
 
-func (t Type) signed() bool   { return t >= Int8 && t <= Int64 }
-func (t Type) unsigned() bool { return t >= Uint8 && t <= Uint64 }
-func (t Type) integer() bool  { return t >= Int8 && t <= Uint64 }
-func (t Type) float() bool    { return t >= Float16 && t <= Float64 }
-func (t Type) numeric() bool  { return t >= Int8 && t <= Float64 }
-func (t Type) bytes() bool    { return t == Text || t == Bytes }
+func (t Type) integer() bool { return t >= Int8 && t <= Uint64 }
+func (t Type) float() bool   { return t >= Float16 && t <= Float64 }
+func (t Type) numeric() bool { return t >= Int8 && t <= Float64 }
+func (t Type) bytes() bool   { return t == Text || t == Bytes }
 
 // Field is a column of a schema.
 type Field struct {
