@@ -15,7 +15,7 @@ KEEP ?=
 # Narrow a test run: make test-go GOFLAGS_TEST='-run TestX ./dataset/...'
 GOFLAGS_TEST ?= ./...
 PYTEST ?=
-# make bench BENCH='--quick --only loader': what torch/bench/run.py is to do.
+# make bench BENCH='--quick --only loader --peers none': what torch/bench/run.py is to do.
 BENCH ?=
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -91,9 +91,13 @@ generate: venv ## make proto/gen, pydaos/_proto and docs/cli.md anew
 	go run ./cmd/daos docs >docs/cli.md
 
 .PHONY: lock
-lock: ## make requirements.lock anew from requirements.in
+lock: ## make requirements.lock and torch/bench/peers.lock anew from their .in files
 	uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		-o requirements.lock requirements.in
+	@# The loaders that make bench compares with read with the same torch and pyarrow.
+	sed -nE 's/^((torch|pyarrow|pillow|safetensors)==[^\\]*[^\\ ]) *\\?$$/\1/p' requirements.lock | \
+		uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		-c /dev/stdin -o torch/bench/peers.lock torch/bench/peers.in
 
 .PHONY: check
 check: lint test ## what .ci/run runs
