@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import torch.utils.data
 
+from pydaos.torch._guard import guarded, stands_in_collation
+from pydaos.torch._order import OrderSpec
 from pydaos.torch._plan import Maker, Pass, Slice, StreamLike, Taker, Walkable, batches_of, slices, uneven_rule
-from pydaos.torch._world import WorldArg, refresh, resolve
+from pydaos.torch._shared import Shared
+from pydaos.torch._where import tell_where, words
+from pydaos.torch._world import World, WorldArg, divides, refresh, resolve, undivided
 
-__all__ = ["BatchIterator", "Batches"]
+__all__ = ["NEEDLESS_WORKERS", "BatchIterator", "Batches"]
 
-
-def worker_share() -> tuple[int, int]:
-    """Return (worker, workers) of this process, (0, 1) in the main one."""
-    info = torch.utils.data.get_worker_info()
-    return (info.id, info.num_workers) if info is not None else (0, 1)
+NEEDLESS_WORKERS = (
+    "num_workers={} over a dataset without a Python transform: a batch's way from a worker costs more than reading it; "
+    "use num_workers=0, batches are read ahead without workers"
+)
 
 
 class Batches(torch.utils.data.IterableDataset[Any]):
@@ -48,7 +53,7 @@ class Batches(torch.utils.data.IterableDataset[Any]):
         *,
         shuffle: bool = False,
         seed: int = 0,
-        order: Any = None,
+        order: OrderSpec | str | None = None,
         drop_last: bool = False,
         world: WorldArg | None = None,
         uneven: str | None = None,
@@ -64,20 +69,17 @@ class Batches(torch.utils.data.IterableDataset[Any]):
         self.repeated = 0
         self._samples = samples
         self._world = resolve(world)
+        self._divided = False
         self._uneven = uneven
         self._prefetch = prefetch
         self._with_index = with_index
         self._pass = Pass(source, order=order, shuffle=shuffle, seed=seed)
-        # What workers must learn after they were started, or tell each other: the
-        # pass (set_epoch reaches persistent ones so), and the base seed of the
-        # iteration that has used the loaded state.
-        self._shared = torch.zeros(2, dtype=torch.int64)
-        self._shared.share_memory_()  # type: ignore[no-untyped-call]
+        self._shared = Shared()
 
     @property
-    def world(self) -> tuple[int, int]:
-        """(rank, size) that is read for."""
-        return self._world.rank, self._world.size
+    def world(self) -> World:
+        """Which rank of how many is read for."""
+        return self._world
 
     @property
     def uneven(self) -> str:
@@ -85,13 +87,20 @@ class Batches(torch.utils.data.IterableDataset[Any]):
         return uneven_rule(self._uneven, self._world.size)
 
     def __len__(self) -> int:
-        n = self._pass.order().n
-        return batches_of(n, self.batch_size, self._world, drop_last=self.drop_last, uneven=self.uneven)
+        return batches_of(
+            self._pass.samples, self.batch_size, self._world, drop_last=self.drop_last, uneven=self.uneven
+        )
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the pass; the loaded one keeps the loaded position, another starts at 0."""
+        self._set_epoch(epoch)
+
+    def _set_epoch(self, epoch: int) -> None:
+        # One function further down than set_epoch: `divides` looks at who called that.
+        if divides():
+            self._divided, self._world = True, undivided(self._world)
         self._pass.set(epoch)
-        self._shared[0] = epoch
+        self._shared.tell(self._pass)
 
     @property
     def epoch(self) -> int:
@@ -99,26 +108,7 @@ class Batches(torch.utils.data.IterableDataset[Any]):
         return self._pass.number
 
     def __iter__(self) -> Iterator[Any]:
-        return self._walk(samples=False)
-
-    def _walk(self, *, samples: bool) -> BatchIterator:
-        info = torch.utils.data.get_worker_info()
-        if info is not None:
-            told = int(self._shared[0])
-            if told != self._pass.number:
-                self._pass.set(told)
-            # Fresh workers inherit the loaded state again at every iter() of their
-            # DataLoader; torch draws a base seed for each, which tells them apart.
-            base = info.seed - info.id
-            if int(self._shared[1]) not in (0, base):
-                self._pass.unload()
-            elif self._pass.loaded:
-                self._shared[1] = base
-        else:
-            self._world = refresh(self._world)
-            if int(self._shared[1]):
-                self._pass.unload()
-        return BatchIterator(self, worker_share(), samples=samples)
+        return BatchIterator(self, guard=stands_in_collation())
 
     def state_dict(self, consumed: int | None = None) -> dict[str, Any]:
         """Return the resume token.
@@ -128,68 +118,147 @@ class Batches(torch.utils.data.IterableDataset[Any]):
         consumed : int, optional
             Samples of the global order consumed in this pass. Needed with
             workers, which read ahead in other processes.
+
+        Raises
+        ------
+        ValueError
+            Workers walk this pass, and ``consumed`` was not given.
         """
-        if consumed is not None and not 0 <= consumed <= self._pass.order().n:
-            raise ValueError(f"consumed={consumed} is not within the {self._pass.order().n} samples of a pass")
+        if consumed is None and self._shared.workers_began:
+            raise ValueError(
+                "the batches of this pass come from worker processes, which are ahead of the loop: say how many "
+                "samples of the global order it has consumed, state_dict(consumed=n), or use pydaos.torch.DataLoader"
+            )
         return self._pass.token(consumed).to_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a resume token at the next ``iter()``."""
         self._pass.load(state)
-        self._shared[0] = self._pass.number
-        self._shared[1] = 0
+        if torch.utils.data.get_worker_info() is None:
+            self._shared.tell(self._pass, loaded=True)
 
 
 class BatchIterator:
-    """Walks one worker's share of a pass, with requests in flight ahead of the loop."""
+    """Walks one worker's share of a pass, with requests in flight ahead of the loop.
 
-    def __init__(self, batches: Batches, share: tuple[int, int], *, samples: bool) -> None:
+    Parameters
+    ----------
+    batches : Batches
+        What is walked; its pass is begun.
+    samples : bool
+        Give lists of samples, not batches.
+    guard : bool
+        Give types whose collation raises.
+    """
+
+    def __init__(self, batches: Batches, *, samples: bool = False, guard: bool = False) -> None:
+        self._stream: StreamLike | None = None
         self._batches = batches
         self._as_samples = samples
+        self._guard = guard
         self._pass = batches._pass
-        start = self._pass.begin()
+        info = torch.utils.data.get_worker_info()
+        again = False
+        if info is not None:
+            self._share = info.id, info.num_workers
+            again = batches._shared.begin_in_worker(info, self._pass)
+            if batches._samples.ready and info.id == 0 and batches._shared.warn_once():
+                warnings.warn(NEEDLESS_WORKERS.format(info.num_workers), stacklevel=3)
+        else:
+            self._share = 0, 1
+            batches._shared.begin_here(self._pass)
+            if not batches._divided:
+                batches._world = refresh(batches._world)
+        batches._divided = False
+        self._workers = (info.id, info.num_workers) if info is not None else (0, 0)
+        self._begin(again)
+
+    def _begin(self, again: bool = False, given: int = 0) -> None:
+        batches = self._batches
+        self._start = self._pass.begin(again=again)
+        self._given = given
+        #: The slice given last.
+        self.part: Slice | None = None
         self._order = self._pass.order()
-        self._slices = slices(
-            start,
+        walk = slices(
+            self._start,
             self._order.n,
             batches.batch_size,
             batches._world,
-            share,
+            self._share,
             drop_last=batches.drop_last,
             uneven=batches.uneven,
         )
+        self._slices = islice(walk, given, None)
+        worker, workers = self._share
+        if given:
+            self._pass.position = min(self.begin_of(worker + (given - 1) * workers + 1), self._order.n)
         self._taker = Taker(self._order)
         self._key = (self._pass.seed, self._pass.number)
-        self._stream: StreamLike | None = None
         self._ahead: deque[tuple[Slice, Any]] = deque()
+
+    def begin_of(self, step: int) -> int:
+        """Return the position at which a global batch begins."""
+        return self._start + step * self._batches.batch_size * self._batches.world.size
 
     def __iter__(self) -> BatchIterator:
         return self
 
     def __next__(self) -> Any:
-        if self._stream is None:
-            self._stream = self._batches.source.stream(self._batches._prefetch)
-        self._fill(self._stream)
-        if not self._ahead:
-            self.close()
-            self._pass.position = self._order.n
-            raise StopIteration
-        raw = self._stream.take()
-        part, indices = self._ahead.popleft()
-        self._fill(self._stream)
-        self._pass.position = part.end
+        try:
+            if self._stream is None:
+                self._stream = self._batches.source.stream(self._batches._prefetch)
+            self._fill(self._stream)
+            if not self._ahead:
+                self.close()
+                self._pass.position = self._order.n
+                raise StopIteration
+            raw = self._stream.take()
+            part, indices = self._ahead.popleft()
+            self._fill(self._stream)
+            batch = self._made(raw, indices)
+        except StopIteration:
+            raise
+        except Exception as err:
+            tell_where(err, self._where())
+            raise
+        self._given += 1
+        self.part = part
+        if not self._as_samples:
+            self._pass.position = part.end
         self._batches.repeated = part.again
-        source, made = self._batches.source, self._batches._samples
-        if self._as_samples or not made.ready:
-            batch = made.each(raw, indices, self._key)
-            if self._as_samples:
-                return batch
-            batch = torch.utils.data.default_collate(batch)
-        else:
-            batch = source.batch(raw)
-        if self._batches._with_index:
-            return torch.from_numpy(indices.astype("int64")), batch
         return batch
+
+    def count(self, taken: int, of: int) -> None:
+        """Count samples of the last slice that were given out one by one."""
+        if self.part is None:
+            return
+        if taken >= of:
+            self._pass.position = self.part.end
+        elif self._batches.world.size == 1 and self._share[1] == 1:
+            self._pass.position = self.part.start + taken
+
+    def _made(self, raw: Any, indices: Any) -> Any:
+        made = self._batches._samples
+        if self._as_samples:
+            return made.each(raw, indices, self._key)
+        if made.ready:
+            batch = self._batches.source.batch(raw)
+        else:
+            batch = torch.utils.data.default_collate(made.each(raw, indices, self._key))
+        if self._batches._with_index:
+            batch = torch.from_numpy(indices.astype("int64")), batch
+        return guarded(batch) if self._guard else batch
+
+    def _where(self) -> str:
+        batches = self._batches
+        return words(
+            batches.source.snapshot,
+            world=batches._world[:2],
+            worker=self._workers,
+            batch=self._share[0] + self._given * self._share[1],
+            pass_=self._key[1],
+        )
 
     def _fill(self, stream: StreamLike) -> None:
         while stream.room:
@@ -200,6 +269,17 @@ class BatchIterator:
             stream.ask(indices)
             self._ahead.append((part, indices))
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return where this worker is: the token it began with and the batches it gave (torchdata's Stateful)."""
+        return {**self._pass.token(self._start).to_dict(), "given": self._given}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from such a state, in a worker of the same number among as many."""
+        given, token = split_state(state)
+        self.close()
+        self._pass.load(token)
+        self._begin(given=given)
+
     def close(self) -> None:
         """Give the connection back."""
         if self._stream is not None:
@@ -207,4 +287,14 @@ class BatchIterator:
             self._stream = None
 
     def __del__(self) -> None:
-        self.close()
+        if getattr(self, "_stream", None) is not None:
+            self.close()
+
+
+def split_state(state: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Return (batches given, token) of an iterator's state; ValueError if it is none."""
+    token = dict(state)
+    given = token.pop("given", None)
+    if not isinstance(given, int) or given < 0:
+        raise ValueError("this is no state of an iterator of pydaos.torch: it does not say how many batches it gave")
+    return given, token

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch.utils.data
 
-from pydaos.torch._batches import Batches, BatchIterator
+from pydaos.torch._batches import Batches, BatchIterator, split_state
 from pydaos.torch._map import Samples, resolve_address
+from pydaos.torch._order import OrderSpec
 from pydaos.torch._source import Source
 from pydaos.torch._world import WorldArg
 
@@ -60,7 +61,7 @@ class IterableDataset(torch.utils.data.IterableDataset[Any]):
         columns: Sequence[str] = (),
         shuffle: bool = False,
         seed: int = 0,
-        order: Any = None,
+        order: OrderSpec | str | None = None,
         world: WorldArg | None = None,
         uneven: str | None = None,
         addr: str | None = None,
@@ -76,6 +77,7 @@ class IterableDataset(torch.utils.data.IterableDataset[Any]):
             columns=columns,
             label_dirname=labels == "dirname",
             connect={k: v for k, v in connect.items() if v is not None},
+            world=world,
         )
         samples = Samples(self.source, transform_fn, labels, decode)
         self._batches = Batches(
@@ -83,11 +85,11 @@ class IterableDataset(torch.utils.data.IterableDataset[Any]):
         )
 
     def __iter__(self) -> Iterator[Any]:
-        return _SampleIterator(self._batches._walk(samples=True))
+        return _SampleIterator(BatchIterator(self._batches, samples=True))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the pass; the loaded one keeps the loaded position, another starts at 0."""
-        self._batches.set_epoch(epoch)
+        self._batches._set_epoch(epoch)
 
     @property
     def epoch(self) -> int:
@@ -97,14 +99,30 @@ class IterableDataset(torch.utils.data.IterableDataset[Any]):
     def state_dict(self, consumed: int | None = None) -> dict[str, Any]:
         """Return the resume token; see `Batches.state_dict`.
 
-        Without ``consumed`` the position is that after the last whole request,
-        so a loop that stops within one sees its samples again.
+        The position is that after the sample given out last; among ranks that
+        after the last whole global batch, so that a loop that stops within one
+        sees its samples again.
         """
         return self._batches.state_dict(consumed)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a resume token at the next ``iter()``."""
         self._batches.load_state_dict(state)
+
+    @property
+    def symlinks_skipped(self) -> int:
+        """Symbolic links below the path; they are no samples."""
+        return self.source.symlinks_skipped
+
+    @property
+    def address(self) -> str:
+        """``POOL/DATASET@SNAPSHOT[/PATH]`` as pinned."""
+        return self.source.address
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in the order of their labels (with ``labels="dirname"``)."""
+        return list(self.source.classes)
 
     def worker_init(self, worker_id: int) -> None:
         """Upstream's ``worker_init_fn``; nothing has to be done here."""
@@ -136,4 +154,21 @@ class _SampleIterator:
         sample = self._samples[self._at]
         self._samples[self._at] = None
         self._at += 1
+        self._batches.count(self._at, len(self._samples))
         return sample
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where this worker's walk is, to the sample (torchdata's Stateful)."""
+        within = self._at < len(self._samples)
+        state = self._batches.state_dict()
+        return {**state, "given": state["given"] - within, "taken": self._at if within else 0}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from such a state, in a worker of the same number among as many."""
+        rest = dict(state)
+        taken = rest.pop("taken", 0)
+        split_state(rest)
+        self._batches.load_state_dict(rest)
+        self._samples, self._at = [], 0
+        for _ in range(taken):
+            next(self)

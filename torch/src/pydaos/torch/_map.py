@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import mmap
 import os
+import warnings
 from collections.abc import Callable, Sequence
+from multiprocessing.context import get_spawning_popen
 from typing import Any, SupportsIndex
 
 import numpy as np
 import torch.utils.data
 
-from pydaos.torch._batches import Batches
-from pydaos.torch._order import mix64
+from pydaos.torch._batches import NEEDLESS_WORKERS, Batches
+from pydaos.torch._order import OrderSpec, mix64
 from pydaos.torch._plan import Pass
 from pydaos.torch._sampler import PassSampler
 from pydaos.torch._source import Source, decode_image
-from pydaos.torch._world import WorldArg
+from pydaos.torch._where import tell_where, words
+from pydaos.torch._world import WorldArg, resolve
 
 __all__ = ["Dataset"]
 
@@ -212,6 +216,12 @@ class Dataset(torch.utils.data.Dataset[Any]):
             connect={k: v for k, v in connect.items() if v is not None},
         )
         self._samples = Samples(self.source, transform_fn, labels, decode)
+        self._last: Pass | None = None
+        self._set_up()
+
+    def _set_up(self) -> None:
+        # A byte that forked workers share: whether it was said that they are not needed.
+        self._said = mmap.mmap(-1, 1)
 
     # -- torch.utils.data -------------------------------------------------
 
@@ -219,14 +229,56 @@ class Dataset(torch.utils.data.Dataset[Any]):
         return self.source.samples
 
     def __getitem__(self, index: SupportsIndex) -> Any:
-        raw = self.source.fetch([index.__index__()])
-        return self._samples.one(raw, 0, index.__index__() % max(1, len(self)), getattr(index, "key", (0, 0)))
+        k = index.__index__()
+        try:
+            raw = self.source.fetch([k])
+            return self._samples.one(raw, 0, k % len(self), getattr(index, "key", (0, 0)))
+        except Exception as err:
+            tell_where(err, self._where(f"sample {k}"))
+            raise
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
-        raw = self.source.fetch(indices)
-        if self._samples.ready:
-            return self.source.ready_list(raw)
-        return self._samples.each(raw, [i.__index__() % len(self) for i in indices], key_of(indices))
+        try:
+            raw = self.source.fetch(indices)
+            if self._samples.ready:
+                info = torch.utils.data.get_worker_info()
+                if info is not None and info.id == 0 and not self._said[0]:
+                    self._needless(info.num_workers)
+                return self.source.ready_list(raw)
+            return self._samples.each(raw, [i.__index__() % len(self) for i in indices], key_of(indices))
+        except Exception as err:
+            first = f", the first of them sample {indices[0]}" if len(indices) else ""
+            tell_where(err, self._where(f"a batch of {len(indices)} samples{first}"))
+            raise
+
+    def _where(self, samples: str) -> str:
+        info = torch.utils.data.get_worker_info()
+        world = resolve()
+        return words(
+            self.source.snapshot,
+            world=world[:2] if world.size > 1 else None,
+            worker=(info.id, info.num_workers) if info is not None else (0, 0),
+            samples=samples,
+        )
+
+    def _needless(self, workers: int | None) -> None:
+        self._said[0] = 1
+        warnings.warn(NEEDLESS_WORKERS.format(workers or "..."), stacklevel=3)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if get_spawning_popen() is not None and self._samples.ready and not self._said[0]:
+            # On its way to a spawned process, mostly a worker; that one could tell no other.
+            self._needless(None)
+        state = self.__dict__.copy()
+        del state["_said"]
+        state["_last"] = None
+        return {**state, "_told": self._said[0]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        told = state.pop("_told")
+        self.__dict__.update(state)
+        self._set_up()
+        self._said[0] = told
 
     # -- our order ----------------------------------------------------------
 
@@ -235,7 +287,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         *,
         shuffle: bool = True,
         seed: int = 0,
-        order: Any = None,
+        order: OrderSpec | str | None = None,
         world: WorldArg | None = None,
         batch_size: int = 1,
         uneven: str | None = None,
@@ -245,7 +297,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
 
         With more than one rank give it the DataLoader's batch size; see `PassSampler`.
         """
-        return PassSampler(
+        sampler = PassSampler(
             self.source,
             shuffle=shuffle,
             seed=seed,
@@ -256,6 +308,8 @@ class Dataset(torch.utils.data.Dataset[Any]):
             drop_last=drop_last,
             keyed=self._samples.keyed,
         )
+        self._last = sampler.pass_
+        return sampler
 
     def batches(
         self,
@@ -263,7 +317,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         *,
         shuffle: bool = False,
         seed: int = 0,
-        order: Any = None,
+        order: OrderSpec | str | None = None,
         drop_last: bool = False,
         world: WorldArg | None = None,
         uneven: str | None = None,
@@ -306,13 +360,47 @@ class Dataset(torch.utils.data.Dataset[Any]):
             with_index=with_index,
         )
 
-    def state_dict(self, consumed: int, *, seed: int, pass_: int = 0, shuffle: bool = True) -> dict[str, Any]:
-        """Return the resume token of a run that has consumed so many samples of a pass."""
-        walk = Pass(self.source, shuffle=shuffle, seed=seed)
-        walk.set(pass_)
-        if not 0 <= consumed <= len(self):
-            raise ValueError(f"consumed={consumed} is not within the {len(self)} samples of a pass")
-        return walk.token(consumed).to_dict()
+    def state_dict(
+        self,
+        consumed: int | None = None,
+        *,
+        seed: int | None = None,
+        pass_: int | None = None,
+        shuffle: bool = True,
+        order: OrderSpec | str | None = None,
+    ) -> dict[str, Any]:
+        """Return the resume token of a run that has consumed so many samples of a pass.
+
+        A stock DataLoader reads ahead, in other processes with workers: nobody but
+        the loop knows what it has consumed.
+
+        Parameters
+        ----------
+        consumed : int
+            Samples of the global order: batches of the loop times the batch size,
+            times the number of ranks.
+        seed, pass_, shuffle, order
+            Of what order; by default that of the sampler made last by `sampler`.
+
+        Raises
+        ------
+        ValueError
+            ``consumed`` is missing, or not within a pass.
+        """
+        if consumed is None:
+            raise ValueError(
+                "a dataset does not know what a loop has consumed of it: say how many samples of the global order, "
+                "state_dict(consumed=batches * batch_size * ranks), or use pydaos.torch.DataLoader"
+            )
+        walk = self._last
+        if seed is not None or order is not None or walk is None:
+            if seed is None:
+                raise ValueError(
+                    "of which order? Make a sampler by sampler(seed=...) first, or give state_dict(..., seed=...)"
+                )
+            walk = Pass(self.source, order=order, shuffle=shuffle, seed=seed)
+        number = walk.number if pass_ is None else pass_
+        return walk.token_of(number, consumed).to_dict()
 
     # -- about the samples ------------------------------------------------
 
@@ -334,6 +422,11 @@ class Dataset(torch.utils.data.Dataset[Any]):
     def objects(self) -> ObjectList:
         """Upstream's list of (path, size), read on demand."""
         return ObjectList(self.source)
+
+    @property
+    def symlinks_skipped(self) -> int:
+        """Symbolic links below the path; they are no samples."""
+        return self.source.symlinks_skipped
 
     @property
     def address(self) -> str:

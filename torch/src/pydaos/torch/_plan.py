@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pydaos.torch._order import BLOCK, Order
+from pydaos.torch._order import BLOCK, Order, OrderSpec, spec_of
 from pydaos.torch._token import Token
 from pydaos.torch._world import World
 
@@ -252,15 +252,37 @@ class Pass:
     """Order, pass number and position of something that walks a source.
 
     Loaded state is used by one ``begin()``. ``set`` with the loaded pass keeps
-    the loaded position, with another starts at 0. A second shuffled ``begin()``
-    of the same pass without ``set`` in between warns once.
+    the loaded position, with another starts at 0. A second ``begin()`` of the
+    same pass without ``set`` in between warns once, unless the order is the
+    sequential one.
+
+    Parameters
+    ----------
+    source : Walkable
+        What is walked.
+    order : OrderSpec or str, optional
+        What order; a resume token must then be of the same. Without, ``shuffle``
+        says which of two, and a token brings its own.
+    shuffle : bool
+        Global shuffle, else sequential.
+    seed : int
+        What the order is a function of, with the pass.
+
+    Attributes
+    ----------
+    seed, number, position : int
+        Seed, pass, and samples of the global order consumed so far.
     """
 
-    def __init__(self, source: Walkable, *, order: Any = None, shuffle: bool = False, seed: int = 0) -> None:
-        if not isinstance(seed, int):
+    def __init__(
+        self, source: Walkable, *, order: OrderSpec | str | None = None, shuffle: bool = False, seed: int = 0
+    ) -> None:
+        if not isinstance(seed, int) or isinstance(seed, bool):
             raise TypeError(f"seed is an int, not {type(seed).__name__}")
         self._source = source
-        self.kind = "shuffle" if shuffle else "sequential"
+        self._given = order is not None
+        # Bound once: an order by weights keeps arrays, and is the same in every pass but for its key.
+        self._order = spec_of(order, shuffle=shuffle).bind(source, seed, 0)
         self.seed = seed
         self.number = 0
         self.position = 0
@@ -268,17 +290,27 @@ class Pass:
         self._begun = False
         self._warned = False
 
+    @property
+    def kind(self) -> str:
+        """What kind of order."""
+        return self._order.kind
+
+    @property
+    def samples(self) -> int:
+        """Samples of a pass; not those of the source where the order draws."""
+        return self._order.n
+
     def order(self) -> Order:
         """Return the order of the present pass."""
-        return Order(self.kind, self._source.samples, self.seed, self.number)
+        return self._order.at(seed=self.seed, pass_=self.number)
 
     def set(self, number: int) -> None:
         """Choose a pass."""
-        if number < 0:
-            raise ValueError(f"set_epoch({number}): a pass has a number from 0 on")
+        if not isinstance(number, int) or number < 0:
+            raise ValueError(f"set_epoch({number!r}): a pass has a number from 0 on")
         if self._loaded is not None and self._loaded.pass_ != number:
             self._loaded = None
-        if number != self.number or self._loaded is None:
+        if self._loaded is None:
             self.position = 0
         self.number = number
         self._begun = False
@@ -287,13 +319,18 @@ class Pass:
         """Take a resume token for the next ``begin()``; ValueError if it is of something else."""
         token = Token.from_dict(state)
         self._source.check_token(token)
-        if token.position > self._source.samples:
+        order = self._order
+        if token.differs(order) and not self._given:
+            order = token.order_spec().bind(self._source, token.seed, token.pass_)
+        token.check_order(order)
+        if token.position > order.n:
             raise ValueError(
-                f"the resume token's position {token.position} is past the "
-                f"{self._source.samples} samples of {token.snapshot}"
+                f"the resume token's position {token.position} is past the {order.n} samples of a pass of "
+                f"{token.snapshot}"
             )
         self._loaded = token
-        self.kind, self.seed, self.number, self.position = token.order, token.seed, token.pass_, token.position
+        self._order = order
+        self.seed, self.number, self.position = token.seed, token.pass_, token.position
         self._begun = False
 
     @property
@@ -303,16 +340,25 @@ class Pass:
 
     def unload(self) -> None:
         """Forget the resume token: it has been used elsewhere."""
-        self._loaded = None
-        self.position = 0
+        if self._loaded is not None:
+            self._loaded = None
+            self.position = 0
 
-    def begin(self) -> int:
-        """Begin to walk; return the position to begin at."""
+    def begin(self, *, again: bool = False, quiet: bool = False) -> int:
+        """Begin to walk; return the position to begin at.
+
+        Parameters
+        ----------
+        again : bool
+            This pass is known to have been begun before, in another process.
+        quiet : bool
+            Say nothing of a second time.
+        """
         if self._loaded is not None:
             start = self._loaded.position
             self._loaded = None
         else:
-            if self._begun and self.kind == "shuffle" and not self._warned:
+            if (self._begun or again) and self.kind != "sequential" and not self._warned and not quiet:
                 self._warned = True
                 warnings.warn(
                     f"pass {self.number} is walked again in the same order; call set_epoch(n) before each pass",
@@ -325,5 +371,12 @@ class Pass:
 
     def token(self, position: int | None = None) -> Token:
         """Return the resume token at a position, the present one by default."""
-        at = self.position if position is None else position
-        return Token(self._source.manifest_id, self._source.snapshot, self.kind, self.seed, self.number, at)
+        return self.token_of(self.number, self.position if position is None else position)
+
+    def token_of(self, number: int, at: int) -> Token:
+        """Return the resume token at a position of any pass."""
+        if not 0 <= at <= self._order.n:
+            raise ValueError(f"position {at} is not within the {self._order.n} samples of a pass")
+        return Token.of(
+            self._source.manifest_id, self._source.snapshot, self._order.at(seed=self.seed, pass_=number), at
+        )

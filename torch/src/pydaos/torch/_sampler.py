@@ -12,9 +12,9 @@ from typing import Any
 
 from torch.utils.data import DistributedSampler, Sampler
 
-from pydaos.torch._order import BLOCK, Order
+from pydaos.torch._order import BLOCK, Order, OrderSpec
 from pydaos.torch._plan import Pass, Slice, Taker, Walkable, batches_of, slices, uneven_rule
-from pydaos.torch._world import WorldArg, refresh, resolve
+from pydaos.torch._world import WorldArg, divides, refresh, resolve, undivided
 
 __all__ = ["KeyedBatch", "KeyedIndex", "PassSampler", "RankBatches"]
 
@@ -54,7 +54,7 @@ class _Walk:
         source: Walkable,
         batch_size: int,
         *,
-        order: Any,
+        order: OrderSpec | str | None,
         shuffle: bool,
         seed: int,
         world: WorldArg | None,
@@ -72,13 +72,21 @@ class _Walk:
         self.drop_last = drop_last
         self.keyed = keyed
         self.pass_ = Pass(source, order=order, shuffle=shuffle, seed=seed)
+        self._divided = False
+
+    def set(self, epoch: int) -> None:
+        self._divided = divides()
+        self.pass_.set(epoch)
 
     @property
     def uneven(self) -> str:
         return uneven_rule(self._uneven, self.world.size)
 
     def begin(self) -> tuple[int, Order, Iterator[Slice]]:
-        self.world = refresh(self.world)
+        if self._divided:
+            self._divided, self.world = False, undivided(self.world)
+        else:
+            self.world = refresh(self.world)
         start = self.pass_.begin()
         order = self.pass_.order()
         return start, order, self.slices(start, order.n)
@@ -87,7 +95,7 @@ class _Walk:
         return slices(start, n, self.batch_size, self.world, drop_last=self.drop_last, uneven=self.uneven)
 
     def batches(self) -> int:
-        n = self.pass_.order().n
+        n = self.pass_.samples
         return batches_of(n, self.batch_size, self.world, drop_last=self.drop_last, uneven=self.uneven)
 
 
@@ -129,7 +137,7 @@ class PassSampler(DistributedSampler[int]):
         *,
         shuffle: bool = True,
         seed: int = 0,
-        order: Any = None,
+        order: OrderSpec | str | None = None,
         world: WorldArg | None = None,
         batch_size: int = 1,
         uneven: str | None = None,
@@ -149,16 +157,58 @@ class PassSampler(DistributedSampler[int]):
         )
         self.repeated = 0
 
+    # What a DistributedSampler has; those that ask for one look at these too.
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        """Rank whose share this is."""
+        return self._walk.world.rank
+
+    @property
+    def num_replicas(self) -> int:  # type: ignore[override]
+        """Ranks that share a pass."""
+        return self._walk.world.size
+
+    @property
+    def seed(self) -> int:  # type: ignore[override]
+        """Seed of the order."""
+        return self._walk.pass_.seed
+
+    @property
+    def shuffle(self) -> bool:  # type: ignore[override]
+        """Whether the order is another than the sequential one."""
+        return self._walk.pass_.kind != "sequential"
+
+    @property
+    def drop_last(self) -> bool:  # type: ignore[override]
+        """Whether a last global batch that is not whole is left out."""
+        return self._walk.drop_last
+
+    @property
+    def num_samples(self) -> int:  # type: ignore[override]
+        """Indices of this rank in a pass."""
+        return len(self)
+
+    @property
+    def total_size(self) -> int:  # type: ignore[override]
+        """Samples of a pass."""
+        return self._walk.pass_.samples
+
+    @property
+    def pass_(self) -> Pass:
+        """Order, pass and position."""
+        return self._walk.pass_
+
     def __len__(self) -> int:
         walk = self._walk
-        n = walk.pass_.order().n
+        n = walk.pass_.samples
         whole = n // (walk.batch_size * walk.world.size)
         tail = walk.slices(whole * walk.batch_size * walk.world.size, n)
         return whole * walk.batch_size + sum(part.samples for part in tail)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the pass; the loaded one keeps the loaded position, another starts at 0."""
-        self._walk.pass_.set(epoch)
+        self._walk.set(epoch)
 
     @property
     def epoch(self) -> int:  # type: ignore[override]
@@ -188,8 +238,11 @@ class _Indices:
 
     def __init__(self, sampler: PassSampler) -> None:
         self._sampler = sampler
-        walk = sampler._walk
-        self._pass = walk.pass_
+        self._pass = sampler._walk.pass_
+        self._begin()
+
+    def _begin(self) -> None:
+        walk = self._sampler._walk
         self._alone = walk.world.size == 1
         start, self._order, self._slices = walk.begin()
         if self._alone:
@@ -205,10 +258,19 @@ class _Indices:
         self._block: list[int] = []
         self._at = 0
         self._end = start
-        sampler.repeated = 0
+        self._sampler.repeated = 0
 
     def __iter__(self) -> _Indices:
         return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the resume token after the indices yielded so far (torchdata's ``Stateful``)."""
+        return self._pass.token().to_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a resume token."""
+        self._pass.load(state)
+        self._begin()
 
     def __next__(self) -> int:
         if self._at == len(self._block):
@@ -247,7 +309,7 @@ class RankBatches(Sampler[list[int]]):
         *,
         shuffle: bool = True,
         seed: int = 0,
-        order: Any = None,
+        order: OrderSpec | str | None = None,
         world: WorldArg | None = None,
         uneven: str | None = None,
         drop_last: bool = False,
@@ -286,13 +348,13 @@ class RankBatches(Sampler[list[int]]):
 
     def end_of(self, start: int, count: int) -> int:
         """Return the position after ``count`` batches of a walk that began at ``start``."""
-        return min(start + count * self._walk.batch_size * self._walk.world.size, self._walk.pass_.order().n)
+        return min(start + count * self._walk.batch_size * self._walk.world.size, self._walk.pass_.samples)
 
     def repeats_of(self, start: int, count: int) -> int:
         """Return how many samples at the end of the ``count``-th batch of such a walk repeat others."""
         walk = self._walk
         width = walk.batch_size * walk.world.size
-        n = walk.pass_.order().n
+        n = walk.pass_.samples
         if count < 1 or start + count * width <= n:
             return 0
         last = next(walk.slices(start + (count - 1) * width, n), None)
@@ -300,7 +362,7 @@ class RankBatches(Sampler[list[int]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the pass; the loaded one keeps the loaded position, another starts at 0."""
-        self._walk.pass_.set(epoch)
+        self._walk.set(epoch)
 
     @property
     def epoch(self) -> int:
@@ -322,15 +384,27 @@ class RankBatches(Sampler[list[int]]):
 class _Lists:
     def __init__(self, batches: RankBatches) -> None:
         self._batches = batches
-        walk = batches._walk
-        self._pass = walk.pass_
+        self._pass = batches._walk.pass_
+        self._begin()
+
+    def _begin(self) -> None:
+        walk = self._batches._walk
         _, self._order, self._slices = walk.begin()
         self._taker = Taker(self._order)
         self._key = (self._pass.seed, self._pass.number) if walk.keyed else None
-        batches.repeated = 0
+        self._batches.repeated = 0
 
     def __iter__(self) -> _Lists:
         return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the resume token after the batches yielded so far (torchdata's ``Stateful``)."""
+        return self._pass.token().to_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a resume token."""
+        self._pass.load(state)
+        self._begin()
 
     def __next__(self) -> list[int]:
         part = next(self._slices, None)

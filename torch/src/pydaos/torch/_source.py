@@ -8,7 +8,9 @@ or from a forkserver). It holds no list of paths.
 from __future__ import annotations
 
 import io
+import logging
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.utils.data
 
 import pydaos
 from pydaos._address import Address
@@ -26,6 +29,7 @@ from pydaos._proto.daos.loader.v1 import loader_service_pb2 as lpb
 from pydaos.torch._batch import LabeledSample, Ragged, ReadyList, Sample, SampleDict
 from pydaos.torch._buffers import process_pool
 from pydaos.torch._token import Token
+from pydaos.torch._world import World, WorldArg, resolve
 
 if TYPE_CHECKING:
     from pydaos._client import Client
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
     from pydaos._manifest import Column, Manifest
 
 __all__ = ["Raw", "Source", "Stream"]
+
+log = logging.getLogger("pydaos.torch")
 
 U64 = npt.NDArray[np.uint64]
 
@@ -84,6 +90,14 @@ class Source:
         Label every file by its first directory below the path.
     connect : dict
         Arguments of `pydaos.connect`.
+    world : (rank, size), optional
+        For which rank is read, if the caller says so.
+
+    Raises
+    ------
+    pydaos.InvalidError
+        There is no snapshot in the address, and several ranks or worker
+        processes would each make their own.
     """
 
     def __init__(
@@ -94,6 +108,7 @@ class Source:
         columns: Sequence[str] = (),
         label_dirname: bool = False,
         connect: dict[str, Any] | None = None,
+        world: WorldArg | None = None,
     ) -> None:
         self._connect = dict(connect or {})
         where = Address.parse(address)
@@ -107,10 +122,11 @@ class Source:
             raise ValueError(f'labels="dirname" is for files; {dataset} is a tensor dataset, its labels are a column')
         snapshot = where.snapshot
         if not snapshot:
-            pin = dspb.CreateSnapshotRequest(dataset=dataset, ttl_seconds=AUTO_TTL, auto=True)
-            snapshot = client.call("dataset.CreateSnapshot", pin, dspb.CreateSnapshotResponse).snapshot.name
+            snapshot = _pin(client, dataset, resolve(world))
         self.selection = Selection(dataset, snapshot, where.path, glob, tuple(columns), label_dirname)
         self._info = self._open()
+        if self._info.symlinks_skipped:
+            log.warning("%s: %d symbolic links are left out, only files are samples", address, self.symlinks_skipped)
         self._class_sizes: list[int] | None = None
 
     # -- identity ---------------------------------------------------------
@@ -143,6 +159,11 @@ class Source:
         return self._info.classes
 
     @property
+    def symlinks_skipped(self) -> int:
+        """Symbolic links below the path; they are no samples."""
+        return self._info.symlinks_skipped
+
+    @property
     def class_sizes(self) -> list[int]:
         """Samples of each class; a class is one run of the index space, runs come in the order of the labels."""
         if self._class_sizes is None:
@@ -151,14 +172,14 @@ class Source:
 
     def _find_classes(self) -> list[int]:
         """Bisect for the beginning of every class, all of them in one request a step."""
-        labels = {os.fsencode(name): i for i, name in enumerate(self.classes)}
+        labels = {name: i for i, name in enumerate(self.classes)}
         wanted = np.arange(1, max(1, len(labels)), dtype=np.int64)
         lo, hi = np.zeros_like(wanted), np.full_like(wanted, self.samples)
         while wanted.size and bool((lo < hi).any()):
             # Index of the first sample whose label is >= wanted lies in lo..hi.
             middle = np.minimum((lo + hi) // 2, max(0, self.samples - 1))
             at, back = np.unique(middle, return_inverse=True)
-            found = [labels[name.split(b"/", 1)[0]] for name, _ in self.describe(at.astype(np.uint64))]
+            found = [labels[_text(name.split(b"/", 1)[0])] for name, _ in self.describe(at.astype(np.uint64))]
             below = np.asarray(found)[back] < wanted
             hi = np.where(below | (lo >= hi), hi, middle)
             lo = np.where(below & (lo < hi), middle + 1, lo)
@@ -179,13 +200,29 @@ class Source:
         return None
 
     def check_token(self, token: Token) -> None:
-        """ValueError unless the token is of this manifest."""
-        if token.manifest != self.manifest_id:
+        """ValueError unless the token is of this manifest; it says so where the token's snapshot is gone."""
+        if token.manifest == self.manifest_id:
+            return
+        mine = f"this dataset reads {self.snapshot} (manifest {self.manifest_id[:12]})"
+        if token.snapshot != self.snapshot and self._gone(token.snapshot):
             raise ValueError(
-                f"the resume token is of {token.snapshot} (manifest {token.manifest[:12]}), "
-                f"this dataset reads {self.snapshot} (manifest {self.manifest_id[:12]}); open the dataset at the "
-                "token's snapshot and with the same path, glob and columns"
+                f"the resume token is of snapshot {token.snapshot}, which is gone: it was destroyed, or has expired "
+                f"{AUTO_TTL // 86400} days after its last use; {mine}. Start the pass anew, and name a snapshot "
+                f"for runs that pause longer: daos snapshot create {self.selection.dataset}@NAME"
             )
+        raise ValueError(
+            f"the resume token is of {token.snapshot} (manifest {token.manifest[:12]}), {mine}; "
+            "open the dataset at the token's snapshot and with the same path, glob and columns"
+        )
+
+    def _gone(self, snapshot: str) -> bool:
+        try:
+            self.client().call("dataset.GetDataset", dspb.GetDatasetRequest(dataset=snapshot), dspb.GetDatasetResponse)
+        except (pydaos.NotFoundError, pydaos.InvalidError):
+            return True
+        except pydaos.DaosError:
+            return False  # not known: the message for another snapshot is true as well
+        return False
 
     # -- connection ---------------------------------------------------------
 
@@ -305,6 +342,30 @@ class Source:
     def ready_list(self, raw: Raw) -> ReadyList:
         """Return the batch as a list of samples that carries it ready."""
         return ReadyList(self.batch(raw), raw.count, lambda i: self.sample_at(raw, i))
+
+
+def _text(name: bytes) -> str:
+    """Return a name as the server shows it: a run of bytes that are not UTF-8 is one replacement character."""
+    return re.sub("[\udc80-\udcff]+", "\ufffd", name.decode("utf-8", "surrogateescape"))
+
+
+def _pin(client: Client, dataset: str, world: World) -> str:
+    """Make the expiring snapshot of a run; return its name."""
+    who = ""
+    if world.size > 1:
+        who = f"{world.size} ranks would each pin a state of its own"
+    elif torch.utils.data.get_worker_info() is not None:
+        who = "a worker process would pin a state of its own"
+    if who:
+        raise pydaos.InvalidError(
+            f"{dataset}: no snapshot is named, and {who}",
+            resource=dataset,
+            resolution=f"make one, daos snapshot create {dataset}@NAME, and open {dataset}@NAME",
+        )
+    pin = dspb.CreateSnapshotRequest(dataset=dataset, ttl_seconds=AUTO_TTL, auto=True)
+    name = client.call("dataset.CreateSnapshot", pin, dspb.CreateSnapshotResponse).snapshot.name
+    log.info("%s: pinned as snapshot %s, kept until %d days after its last use", dataset, name, AUTO_TTL // 86400)
+    return name
 
 
 class Stream:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from typing import NamedTuple
 
 import torch.distributed
@@ -79,6 +80,36 @@ def refresh(world: World) -> World:
         return world
     now = resolve()
     return world if now.origin == "default" else now
+
+
+def divides() -> bool:
+    """Whether accelerate is about to divide what is iterated next among ranks by itself.
+
+    Asked in ``set_epoch``, which its prepared loaders call in the main process
+    before each pass: a shard of ours would be divided once more. accelerate
+    then takes rank r's r-th batch (or slice) of ``size``, which is our rule too.
+    """
+    frame = sys._getframe(3)
+    for _ in range(2):
+        if frame is None or frame.f_globals.get("__name__") != "accelerate.data_loader":
+            return False
+        caller = frame.f_locals.get("self")
+        if type(caller).__name__ in ("IterableDatasetShard", "DataLoaderDispatcher"):
+            return True
+        if type(getattr(caller, "batch_sampler", None)).__name__ == "BatchSamplerShard":
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+def undivided(world: World) -> World:
+    """Return the world of a pass that accelerate divides: all of it; ValueError if the caller named a rank."""
+    if world.origin == "world=" and world.size > 1:
+        raise ValueError(
+            f"world=({world.rank}, {world.size}) divides the samples among ranks, and so does a loader prepared by "
+            "accelerate: leave out one of the two"
+        )
+    return World(0, 1, "accelerate")
 
 
 _told: set[World] = set()
