@@ -190,7 +190,7 @@ func (s *Store) List(ctx context.Context, at object.Epoch, oid object.ID, opt ob
 				continue
 			}
 			if v, ok := d.akeys[k].visible(floor, at); ok {
-				it := object.Item{Dkey: []byte(name), Akey: []byte(k), Epoch: v.epoch, Value: append([]byte{}, v.data...)}
+				it := object.Item{Dkey: []byte(name), Akey: []byte(k), Epoch: v.epoch, Value: append([]byte{}, v.data...), Size: uint64(len(v.data))}
 				if opt.KeysOnly && len(v.data) > object.InlineMax {
 					it.Value = nil
 				}

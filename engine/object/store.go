@@ -55,6 +55,7 @@ type Item struct {
 	Dkey, Akey []byte
 	Epoch      Epoch
 	Value      []byte
+	Size       uint64 // of the value, also where Value is left out
 }
 
 // ListOptions bound a List.

@@ -163,7 +163,7 @@ func (l *lister) emit(k []byte, v version, it *pebble.Iterator) error {
 }
 
 func (l *lister) item(dkey, akey []byte, v version, r record, key []byte) error {
-	it := object.Item{Epoch: v.epoch}
+	it := object.Item{Epoch: v.epoch, Size: r.length}
 	it.Dkey, l.dbuf = unescape(l.dbuf, dkey)
 	it.Akey, l.abuf = unescape(l.abuf, akey)
 	switch {
