@@ -1,0 +1,178 @@
+package kv
+
+import (
+	"context"
+	"runtime"
+	"sync"
+
+	"daos/engine/object"
+	"daos/internal/fault"
+)
+
+// View is a dataset at an epoch.
+type View struct {
+	d  *Dataset
+	at object.Epoch
+}
+
+// At is the dataset at an epoch: a snapshot's, or one that ReadEpoch has given.
+func (d *Dataset) At(at object.Epoch) *View { return &View{d: d, at: at} }
+
+// Head is the dataset as it is now, not older than seen.
+func (d *Dataset) Head(ctx context.Context, seen object.Epoch) (*View, error) {
+	at, err := d.st.ReadEpoch(ctx, seen)
+	if err != nil {
+		return nil, err
+	}
+	return d.At(at), nil
+}
+
+// Epoch is the view's.
+func (v *View) Epoch() object.Epoch { return v.at }
+
+// Name names a value.
+type Name struct{ Key, Akey []byte }
+
+// Value is a value that was found: what is known of it, and its bytes where
+// they came along.
+type Value struct {
+	Version object.Epoch // 0: there is none
+	Size    uint64
+	place
+}
+
+// Found reports whether there is a value.
+func (x *Value) Found() bool { return x.Version != 0 }
+
+// Inline returns the bytes if they came along: those of a large value have to
+// be read, see View.ReadAt, and a scan of keys leaves some out.
+func (x *Value) Inline() ([]byte, bool) {
+	return x.plain, !x.bulk() && x.Found() && uint64(len(x.plain)) == x.Size
+}
+
+// Get finds one value; fault.NotFound if there is none.
+func (v *View) Get(ctx context.Context, key, akey []byte) (Value, error) {
+	if err := CheckName(key, akey); err != nil {
+		return Value{}, err
+	}
+	b, e, err := v.d.st.Get(ctx, v.at, v.d.values, key, valueAkey(akey))
+	if fault.Is(err, fault.NotFound) {
+		return Value{}, notFound(key)
+	}
+	if err != nil {
+		return Value{}, err
+	}
+	p, err := decodePlace(b, key)
+	return Value{Version: e, Size: p.size, place: p}, err
+}
+
+// parallelFrom is how many look-ups are worth another goroutine.
+const parallelFrom = 64
+
+// GetMany finds values by name, in the order given; those that are not there
+// have Version 0. It stops looking when the values found so far have more than
+// budget bytes (0: no bound), and returns those before that point: at least
+// one of several, and a large value counts as its record.
+func (v *View) GetMany(ctx context.Context, names []Name, budget uint64) ([]Value, error) {
+	for i := range names {
+		if err := CheckName(names[i].Key, names[i].Akey); err != nil {
+			return nil, err
+		}
+	}
+	out := make([]Value, len(names))
+	done := 0
+	used := uint64(0)
+	for done < len(names) {
+		// A round of bounded size, so that a budget bounds what is held.
+		n := min(len(names)-done, 4096)
+		if budget > 0 && done == 0 {
+			n = min(n, 512)
+		}
+		if err := v.lookUp(ctx, names[done:done+n], out[done:done+n]); err != nil {
+			return nil, err
+		}
+		if budget == 0 {
+			done += n
+			continue
+		}
+		for range n {
+			used += uint64(len(out[done].plain))
+			if used > budget && done > 0 {
+				return out[:done], nil
+			}
+			done++
+		}
+	}
+	return out, nil
+}
+
+// lookUp fills out on a few goroutines.
+func (v *View) lookUp(ctx context.Context, names []Name, out []Value) error {
+	workers := min(runtime.GOMAXPROCS(0), len(names)/parallelFrom)
+	if workers <= 1 {
+		return v.lookUpPart(ctx, names, out)
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, workers)
+	for w := range workers {
+		lo, hi := len(names)*w/workers, len(names)*(w+1)/workers
+		wg.Go(func() { errs[w] = v.lookUpPart(ctx, names[lo:hi], out[lo:hi]) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *View) lookUpPart(ctx context.Context, names []Name, out []Value) error {
+	for i := range names {
+		x, err := v.Get(ctx, names[i].Key, names[i].Akey)
+		if err != nil && !fault.Is(err, fault.NotFound) {
+			return err
+		}
+		out[i] = x
+	}
+	return nil
+}
+
+// ReadAt fills p with the bytes of a value of this view from off on; off+len(p)
+// is not beyond its size.
+func (v *View) ReadAt(ctx context.Context, x *Value, off uint64, p []byte) error {
+	if off > x.Size || uint64(len(p)) > x.Size-off {
+		return fault.New(fault.Invalid, "kv.read", "value", "%d bytes at %d of %d", len(p), off, x.Size)
+	}
+	if !x.bulk() {
+		copy(p, x.plain[off:])
+		return nil
+	}
+	oid := v.d.bulkID(x.number)
+	for len(p) > 0 {
+		n := min(uint64(len(p)), chunkSize-off%chunkSize)
+		if err := v.d.st.ReadArray(ctx, v.at, oid, chunkKey(off/chunkSize), akeyData, off%chunkSize, p[:n]); err != nil {
+			return err
+		}
+		p, off = p[n:], off+n
+	}
+	return nil
+}
+
+// Bytes returns all bytes of a value, which are the caller's.
+func (v *View) Bytes(ctx context.Context, x *Value) ([]byte, error) {
+	if b, ok := x.Inline(); ok {
+		return b, nil
+	}
+	b := make([]byte, x.Size)
+	return b, v.ReadAt(ctx, x, 0, b)
+}
+
+// Schema is the declared schema at the view's epoch; nil if there is none.
+func (v *View) Schema(ctx context.Context) (*Schema, error) {
+	s, err := v.d.readSuper(ctx, v.at)
+	if err != nil {
+		return nil, err
+	}
+	return v.d.schemaOf(s)
+}
