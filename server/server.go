@@ -196,6 +196,8 @@ func (s *Server) openServices(o Options, token string) error {
 		Pool:    &service.Pools{Service: s.pools},
 		Dataset: &service.DatasetService{Datasets: s.datasets},
 		Posix:   &service.Posix{Datasets: s.datasets},
+		KV:      &service.KV{Datasets: s.datasets},
+		Array:   &service.Array{Datasets: s.datasets},
 		Tensor:  &service.Tensor{Datasets: s.datasets},
 		Scan:    &service.Scan{Datasets: s.datasets},
 		Loader:  s.loader,

@@ -159,9 +159,9 @@ func TestErrorsSayWhatOnWhichResource(t *testing.T) {
 			return err
 		}(), fault.Invalid, "p/d@s"},
 		{func() error {
-			_, err := c.dataset.CreateDataset(ctx, &datasetv1.CreateDatasetRequest{Dataset: "p/k", Type: datasetv1.Type_TYPE_KV})
+			_, err := c.dataset.CreateDataset(ctx, &datasetv1.CreateDatasetRequest{Dataset: "p/k", Type: datasetv1.Type_TYPE_KV, ChunkBytes: 1 << 20})
 			return err
-		}(), fault.Unsupported, "p/k"},
+		}(), fault.Invalid, "p/k"},
 		{func() error {
 			_, err := c.dataset.CreateDataset(ctx, &datasetv1.CreateDatasetRequest{Dataset: "p/k", Type: -5})
 			return err

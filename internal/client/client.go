@@ -12,7 +12,9 @@ import (
 
 	"daos/internal/bufpool"
 	"daos/internal/fault"
+	arrayv1 "daos/proto/gen/daos/array/v1"
 	datasetv1 "daos/proto/gen/daos/dataset/v1"
+	kvv1 "daos/proto/gen/daos/kv/v1"
 	loaderv1 "daos/proto/gen/daos/loader/v1"
 	poolv1 "daos/proto/gen/daos/pool/v1"
 	posixv1 "daos/proto/gen/daos/posix/v1"
@@ -45,6 +47,8 @@ type Client struct {
 	Datasets datasetv1.DatasetServiceClient
 	Posix    posixv1.PosixServiceClient
 	Scan     scanv1.ScanServiceClient
+	KV       kvv1.KvServiceClient
+	Array    arrayv1.ArrayServiceClient
 	Tensor   tensorv1.TensorServiceClient
 	Loader   loaderv1.LoaderServiceClient
 	System   systemv1.SystemServiceClient
@@ -95,6 +99,8 @@ func Open(s Server, o Options) (*Client, error) {
 	c.Datasets = datasetv1.NewDatasetServiceClient(conn)
 	c.Posix = posixv1.NewPosixServiceClient(conn)
 	c.Scan = scanv1.NewScanServiceClient(conn)
+	c.KV = kvv1.NewKvServiceClient(conn)
+	c.Array = arrayv1.NewArrayServiceClient(conn)
 	c.Tensor = tensorv1.NewTensorServiceClient(conn)
 	c.Loader = loaderv1.NewLoaderServiceClient(conn)
 	c.System = systemv1.NewSystemServiceClient(conn)

@@ -9,7 +9,9 @@ package api
 import (
 	"google.golang.org/grpc"
 
+	arrayv1 "daos/proto/gen/daos/array/v1"
 	datasetv1 "daos/proto/gen/daos/dataset/v1"
+	kvv1 "daos/proto/gen/daos/kv/v1"
 	loaderv1 "daos/proto/gen/daos/loader/v1"
 	poolv1 "daos/proto/gen/daos/pool/v1"
 	posixv1 "daos/proto/gen/daos/posix/v1"
@@ -24,6 +26,8 @@ type Services struct {
 	Pool    poolv1.PoolServiceServer
 	Dataset datasetv1.DatasetServiceServer
 	Posix   posixv1.PosixServiceServer
+	KV      kvv1.KvServiceServer
+	Array   arrayv1.ArrayServiceServer
 	Tensor  tensorv1.TensorServiceServer
 	Scan    scanv1.ScanServiceServer
 	Loader  loaderv1.LoaderServiceServer
@@ -36,6 +40,8 @@ func (s *Services) RegisterAll(r grpc.ServiceRegistrar) {
 	poolv1.RegisterPoolServiceServer(r, s.Pool)
 	datasetv1.RegisterDatasetServiceServer(r, s.Dataset)
 	posixv1.RegisterPosixServiceServer(r, s.Posix)
+	kvv1.RegisterKvServiceServer(r, s.KV)
+	arrayv1.RegisterArrayServiceServer(r, s.Array)
 	tensorv1.RegisterTensorServiceServer(r, s.Tensor)
 	scanv1.RegisterScanServiceServer(r, s.Scan)
 	loaderv1.RegisterLoaderServiceServer(r, s.Loader)

@@ -118,12 +118,9 @@ type NewDataset struct {
 func (n *NewDataset) check(resource string) (object.Class, error) {
 	const op = "dataset.create"
 	switch n.Type {
-	case TypePosix, TypeTensor:
-	case TypeKV, TypeArray:
-		return 0, fault.New(fault.Unsupported, op, resource, "datasets of type %s are not there yet", n.Type).
-			Do("use posix for files or tensor for columns of samples")
+	case TypePosix, TypeKV, TypeArray, TypeTensor:
 	default:
-		return 0, fault.New(fault.Invalid, op, resource, "unknown type %d", n.Type).Do("use posix or tensor")
+		return 0, fault.New(fault.Invalid, op, resource, "unknown type %d", n.Type).Do("use posix, kv, array or tensor")
 	}
 	if n.Class == "" {
 		n.Class = "SX"

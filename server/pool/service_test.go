@@ -182,8 +182,8 @@ func TestNamesAndNumbers(t *testing.T) {
 		n    pool.NewDataset
 		kind fault.Kind
 	}{
-		{pool.NewDataset{Type: pool.TypeKV}, fault.Unsupported},
-		{pool.NewDataset{Type: pool.TypeArray}, fault.Unsupported},
+		{pool.NewDataset{Type: pool.TypeKV, ChunkBytes: 1 << 20}, fault.Invalid},
+		{pool.NewDataset{Type: pool.TypeArray, ChunkBytes: 1 << 20}, fault.Invalid},
 		{pool.NewDataset{}, fault.Invalid},
 		{pool.NewDataset{Type: pool.TypePosix, Class: "RP_2GX"}, fault.Unsupported},
 		{pool.NewDataset{Type: pool.TypePosix, Class: "EC_4P2GX"}, fault.Unsupported},

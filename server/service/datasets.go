@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"daos/dataset/kv"
 	"daos/dataset/posix"
 	"daos/dataset/tensor"
 	"daos/engine/object"
@@ -28,6 +29,7 @@ type Datasets struct {
 
 	mu    sync.Mutex
 	trees map[object.DatasetID]*posix.FS
+	kvs   map[object.DatasetID]*kv.Dataset
 }
 
 // NewDatasets makes a Datasets. session is a random number of this process.
@@ -35,7 +37,7 @@ func NewDatasets(pools *pool.Service, session uint64, now func() time.Time) *Dat
 	if now == nil {
 		now = time.Now
 	}
-	return &Datasets{pools: pools, session: session, now: now, trees: map[object.DatasetID]*posix.FS{}}
+	return &Datasets{pools: pools, session: session, now: now, trees: map[object.DatasetID]*posix.FS{}, kvs: map[object.DatasetID]*kv.Dataset{}}
 }
 
 // Pools is the pool service.
@@ -224,11 +226,19 @@ func (d *Datasets) Collect(ctx context.Context) (more bool, err error) {
 			delete(d.trees, id)
 		}
 	}
+	for id := range d.kvs {
+		if !alive[id] {
+			delete(d.kvs, id)
+		}
+	}
 	return more, err
 }
 
 // reapBudget is how many entries and chunks one round frees in one dataset.
 const reapBudget = 20_000
+
+// reapLeases is how many broken-off large values one round frees in one dataset.
+const reapLeases = 64
 
 func (d *Datasets) collectOne(ctx context.Context, a address.Address, t pool.Type) (more bool, err error) {
 	switch t {
@@ -239,6 +249,13 @@ func (d *Datasets) collectOne(ctx context.Context, a address.Address, t pool.Typ
 		}
 		r, err := tree.FS.Reap(ctx, reapBudget)
 		return r.More, err
+	case pool.TypeKV:
+		pairs, err := d.pairs(ctx, a)
+		if err != nil {
+			return false, err
+		}
+		n, err := pairs.KV.Collect(ctx, reapLeases)
+		return n == reapLeases, err
 	case pool.TypeTensor:
 		table, err := d.table(ctx, a)
 		if err != nil {
