@@ -19,6 +19,7 @@ from pydaos.torch._batch import Ragged  # noqa: E402
 from pydaos.torch._batches import Batches  # noqa: E402
 from pydaos.torch._checkpoint import Checkpoint, WriteBuffer  # noqa: E402
 from pydaos.torch._iterable import IterableDataset  # noqa: E402
+from pydaos.torch._loader import DataLoader  # noqa: E402
 from pydaos.torch._map import Dataset  # noqa: E402
 from pydaos.torch._order import (  # noqa: E402
     BlockShuffle,
@@ -36,6 +37,7 @@ __all__ = [
     "Batches",
     "BlockShuffle",
     "Checkpoint",
+    "DataLoader",
     "Dataset",
     "IterableDataset",
     "OrderSpec",

@@ -1,0 +1,118 @@
+"""Batches made in this process: requests ahead of the loop, transforms on threads if there are any."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from pydaos.torch._making import Making, MakingJob, Task, name_and_raise, named, pinned
+from pydaos.torch._plan import Slice, StreamLike
+from pydaos.torch._threads import OrderedThreads
+from pydaos.torch._views import PlainView
+
+__all__ = ["Here"]
+
+
+class Here:
+    """Walks tasks over one stream of requests.
+
+    The loop's own thread receives: threads only ever compute, so that they can
+    be ended at once. At most ``prefetch`` batches are requested ahead, and with
+    threads as many are being made or wait to be taken.
+    """
+
+    def __init__(self, making: Making, tasks: Iterator[Task], *, prefetch: int, threads: int, pin: bool) -> None:
+        self._making = making
+        self._tasks = tasks
+        self._prefetch = prefetch
+        self._pin = pin
+        self._asked: deque[Task] = deque()
+        self._stream: StreamLike | None = None
+        self._more = True
+        self._threads = threads
+        self._pool: OrderedThreads | None = None
+        self._made: deque[Task] = deque()
+
+    @property
+    def retries(self) -> int:
+        """How often the server was waited for."""
+        return int(getattr(self._stream, "retries", 0))
+
+    def next(self) -> tuple[Slice, Any]:
+        """Return the next batch and its place; StopIteration after the last one."""
+        if self._stream is None:
+            self._stream = self._making.walk.stream(self._prefetch)
+            if self._threads:
+                self._pool = OrderedThreads(self._threads)
+        if self._more:
+            self._fill(self._stream)
+        if self._pool is not None:
+            return self._next_made(self._stream, self._pool)
+        if not self._asked:
+            raise StopIteration
+        task = self._asked.popleft()
+        making = self._making
+        try:
+            raw = self._stream.take()
+            if self._more:
+                self._fill(self._stream)
+            batch = making.batch(task, raw, () if making.ready else making.samples(task, raw, 0, raw.count))
+        except Exception as err:
+            name_and_raise(err, making.where(task, ""))
+        return task.part, pinned(batch) if self._pin else batch
+
+    def _next_made(self, stream: StreamLike, pool: OrderedThreads) -> tuple[Slice, Any]:
+        readable = getattr(stream, "readable", None)
+        while self._asked and len(pool) < self._prefetch:
+            # Blocks where there is nothing to wait for but the answer.
+            if len(pool) and (readable is None or not readable()) and (readable is not None or pool.head_done):
+                break
+            task = self._asked.popleft()
+            self._made.append(task)
+            try:
+                pool.submit(MakingJob(self._making, task, stream.take(), self._pin))
+            except Exception as err:
+                # It belongs to its batch, and those before it come first.
+                pool.submit_failure(named(err, self._making.where(task, "")))
+                break
+            if self._more:
+                self._fill(stream)
+        if not len(pool):
+            raise StopIteration
+        task = self._made.popleft()
+        return task.part, pool.take()
+
+    def _fill(self, stream: StreamLike) -> None:
+        while stream.room:
+            task = next(self._tasks, None)
+            if task is None:
+                self._more = False
+                return
+            stream.ask(self._indices(task))
+            self._asked.append(task)
+
+    def _indices(self, task: Task) -> Any:
+        if task.ordered or isinstance(self._making.walk, PlainView):
+            return task.indices
+        # A sampler of somebody else's: anything that is an index, negative ones too.
+        n = self._making.walk.samples
+        out = np.fromiter((i.__index__() for i in task.indices), np.int64, len(task.indices))
+        out[out < 0] += n
+        if out.size and not (int(out.min()) >= 0 and int(out.max()) < n):
+            raise IndexError(f"batch {task.part.step} of the sampler names samples beyond the {n} of the dataset")
+        return out.astype(np.uint64)
+
+    def leave(self) -> None:
+        """End the threads and give the connection back."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+        self._asked.clear()
+        self._made.clear()
+        self._more = False

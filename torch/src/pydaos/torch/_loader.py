@@ -1,0 +1,600 @@
+"""`DataLoader`: torch's, with our order, a position that counts what the loop got, and threads.
+
+It subclasses torch's for its arguments, checks and attributes, and replaces
+how batches come about. Start at `DataLoader._run`: in this process over a
+stream of requests (`_here.Here`), or in torch's worker processes
+(`_workers.Crew`). What a pass is and where it stands is in `_book`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NoReturn
+
+import torch.utils.data
+from torch.utils.data import BatchSampler, Sampler
+
+from pydaos.torch._batches import Batches
+from pydaos.torch._book import Given, Ours, Run
+from pydaos.torch._here import Here
+from pydaos.torch._iterable import IterableDataset
+from pydaos.torch._making import Making
+from pydaos.torch._metrics import Counters, attach, nbytes
+from pydaos.torch._plan import Slice
+from pydaos.torch._progress import make_progress, rate
+from pydaos.torch._sampler import PassSampler, RankBatches, _Walk
+from pydaos.torch._views import PlainView, walkable
+from pydaos.torch._workers import Crew
+from pydaos.torch._world import WorldArg, resolve
+
+__all__ = ["DataLoader", "PassIterator"]
+
+_FIXED = ("seed", "order", "world", "uneven", "transform_threads")
+
+
+class DataLoader(torch.utils.data.DataLoader[Any]):
+    """A ``torch.utils.data.DataLoader`` that is exactly reproducible and exactly resumable.
+
+    All arguments of torch's are taken and mean what they mean there, except
+    that ``shuffle=True`` gives our order, a function of (seed, pass), and
+    ``in_order=False`` is refused. ``state_dict()`` is the resume token after the
+    batch that the loop got last, whatever was read ahead; another loader goes
+    on from it with other workers, ranks and batch size.
+
+    With ``num_workers=0`` the next batches are requested ahead, and decoding and
+    transforms run on ``transform_threads`` threads ahead of the loop. With
+    workers these are torch's processes; one that is killed is replaced and the
+    pass goes on.
+
+    Parameters
+    ----------
+    dataset
+        `Dataset`, `Mixture`, `TokenBlocks`, `IterableDataset`, `Batches`; torch's
+        ``Subset`` (``random_split``) and ``ConcatDataset`` of them; any other
+        dataset, whose token then knows its class and length only.
+    seed : int
+        Seed of the order.
+    order : OrderSpec or str, optional
+        Another order than ``shuffle`` gives.
+    world : (rank, size), optional
+        The rank read for, else that of this process; see `Dataset.batches`.
+    uneven : {"pad", "drop", "keep"}, optional
+        What becomes of a tail that does not fill all ranks.
+    transform_threads : int
+        Threads that decode, transform and collate, with ``num_workers=0``.
+    progress : bool or "always"
+        Draw a progress line on stderr; True on a terminal only.
+    retry : float, optional
+        Seconds that a lost server is waited for; by default the dataset's (60).
+    prefetch : int
+        Batches requested, and made on threads, ahead of the loop.
+
+    Attributes
+    ----------
+    epoch : int
+        The pass that is walked, or that the next iteration walks.
+    repeated : int
+        How many samples at the end of the last batch repeat others (``uneven="pad"``).
+
+    Examples
+    --------
+    >>> loader = DataLoader(data, batch_size=256, shuffle=True, seed=0, transform_threads=4)  # doctest: +SKIP
+    >>> for number in range(loader.epoch, 10):  # doctest: +SKIP
+    ...     for x, y in loader:
+    ...         step(x, y)
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int | None = 1,
+        shuffle: bool | None = None,
+        sampler: Sampler[Any] | Iterable[Any] | None = None,
+        batch_sampler: Sampler[list[Any]] | Iterable[list[Any]] | None = None,
+        num_workers: int = 0,
+        collate_fn: Callable[[Any], Any] | None = None,
+        pin_memory: bool = False,
+        drop_last: bool = False,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], None] | None = None,
+        multiprocessing_context: Any = None,
+        generator: Any = None,
+        *,
+        seed: int = 0,
+        order: Any = None,
+        world: WorldArg | None = None,
+        uneven: str | None = None,
+        transform_threads: int = 0,
+        progress: bool | str = False,
+        retry: float | None = None,
+        prefetch: int = 4,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool = False,
+        pin_memory_device: str = "",
+        in_order: bool = True,
+    ) -> None:
+        if not in_order:
+            raise ValueError("in_order=False: without the order of batches there is no position to go on from")
+        if transform_threads < 0 or prefetch < 1:
+            raise ValueError(f"transform_threads={transform_threads}, prefetch={prefetch}: at least 0 and 1")
+        if transform_threads and num_workers:
+            raise ValueError(
+                f"transform_threads={transform_threads} are threads of this process, num_workers={num_workers} are "
+                "processes; choose one of them"
+            )
+        self.seed = seed
+        self.order = order
+        self.world = world
+        self.uneven = uneven
+        self.transform_threads = transform_threads
+        self.progress = progress
+        self.retry = retry
+        self.prefetch = prefetch
+        self._counters = Counters()
+        self._crew: Crew | None = None
+        self._accelerate = False
+        self.end_of_dataloader, self.remainder = False, -1
+
+        core = self._core_of(dataset)
+        arguments: dict[str, Any] = {"batch_size": batch_size, "drop_last": drop_last}
+        if core is not None:
+            walk = self._walk_of_iterable(dataset, core, batch_size, drop_last, shuffle)
+        elif isinstance(dataset, torch.utils.data.IterableDataset):
+            self._refuse("the order of an iterable dataset is its own", shuffle=shuffle, transform_threads=1)
+            walk = None
+        else:
+            walk = self._walk_of_map(dataset, batch_size, drop_last, bool(shuffle), sampler, batch_sampler)
+            if walk is not None:
+                sampler, batch_sampler, shuffle = _sampler_over(walk), None, None
+                if batch_size is not None:
+                    arguments["batch_size"] = walk.batch_size
+        super().__init__(
+            dataset,
+            shuffle=shuffle,
+            sampler=sampler,
+            batch_sampler=batch_sampler,
+            num_workers=num_workers,
+            collate_fn=collate_fn,
+            pin_memory=pin_memory,
+            timeout=timeout,
+            worker_init_fn=worker_init_fn,
+            multiprocessing_context=multiprocessing_context,
+            generator=generator,
+            prefetch_factor=prefetch_factor,
+            persistent_workers=persistent_workers,
+            pin_memory_device=pin_memory_device,
+            **arguments,
+        )
+        if walk is not None and core is None and batch_size is not None:
+            # torch has put a BatchSampler of its own there, which knows no ranks.
+            object.__setattr__(self, "batch_sampler", _BatchSamplerOver(self.sampler, walk.batch_size, drop_last))
+        self._set_up(walk, core, collate_fn)
+
+    # -- what is walked ------------------------------------------------------------
+
+    @staticmethod
+    def _core_of(dataset: Any) -> Batches | None:
+        if isinstance(dataset, Batches):
+            return dataset
+        return dataset._batches if isinstance(dataset, IterableDataset) else None
+
+    def _refuse(self, why: str, *, shuffle: bool | None, transform_threads: int) -> None:
+        given = {"shuffle": bool(shuffle), "order": self.order is not None, "seed": self.seed != 0}
+        given |= {"world": self.world is not None, "uneven": self.uneven is not None}
+        given["transform_threads"] = bool(transform_threads and self.transform_threads)
+        wrong = [k for k, v in given.items() if v]
+        if wrong:
+            raise ValueError(f"{why}; give {', '.join(k + '=' for k in wrong)} to the dataset or leave it out")
+
+    def _walk_of_iterable(
+        self, dataset: Any, core: Batches, batch_size: int | None, drop_last: bool, shuffle: bool | None
+    ) -> _Walk:
+        self._refuse("the order of an iterable dataset is its own", shuffle=shuffle, transform_threads=0)
+        if isinstance(dataset, Batches):
+            if batch_size is not None:
+                raise ValueError(f"the dataset makes whole batches of {core.batch_size}: pass batch_size=None")
+            size, drop = core.batch_size, core.drop_last
+        else:
+            size, drop = 1 if batch_size is None else batch_size, drop_last
+        return _walk(core.source, size, core._pass, core._world, core._uneven, drop)
+
+    def _walk_of_map(
+        self, dataset: Any, batch_size: int | None, drop_last: bool, shuffle: bool, sampler: Any, batch_sampler: Any
+    ) -> _Walk | None:
+        """Return the walk in our order, or None where a sampler of somebody else's decides."""
+        source = walkable(dataset)[0]
+        for given in (sampler, batch_sampler):
+            own = getattr(given, "_walk", None)
+            if isinstance(own, _Walk) and own.source.manifest_id == source.manifest_id:
+                # A sampler of ours: its pass is walked, and stays the one that it reports.
+                size = own.batch_size if given is batch_sampler else (batch_size or 1)
+                drop = own.drop_last or (drop_last and given is sampler)
+                self._refuse("the order is the sampler's", shuffle=shuffle, transform_threads=0)
+                return _walk(source, size, own.pass_, own.world, own._uneven, drop)
+        if sampler is not None or batch_sampler is not None:
+            if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
+                return None  # torch's constructor says what is wrong
+            self._refuse("the order is the sampler's", shuffle=False, transform_threads=0)
+            return None
+        return _Walk(
+            source,
+            1 if batch_size is None else batch_size,
+            order=self.order,
+            shuffle=shuffle,
+            seed=self.seed,
+            world=self.world,
+            uneven=self.uneven,
+            drop_last=drop_last,
+            keyed=True,
+        )
+
+    def _set_up(self, walk: _Walk | None, core: Batches | None, collate_fn: Callable[[Any], Any] | None) -> None:
+        self._book: Ours | Given
+        self._making: Making | None = None
+        if core is not None:
+            source, maker = core.source, core._samples
+        elif self._dataset_kind == torch.utils.data._DatasetKind.Iterable:
+            self._book = Given("iterable", None, self._length_of_iterable)
+            self._book.follow = getattr(self.dataset, "set_epoch", None)
+            return
+        else:
+            source, maker = walkable(self.dataset)
+        default = collate_fn in (None, torch.utils.data.default_collate, torch.utils.data.default_convert)
+        self._making = Making(
+            source,
+            maker,
+            None if default else collate_fn,
+            walk.world if walk is not None else resolve(self.world),
+            with_index=core is not None and isinstance(self.dataset, Batches) and core._with_index,
+            single=self.batch_size is None and self.batch_sampler is None and not isinstance(self.dataset, Batches),
+        )
+        if walk is not None:
+            self._book = Ours(walk)
+        else:
+            drawn = self._index_sampler
+            self._book = Given("sampler", lambda: drawn, lambda: _size_of(drawn))
+            self._book.follow = getattr(drawn, "set_epoch", None) or getattr(self.sampler, "set_epoch", None)
+        if self.retry is not None:
+            _set_retry(source, self.retry)
+        if self.num_workers and self._making.ready:
+            warnings.warn(
+                f"num_workers={self.num_workers} without a transform: the batches come ready, and a worker process "
+                "only adds a hop of milliseconds to each; leave num_workers at 0",
+                stacklevel=3,
+            )
+
+    # -- torch.utils.data ---------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FIXED and "_book" in self.__dict__:
+            raise ValueError(f"{name} attribute should not be set after {type(self).__name__} is initialized")
+        super().__setattr__(name, value)
+
+    def __len__(self) -> int:
+        """Return the batches of a whole pass of this rank."""
+        if self._making is None:
+            return super().__len__()
+        return self._book.batches()
+
+    def __iter__(self) -> PassIterator:  # type: ignore[override]
+        return PassIterator(self)
+
+    def _get_iterator(self) -> PassIterator:  # type: ignore[override]
+        return PassIterator(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        state["_crew"] = None
+        state["_counters"] = Counters()
+        return state
+
+    def _length_of_iterable(self) -> int | None:
+        return _size_of(super())
+
+    # -- passes -----------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int:
+        """The pass that is walked, or that the next iteration walks."""
+        return self._book.epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the pass of the next iteration; the loaded one keeps the loaded position, another starts at 0."""
+        self._book.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the resume token after the batch that next() returned last: a flat dict, ready for JSON.
+
+        Over a sampler or an iterable that is not ours it counts batches instead,
+        and is for a loader made alike.
+        """
+        return self._book.state()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state at the next ``iter()``, once."""
+        self._book.load(state)
+
+    @property
+    def repeated(self) -> int:
+        """How many samples at the end of the batch returned last repeat others."""
+        return self._book.run.repeated if self._book.run is not None else 0
+
+    def stats(self) -> dict[str, float]:
+        """Return what this loader has counted since it was made.
+
+        samples, batches, bytes (of the tensors returned), seconds (in loops over
+        it), samples_per_second, bytes_per_second, waited (seconds in next()),
+        wait_share (0 to 1), restarts (dead workers replaced), retries (waits of
+        this process for a lost server).
+        """
+        return self._counters.snapshot()
+
+    def close(self) -> None:
+        """End worker processes that persist; a later iteration starts others."""
+        crew, self._crew = self._crew, None
+        if crew is not None:
+            crew.close()
+
+    # -- how batches come about ----------------------------------------------------------
+
+    def _run(self, run: Run) -> Here | Crew | _Drawn:
+        if self._making is None:
+            return _Drawn(self, run)
+        if isinstance(self._book, Ours):
+            self._making.world = self._book.world
+        if not self.num_workers:
+            return Here(
+                self._making,
+                run.tasks,
+                prefetch=self.prefetch,
+                threads=self.transform_threads,
+                pin=self.pin_memory and torch.accelerator.is_available(),
+            )
+        crew = self._crew or Crew(self._making, self._worker_options(), self._counters.restarted)
+        if self.persistent_workers:
+            self._crew = crew
+        crew.begin(run.tasks)
+        return crew
+
+    def _worker_options(self) -> dict[str, Any]:
+        return {
+            "num_workers": self.num_workers,
+            "prefetch_factor": self.prefetch_factor,
+            "persistent_workers": self.persistent_workers,
+            "pin_memory": self.pin_memory,
+            "timeout": self.timeout,
+            "worker_init_fn": self.worker_init_fn,
+            "multiprocessing_context": self.multiprocessing_context,
+            "generator": self.generator,
+        }
+
+    # -- Hugging Face accelerate ---------------------------------------------------------
+
+    #: accelerate saves and loads the state of loaders that say this.
+    use_stateful_dataloader = True
+
+    @property
+    def _is_accelerate_prepared(self) -> bool:
+        # ``Accelerator.prepare`` asks, and leaves a loader that says yes as it is: ours
+        # reads its rank's share already. What accelerate's own wrapper does beyond
+        # sharding, `PassIterator` does for a loader that was asked.
+        if "accelerate" in sys.modules:
+            self._accelerate = True
+        return True
+
+    @_is_accelerate_prepared.setter
+    def _is_accelerate_prepared(self, value: bool) -> None:
+        self._accelerate = bool(value)
+
+    @property
+    def total_batch_size(self) -> int:
+        """Samples of a global batch."""
+        if isinstance(self._book, Ours):
+            return self._book.walk.batch_size * self._book.world.size
+        return self.batch_size or 1
+
+    @property
+    def total_dataset_length(self) -> int:
+        """Samples of a pass."""
+        return self._book.pass_.samples if isinstance(self._book, Ours) else len(self.dataset)  # type: ignore[arg-type]
+
+
+class PassIterator:
+    """One iteration over a `DataLoader`."""
+
+    def __init__(self, loader: DataLoader) -> None:
+        self._feed: Here | Crew | _Drawn | None = None
+        self._bar: Any = None
+        self._pid = os.getpid()
+        self._loader = loader
+        self._run = loader._book.begin()
+        self._counters = loader._counters
+        self._feed = loader._run(self._run)
+        self._last: float | None = None
+        self._began = 0.0
+        self._samples, self._waited = 0, 0.0
+        making = loader._making
+        if self._counters.total is None:
+            what = making.walk.snapshot if making is not None else type(loader.dataset).__name__
+            attach(self._counters, snapshot=what, rank=making.world.rank if making is not None else 0)
+        if loader.progress and self._run.total is not None:
+            self._bar = make_progress(loader.progress, f"pass {self._run.number}", self._run.total)
+        self._device: Any = None
+        if loader._accelerate:
+            self._begin_accelerate()
+
+    def __iter__(self) -> PassIterator:
+        return self
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __next__(self) -> Any:
+        feed = self._feed
+        if feed is None:
+            raise StopIteration
+        if self._pid != os.getpid():
+            raise RuntimeError(
+                "this iterator belongs to the process that this one was forked from; call iter() on the loader here"
+            )
+        began = time.perf_counter()
+        try:
+            part, batch = feed.next()
+        except StopIteration:
+            self._end()
+            raise
+        now = time.perf_counter()
+        self._run.returned(part)
+        last = self._last
+        if last is None:
+            self._began = last = began
+        self._last = now
+        count, waited = len(part), now - began
+        self._counters.batch(count, nbytes(batch), waited, now - last)
+        if self._bar is not None:
+            self._samples += count
+            self._waited += waited
+            self._bar.update(rate(self._samples, now - self._began, self._waited))
+        if self._loader._accelerate:
+            batch = self._place(batch)
+        return batch
+
+    def _end(self) -> None:
+        self._loader._book.end(self._run)
+        self.close()
+
+    def close(self) -> None:
+        """End threads and processes of this iteration; persistent workers stay."""
+        feed, self._feed = self._feed, None
+        if feed is not None and self._pid == os.getpid():
+            self._counters.retried(feed.retries)
+            feed.leave()
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        if getattr(self, "_device", None) is not None:
+            self._device = None
+            _gradient_state()._remove_dataloader(self._loader)
+
+    def __del__(self) -> None:
+        try:
+            self.close()
+        except (AttributeError, TypeError):
+            pass  # half made, or the interpreter is going down
+
+    def __getstate__(self) -> NoReturn:
+        raise NotImplementedError("an iterator can't be pickled; pickle the loader and its state_dict()")
+
+    # -- what accelerate's wrapper does beyond sharding -----------------------------------
+
+    def _begin_accelerate(self) -> None:
+        from accelerate.state import PartialState
+
+        loader, book = self._loader, self._loader._book
+        loader.end_of_dataloader, loader.remainder = False, -1
+        if isinstance(book, Ours):
+            tail = (book.pass_.samples - self._run.position) % loader.total_batch_size
+            loader.remainder = 0 if book.walk.drop_last or book.walk.uneven == "drop" else tail
+        self._device = PartialState().device
+        _gradient_state()._add_dataloader(loader)
+
+    def _place(self, batch: Any) -> Any:
+        from accelerate.utils import send_to_device
+
+        self._loader.end_of_dataloader = self._run.complete
+        return send_to_device(batch, self._device) if self._device is not None else batch
+
+
+def _gradient_state() -> Any:
+    from accelerate.state import GradientState
+
+    return GradientState()
+
+
+class _Drawn:
+    """Batches of an iterable that is not ours: torch's own iterator, counted."""
+
+    retries = 0
+
+    def __init__(self, loader: DataLoader, run: Run) -> None:
+        self._number = run.begun
+        options = loader._worker_options() if loader.num_workers else {"pin_memory": loader.pin_memory}
+        stock: Any = torch.utils.data.DataLoader(
+            loader.dataset,
+            batch_size=loader.batch_size,
+            drop_last=loader.drop_last,
+            collate_fn=loader.collate_fn,
+            **options,
+        )
+        self._iterator: Iterator[Any] = iter(stock)
+        for _ in range(run.begun):
+            if next(self._iterator, self) is self:
+                break
+        self._size = loader.batch_size or 1
+
+    def next(self) -> tuple[Slice, Any]:
+        """Return the next batch."""
+        batch = next(self._iterator)
+        self._number += 1
+        return Slice(0, self._size, self._number - 1, self._number), batch
+
+    def leave(self) -> None:
+        """Let go of torch's iterator, which ends its workers."""
+        self._iterator = iter(())
+
+
+class _BatchSamplerOver(RankBatches, BatchSampler):  # type: ignore[override]
+    """The batches of a walk, as what torch calls a batch sampler: made of a sampler of ours, like torch's own."""
+
+    def __init__(self, sampler: Any, batch_size: int, drop_last: bool) -> None:
+        own: _Walk = sampler._walk
+        self.sampler = sampler
+        self._walk = _walk(own.source, batch_size, own.pass_, own.world, own._uneven, drop_last)
+        self.repeated = 0
+
+
+def _sampler_over(walk: _Walk) -> PassSampler:
+    sampler = PassSampler.__new__(PassSampler)
+    sampler._walk = walk
+    sampler.repeated = 0
+    return sampler
+
+
+def _walk(source: Any, size: int, pass_: Any, world: Any, uneven: str | None, drop_last: bool) -> _Walk:
+    """Return a walk of a pass that somebody has begun."""
+    walk = _Walk(
+        source,
+        size,
+        order=None,
+        shuffle=False,
+        seed=0,
+        world=world,
+        uneven=uneven,
+        drop_last=drop_last,
+        keyed=True,
+    )
+    walk.pass_ = pass_
+    return walk
+
+
+def _size_of(sized: Any) -> int | None:
+    try:
+        return len(sized)
+    except (TypeError, NotImplementedError, AttributeError):
+        return None
+
+
+def _set_retry(source: Any, seconds: float) -> None:
+    """Let a source, and what it is made of, wait so long for a lost server."""
+    for part in [source, getattr(source, "base", None), *getattr(source, "walks", ())]:
+        if part is not None and not isinstance(part, PlainView):
+            connect = getattr(part, "_connect", None)
+            if isinstance(connect, dict):
+                connect["retry"] = seconds
+                part.close()
+            elif part is not source:
+                _set_retry(part, seconds)

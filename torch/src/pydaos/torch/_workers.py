@@ -1,0 +1,290 @@
+"""Batches made in torch's worker processes, with workers that die replaced.
+
+The processes, queues and page-locking are those of a stock ``DataLoader`` that
+this module drives: it gives it tasks (`Task`: which samples, in which step) and
+takes finished batches, in order. When a worker is killed torch's error is
+caught, the other workers are ended too (what the dead one held of their queue
+is unknown), and a fresh set begins at the oldest task that was not handed out:
+every batch once, none left out. A task that kills its workers again and again
+is found by running one at a time, and ends with torch's error.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch.utils.data
+
+from pydaos.torch._making import Making, Task, name_and_raise
+from pydaos.torch._plan import Slice
+
+__all__ = ["Crew"]
+
+#: torch's table of worker processes whose death is an error at once.
+_watch: Any = torch.utils.data._utils.signal_handling
+
+log = logging.getLogger("pydaos.torch")
+
+#: Restarts without a batch between them after which one task runs at a time, and after which it is over.
+ALONE_AFTER = 2
+LIMIT = 4
+
+
+def as_is(batch: Any) -> Any:
+    """Collate what is collated already."""
+    return batch
+
+
+class _Fetch(torch.utils.data.Dataset[Any]):
+    """What a worker runs: a task in, a batch out, errors named."""
+
+    def __init__(self, making: Making) -> None:
+        self._making = making
+
+    def __getitems__(self, task: Task) -> Any:
+        info = torch.utils.data.get_worker_info()
+        worker = f"worker {info.id} of {info.num_workers}" if info is not None else ""
+        making = self._making
+        try:
+            raw = making.walk.fetch(task.indices)
+            return making.batch(task, raw, making.samples(task, raw, 0, raw.count))
+        except Exception as err:
+            name_and_raise(err, making.where(task, worker))
+
+    def __getitem__(self, index: Any) -> Any:
+        raise TypeError("asked by tasks, not by index")
+
+
+@dataclass
+class _Tasks:
+    """The batch sampler of the stock loader: first what a dead crew left undone, then what comes next.
+
+    torch calls ``iter()`` twice before the first task; both draw from here.
+    """
+
+    source: Iterator[Task]
+    again: deque[Task] = field(default_factory=deque)
+    out: deque[Task] = field(default_factory=deque)
+
+    def __iter__(self) -> Iterator[Task]:
+        return _TaskIterator(self)
+
+
+class _TaskIterator:
+    def __init__(self, tasks: _Tasks) -> None:
+        self._tasks = tasks
+
+    def __iter__(self) -> _TaskIterator:
+        return self
+
+    def __next__(self) -> Task:
+        tasks = self._tasks
+        task = tasks.again.popleft() if tasks.again else next(tasks.source)
+        tasks.out.append(task)
+        return task
+
+
+class Crew:
+    """The worker processes of one loader.
+
+    Parameters
+    ----------
+    making : Making
+        What they make of a task.
+    options : dict
+        Arguments of the stock ``DataLoader``: num_workers, prefetch_factor,
+        persistent_workers, multiprocessing_context, ...
+    restarted : callable
+        Called once for each restart.
+    """
+
+    retries = 0  # the workers' waits are not known here
+
+    def __init__(self, making: Making, options: dict[str, Any], restarted: Callable[[], None]) -> None:
+        self._making = making
+        self._options = options
+        self._restarted = restarted
+        self._tasks = _Tasks(iter(()))
+        self._loader: torch.utils.data.DataLoader[Any] | None = None
+        self._iterator: Any = None
+        self._fails = 0
+        self._alone = 0
+
+    def begin(self, source: Iterator[Task]) -> None:
+        """Begin with the tasks of a pass; workers that persist are used again."""
+        self._fails = self._alone = 0
+        self._tasks.source = source
+        self._tasks.again.clear()
+        self._tasks.out.clear()
+        if self._loader is None or not self._options.get("persistent_workers"):
+            self._loader = self._make(self._options)
+        try:
+            self._iterator = self._enter(self._loader)
+        except RuntimeError as err:
+            # Persistent workers may have died between the passes.
+            if not is_death(err):
+                raise
+            self._start_again(err)
+
+    def next(self) -> tuple[Slice, Any]:
+        """Return the next batch and its place; StopIteration after the last one."""
+        while True:
+            if self._iterator is None:
+                raise RuntimeError("this iterator is closed; call iter() on the loader again")
+            if self._alone and self._fails == 0:
+                self._alone -= 1
+                if not self._alone:
+                    self._end(kill=True)
+                    self._resume(self._options)
+            try:
+                batch = self._wait()
+            except StopIteration:
+                self._iterator = None if not self._options.get("persistent_workers") else self._iterator
+                raise
+            except Exception as err:
+                if is_death(err) or (isinstance(err, (OSError, EOFError)) and self._some_died()):
+                    self._start_again(err)
+                    continue
+                if not is_timeout(err):
+                    self._tasks.out.popleft()
+                raise
+            self._fails = 0
+            return self._tasks.out.popleft().part, batch
+
+    def close(self) -> None:
+        """End the processes, persistent ones too."""
+        self._end(kill=False)
+        self._loader = None
+
+    def leave(self) -> None:
+        """End a pass early: only persistent workers stay."""
+        if not self._options.get("persistent_workers"):
+            self.close()
+
+    # -- starting, waiting ---------------------------------------------------------
+
+    def _make(self, options: dict[str, Any]) -> torch.utils.data.DataLoader[Any]:
+        return torch.utils.data.DataLoader(
+            _Fetch(self._making),
+            batch_sampler=self._tasks,  # type: ignore[arg-type]
+            collate_fn=as_is,
+            **options,
+        )
+
+    def _enter(self, loader: torch.utils.data.DataLoader[Any]) -> Any:
+        iterator: Any = iter(loader)
+        # torch raises a dead worker's error from a signal handler, wherever the main
+        # thread happens to be: in the middle of a training step. Ours are watched
+        # only while a batch is waited for.
+        if getattr(iterator, "_worker_pids_set", False):
+            _watch._remove_worker_pids(id(iterator))
+            iterator._worker_pids_set = False
+        return iterator
+
+    def _wait(self) -> Any:
+        iterator = self._iterator
+        workers = getattr(iterator, "_workers", ())
+        pids = tuple(w.pid for w in workers if w.pid is not None)
+        _watch._set_worker_pids(id(iterator), pids)
+        try:
+            dead = [w.pid for w in workers if not w.is_alive()]
+            if dead and not getattr(iterator, "_shutdown", False):
+                pids_text = ", ".join(map(str, dead))
+                raise RuntimeError(f"DataLoader worker (pid(s) {pids_text}) exited unexpectedly")
+            return next(iterator)
+        finally:
+            _watch._remove_worker_pids(id(iterator))
+
+    # -- when one dies ----------------------------------------------------------------
+
+    def _some_died(self) -> bool:
+        # A batch's memory is fetched from the worker that made it; one killed just then
+        # shows as a refused connection a little before it shows as a dead process.
+        deadline = time.monotonic() + 2.0
+        while time.monotonic() < deadline:
+            if any(not w.is_alive() for w in getattr(self._iterator, "_workers", ())):
+                return True
+            time.sleep(0.02)
+        return False
+
+    def _start_again(self, err: BaseException) -> None:
+        """Replace all workers and go on at the oldest task that was not handed out, or give up."""
+        how = _how_they_ended(self._iterator) or str(err)
+        self._end(kill=True)
+        self._fails += 1
+        due = self._tasks.out[0] if self._tasks.out else None
+        if self._fails >= LIMIT and due is not None:
+            where = self._making.where(due, "")
+            shown = ", ".join(str(int(i)) for i in list(due.indices)[:8])
+            more = ", ..." if len(due.indices) > 8 else ""
+            raise RuntimeError(
+                f"{err}; {self._fails} times in a row, the last ones alone, at {where} (samples {shown}{more}): {how}. "
+                "The transform kills its process there, or memory or /dev/shm runs out; "
+                "state_dict() has the position of the last batch that was returned"
+            ) from err
+        self._restarted()
+        at = f" at {self._making.where(due, '')}" if due is not None else ""
+        log.warning("%s: %s; started again%s, attempt %d of %d", err, how, at, self._fails, LIMIT - 1)
+        if self._fails >= ALONE_AFTER:
+            # One process, one task: what dies now is the task that is due, not one after it.
+            workers = int(self._options["num_workers"]) * int(self._options.get("prefetch_factor") or 2)
+            self._alone = workers + 1
+            self._resume({**self._options, "num_workers": 1, "prefetch_factor": 1, "persistent_workers": False})
+        else:
+            self._resume(self._options)
+
+    def _resume(self, options: dict[str, Any]) -> None:
+        tasks = self._tasks
+        tasks.again.extendleft(reversed(tasks.out))
+        tasks.out.clear()
+        self._loader = self._make(options)
+        self._iterator = self._enter(self._loader)
+
+    def _end(self, *, kill: bool) -> None:
+        """End this crew. Of one with a dead worker nothing is waited for: the dead may hold its locks."""
+        iterator, self._iterator = self._iterator, None
+        loader, self._loader = self._loader, None
+        if loader is not None:
+            loader._iterator = None
+        if iterator is None or getattr(iterator, "_shutdown", True):
+            return
+        if not kill:
+            iterator._shutdown_workers()
+            return
+        iterator._shutdown = True  # its own shutdown would talk to the dead
+        workers = list(getattr(iterator, "_workers", ()))
+        for w in workers:
+            w.kill()
+        for w in workers:
+            w.join(10)
+        event = getattr(iterator, "_pin_memory_thread_done_event", None)
+        if event is not None:
+            event.set()
+        for q in [*getattr(iterator, "_index_queues", ()), getattr(iterator, "_worker_result_queue", None)]:
+            if q is not None:
+                q.cancel_join_thread()
+                q.close()
+
+
+def is_death(err: BaseException) -> bool:
+    """Whether this is torch's error for a worker process that is gone."""
+    return isinstance(err, RuntimeError) and str(err).startswith("DataLoader worker (pid")
+
+
+def is_timeout(err: BaseException) -> bool:
+    """Whether this is torch's error for ``timeout=``."""
+    return isinstance(err, RuntimeError) and str(err).startswith("DataLoader timed out")
+
+
+def _how_they_ended(iterator: Any) -> str:
+    said = []
+    for i, w in enumerate(getattr(iterator, "_workers", ())):
+        code = w.exitcode
+        if code is not None and code != 0:
+            said.append(f"worker {i} was killed by signal {-code}" if code < 0 else f"worker {i} exited with {code}")
+    return ", ".join(said)
