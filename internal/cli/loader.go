@@ -133,7 +133,7 @@ the pass, and the resume token of its beginning.`,
 			if err != nil {
 				return err
 			}
-			o, err := s.spec().New(m.GetSamples())
+			o, err := s.spec().New(m.GetSamples(), nil)
 			if err != nil {
 				return err
 			}
@@ -307,7 +307,7 @@ over it: a run started from it begins there.`,
 			if err != nil {
 				return err
 			}
-			if _, err := s.spec().New(m.GetSamples()); err != nil {
+			if _, err := s.spec().New(m.GetSamples(), nil); err != nil {
 				return err
 			}
 			if position > m.GetSamples() {

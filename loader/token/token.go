@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"slices"
 	"strings"
 
 	"daos/internal/fault"
@@ -35,6 +36,7 @@ type Token struct {
 	Seed     uint64
 	Pass     uint64
 	Position uint64 // samples of the global order that have been consumed
+	Params   order.Params
 }
 
 // file is the JSON form; numbers keep their digits.
@@ -47,11 +49,39 @@ type file struct {
 	Seed     json.RawMessage `json:"seed"`
 	Pass     json.RawMessage `json:"pass"`
 	Position json.RawMessage `json:"position"`
+	Params   json.RawMessage `json:"params"`
+}
+
+// fields are the keys of the JSON form.
+func fields() []string {
+	return []string{"v", "manifest", "snapshot", "order", "order_v", "seed", "pass", "position", "params"}
+}
+
+// param is one parameter of a kind: a number or a digest.
+type param struct {
+	name   string
+	number *uint64
+	digest *string
+}
+
+// params are the parameters of a kind, in the order in which they are written.
+func params(k order.Kind, p *order.Params) []param {
+	switch k {
+	case order.Block:
+		return []param{{name: "block", number: &p.Block}}
+	case order.Window:
+		return []param{{name: "block", number: &p.Block}, {name: "window", number: &p.Window}}
+	case order.Weighted:
+		return []param{{name: "samples", number: &p.Samples}, {name: "weights", digest: &p.Weights}}
+	case order.Stratified:
+		return []param{{name: "strata", digest: &p.Strata}}
+	}
+	return nil
 }
 
 // Spec is the order that t names.
 func (t *Token) Spec() order.Spec {
-	return order.Spec{Kind: t.Order, Version: t.OrderV, Seed: t.Seed, Pass: t.Pass}
+	return order.Spec{Kind: t.Order, Version: t.OrderV, Seed: t.Seed, Pass: t.Pass, Params: t.Params}
 }
 
 // Encode is the JSON of t, on one line without spaces.
@@ -65,8 +95,24 @@ func (t *Token) Encode() []byte {
 		}
 		return strings.TrimSuffix(b.String(), "\n")
 	}
-	return fmt.Appendf(nil, `{"v":%d,"manifest":%s,"snapshot":%s,"order":%s,"order_v":%d,"seed":%d,"pass":%d,"position":%d}`,
+	out := fmt.Appendf(nil, `{"v":%d,"manifest":%s,"snapshot":%s,"order":%s,"order_v":%d,"seed":%d,"pass":%d,"position":%d`,
 		Version, q(t.Manifest), q(t.Snapshot), q(string(t.Order)), t.OrderV, t.Seed, t.Pass, t.Position)
+	for i, p := range params(t.Order, &t.Params) {
+		if i == 0 {
+			out = append(out, `,"params":{`...)
+		} else {
+			out = append(out, ',')
+		}
+		if p.number != nil {
+			out = fmt.Appendf(out, "%q:%d", p.name, *p.number)
+		} else {
+			out = fmt.Appendf(out, "%q:%s", p.name, q(*p.digest))
+		}
+	}
+	if len(params(t.Order, &t.Params)) > 0 {
+		out = append(out, '}')
+	}
+	return append(out, '}')
 }
 
 func bad(format string, args ...any) *fault.Error {
@@ -80,10 +126,19 @@ func Parse(b []byte) (*Token, error) {
 		return nil, bad("%d bytes long, a token has less than %d", len(b), MaxLen)
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
 	var f file
-	if err := d.Decode(&f); err != nil {
+	keys := map[string]json.RawMessage{}
+	err := d.Decode(&keys)
+	if err == nil {
+		err = json.Unmarshal(b[:d.InputOffset()], &f)
+	}
+	if err != nil {
 		return nil, bad("not a token: %s", strings.TrimPrefix(err.Error(), "json: ")).Do("give the JSON that `state_dict` or `daos loader state` wrote")
+	}
+	for k := range keys { // encoding/json would take "V" for "v"
+		if !slices.Contains(fields(), k) {
+			return nil, bad("unknown field %.40q", k)
+		}
 	}
 	if _, err := d.Token(); err != io.EOF {
 		return nil, bad("something follows the JSON object")
@@ -122,8 +177,50 @@ func Parse(b []byte) (*Token, error) {
 	if t.Pass, err = number("pass", f.Pass, false); err != nil {
 		return nil, err
 	}
-	t.Position, err = number("position", f.Position, false)
-	return t, err
+	if t.Position, err = number("position", f.Position, false); err != nil {
+		return nil, err
+	}
+	return t, t.readParams(f.Params)
+}
+
+// readParams reads the parameters of the order: all that the kind has, and no
+// others.
+func (t *Token) readParams(b json.RawMessage) error {
+	want := params(t.Order, &t.Params)
+	got := map[string]json.RawMessage{}
+	if b != nil {
+		if err := json.Unmarshal(b, &got); err != nil || len(got) == 0 {
+			return bad(`"params" is %.40s, not what order %q needs`, string(b), t.Order)
+		}
+	}
+	for k := range got {
+		if !slices.ContainsFunc(want, func(p param) bool { return p.name == k }) {
+			return bad("order %q has no parameter %.40q", t.Order, k)
+		}
+	}
+	for _, p := range want {
+		v, ok := got[p.name]
+		if !ok {
+			return bad("order %q needs the parameter %q", t.Order, p.name)
+		}
+		if p.number != nil {
+			n, err := number(p.name, v, false)
+			if err != nil {
+				return err
+			}
+			*p.number = n
+			continue
+		}
+		if err := json.Unmarshal(v, p.digest); err != nil || !isDigest(*p.digest) {
+			return bad("%q is %.40s, not a digest of 16 hex digits", p.name, string(v))
+		}
+	}
+	s := t.Spec()
+	return s.Check()
+}
+
+func isDigest(s string) bool {
+	return len(s) == 16 && strings.Trim(s, "0123456789abcdef") == ""
 }
 
 // number reads a whole number. wrap: any, taken modulo 2^64, as Python's
@@ -149,8 +246,11 @@ func number(name string, n json.RawMessage, wrap bool) (uint64, error) {
 }
 
 // Check compares t with the manifest that is open: fault.Conflict if it is of
-// another one, fault.Invalid if its position is past the end.
+// another one, fault.Invalid if its position is past the end of the pass.
 func (t *Token) Check(manifest string, samples uint64) error {
+	if t.Order == order.Weighted {
+		samples = t.Params.Samples
+	}
 	if t.Manifest != manifest {
 		return fault.New(fault.Conflict, "loader.token", t.Snapshot, "the token is of manifest %.16s, not of %.16s: another snapshot or another selection", t.Manifest, manifest).
 			Do("open what the token names: %s", t.Snapshot)

@@ -1,6 +1,8 @@
 package token_test
 
 import (
+	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 
@@ -45,6 +47,9 @@ func TestRefusals(t *testing.T) {
 		{`"seed":9223372036854775808`, `"seed":true`, "seed", fault.Invalid},
 		{`"manifest":"` + sample.Manifest + `",`, ``, `"manifest" is missing`, fault.Invalid},
 		{`{"v"`, `{"extra":1,"v"`, "extra", fault.Invalid},
+		{`"pass"`, `"PASS"`, "PASS", fault.Invalid},
+		{`789}`, `789,"params":{}}`, "params", fault.Invalid},
+		{`789}`, `789,"params":{"block":1}}`, `no parameter "block"`, fault.Invalid},
 		{`}`, `} x`, "follows", fault.Invalid},
 		{`{`, ``, "not a token", fault.Invalid},
 		{`{`, strings.Repeat(" ", 5000) + `{`, "long", fault.Invalid},
@@ -65,8 +70,73 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// others are tokens of orders with parameters, as long as they get.
+func others() []token.Token {
+	var out []token.Token
+	for _, c := range []struct {
+		kind order.Kind
+		p    order.Params
+	}{
+		{order.Block, order.Params{Block: 1 << 62}},
+		{order.Window, order.Params{Window: 1 << 62}},
+		{order.Window, order.Params{Window: 1 << 62, Block: 1 << 62}},
+		{order.Weighted, order.Params{Samples: 1 << 62, Weights: "0123456789abcdef"}},
+		{order.Stratified, order.Params{Strata: "0123456789abcdef"}},
+	} {
+		t := sample
+		t.Snapshot, t.Order, t.Params, t.Seed, t.Pass, t.Position = "pool/dataset@snapshot-with-a-name", c.kind, c.p, 1<<64-1, 1<<32, 1<<62
+		out = append(out, t)
+	}
+	return out
+}
+
+func TestParameters(t *testing.T) {
+	for _, want := range others() {
+		b := want.Encode()
+		if len(b) >= token.MaxLen {
+			t.Errorf("%d bytes: %s", len(b), b)
+		}
+		got, err := token.Parse(b)
+		if err != nil || *got != want {
+			t.Errorf("%s: %+v, %v", b, got, err)
+		}
+		if !strings.Contains(string(b), `,"params":{"`) || !strings.HasSuffix(string(b), "}}") {
+			t.Errorf("%s", b)
+		}
+		without := string(b[:strings.Index(string(b), `,"params"`)]) + "}"
+		if _, err := token.Parse([]byte(without)); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%s is taken: %v", without, err)
+		}
+	}
+}
+
+// TestVectors reads what pydaos' tests read too: each text is a token, or not.
+func TestVectors(t *testing.T) {
+	b, err := os.ReadFile("testdata/tokens.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var f struct{ Good, Bad []string }
+	if err := json.Unmarshal(b, &f); err != nil || len(f.Good) < 5 || len(f.Bad) < 20 {
+		t.Fatalf("%d and %d: %v", len(f.Good), len(f.Bad), err)
+	}
+	for _, s := range f.Good {
+		if tok, err := token.Parse([]byte(s)); err != nil || string(tok.Encode()) != s {
+			t.Errorf("%s: %+v, %v", s, tok, err)
+		}
+	}
+	for _, s := range f.Bad {
+		if tok, err := token.Parse([]byte(s)); err == nil {
+			t.Errorf("%s is taken: %+v", s, tok)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(sample.Encode())
+	for _, t := range others() {
+		f.Add(t.Encode())
+	}
 	f.Add([]byte(`{"v":1e400}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		tok, err := token.Parse(b)

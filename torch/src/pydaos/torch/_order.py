@@ -236,7 +236,7 @@ def check_params(kind: str, params: Mapping[str, Any]) -> None:
         value = params.get(name)
         if not isinstance(value, type_) or isinstance(value, bool):
             raise ValueError(f"order {kind!r} needs {name!r}, {type_.__name__}; it is {value!r}")
-        least = {("window", "window"): 2, ("window", "block"): 0, ("weighted", "samples"): 0}.get((kind, name), 1)
+        least = {("window", "window"): 4, ("window", "block"): 0, ("weighted", "samples"): 0}.get((kind, name), 1)
         if isinstance(value, int) and not least <= value <= MAX_SAMPLES:
             raise ValueError(f"order {kind!r}: {name} is {value}, at least {least}")
         if isinstance(value, str) and (len(value) != 16 or set(value) - set("0123456789abcdef")):
