@@ -44,6 +44,35 @@ func (v *View) ReadObject(ctx context.Context, a Attr, p []byte, off uint64) (in
 	return len(p), nil
 }
 
+// ReadRegions is ReadObject for who sends the bytes: it appends at most n
+// verified bytes from off to out, as they lie in memory and in files. After an
+// error out has a part of them.
+func (v *View) ReadRegions(ctx context.Context, a Attr, off, n uint64, out *object.Regions) error {
+	if err := wantFile(a.Type, "inode "+utoa(a.Inode)); err != nil {
+		return err
+	}
+	if off >= a.Size {
+		return nil
+	}
+	n = min(n, a.Size-off)
+	s, ok := v.fs.store.(object.RegionReader)
+	if !ok {
+		b := make([]byte, n)
+		n, err := v.ReadObject(ctx, a, b, off)
+		out.Add(b[:n])
+		return err
+	}
+	chunk := uint64(a.ChunkSize)
+	for end := off + n; off < end; {
+		step := min(end-off, chunk-off%chunk)
+		if err := s.ReadRegions(ctx, v.at, a.Object, chunkKey(off/chunk), akeyData, off%chunk, step, out); err != nil {
+			return err
+		}
+		off += step
+	}
+	return nil
+}
+
 // Locate says where the bytes [off, off+n) of a file lie, clipped to its size,
 // as pieces of records in order of their offset in the file; holes are left out.
 func (v *View) Locate(ctx context.Context, a Attr, off, n uint64) ([]object.Extent, error) {

@@ -25,6 +25,7 @@ type File struct {
 
 	refs atomic.Int32 // holders; the Set's table counts as one
 	used atomic.Int64 // tick of the last use, for eviction
+	seen atomic.Pointer[seenMap]
 
 	mu      sync.Mutex
 	cond    sync.Cond

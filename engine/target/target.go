@@ -136,6 +136,13 @@ type Target interface {
 	Close() error
 }
 
+// RegionReader is implemented by targets that verify bytes of a record where
+// they lie, so that they can be sent without a copy.
+type RegionReader interface {
+	// Regions appends the verified bytes [skip, skip+n) of a record to out.
+	Regions(ds object.DatasetID, r object.Record, skip, n uint64, out *object.Regions) error
+}
+
 // ArrayEnder is implemented by targets that find the end of the last visible
 // byte of an array (0: none) without listing its extents.
 type ArrayEnder interface {

@@ -10,9 +10,11 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
+	"daos/engine/object"
 	"daos/internal/fault"
 	"daos/internal/feedframe"
 	feedv1 "daos/proto/gen/daos/feed/v1"
+	"daos/server/wire"
 )
 
 // call is a CALL or a BATCH from its arrival to its answer.
@@ -132,9 +134,14 @@ func (c *conn) call(k *call) error {
 	if to.unary == nil {
 		return c.stream(ctx, k, &m, to)
 	}
-	resp, err := c.unary(ctx, k, &m, to)
+	var out object.Regions
+	defer out.Release()
+	resp, err := c.unary(wire.WithRegions(ctx, &out), k, &m, to)
 	if err != nil {
 		return c.w.status(id, err)
+	}
+	if out.Size() > 0 {
+		return c.w.regions(feedframe.Header{ID: id}, resp, &out)
 	}
 	return c.w.reply(feedframe.Header{ID: id}, resp)
 }

@@ -11,6 +11,7 @@ import (
 	"daos/dataset/posix"
 	"daos/internal/fault"
 	posixv1 "daos/proto/gen/daos/posix/v1"
+	"daos/server/wire"
 )
 
 // Limits of one call.
@@ -111,6 +112,13 @@ func (s *Posix) Read(ctx context.Context, r *posixv1.ReadRequest) (*posixv1.Read
 	}
 	if a.Type != posix.TypeFile {
 		return nil, t.Err(notAFile(f, a.Type))
+	}
+	if out := wire.RegionsOf(ctx); out != nil {
+		if err := v.ReadRegions(ctx, a, r.GetOffset(), r.GetLength(), out); err != nil {
+			out.Release()
+			return nil, t.Err(err)
+		}
+		return &posixv1.ReadResponse{Size: a.Size, Epoch: uint64(v.Epoch())}, nil
 	}
 	var buf []byte
 	if r.GetOffset() < a.Size {
