@@ -77,3 +77,6 @@ const (
 	yes     = 1
 	unknown = 2
 )
+
+// Half is the value of an IEEE 754 binary16 number.
+func Half(h uint16) float32 { return half(h) }
