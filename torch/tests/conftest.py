@@ -1,3 +1,67 @@
 """Fixtures: a real server, a client, pools and datasets of the test's own (pydaos.testing)."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
 from pydaos.testing import *  # noqa: F403
+from pydaos.testing import Server
+from pydaos.torch import Dataset, IterableDataset
+from pydaos.torch._order import Order
+
+
+class Numbered:
+    """103 samples that say their own index, as files of 8 bytes and as rows; snapshot v1."""
+
+    n = 103
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.pool = "numbered"
+        with server.connect() as client:
+            client.create_pool(self.pool)
+            files = client.create_dataset(f"{self.pool}/files", type="posix")
+            for i in range(self.n):
+                files.write_bytes(f"{i:03d}", i.to_bytes(8, "little"))
+            rows = client.create_dataset(f"{self.pool}/rows", type="tensor")
+            table = {"id": np.arange(self.n, dtype=np.int64)}
+            rows.define(table)
+            rows.append(table)
+            for d in (files, rows):
+                d.snapshot("v1")
+
+    def files(self, **options: Any) -> Dataset:
+        """The files."""
+        return Dataset(f"{self.pool}/files@v1", addr=self.server.unix, **options)
+
+    def rows(self, **options: Any) -> Dataset:
+        """The rows."""
+        return Dataset(f"{self.pool}/rows@v1", addr=self.server.unix, **options)
+
+    def iterable(self, **options: Any) -> IterableDataset:
+        """The files, iterable style."""
+        return IterableDataset(f"{self.pool}/files@v1", addr=self.server.unix, **options)
+
+    @staticmethod
+    def ids(batch: Any) -> list[int]:
+        """The indices that a batch of either says."""
+        if isinstance(batch, dict):
+            return [int(i) for i in batch["id"]]
+        return [int.from_bytes(bytes(sample), "little") for sample in batch]
+
+    def order(self, seed: int, pass_: int = 0, start: int = 0) -> list[int]:
+        """The shuffled order from a position on."""
+        return [int(i) for i in Order("shuffle", self.n, seed, pass_).take(start, self.n)]
+
+
+@pytest.fixture(scope="session")
+def numbered(server: Server) -> Iterator[Numbered]:
+    """Samples that say their own index; don't change them."""
+    made = Numbered(server)
+    yield made
+    with server.connect() as client:
+        client.destroy_pool(made.pool, force=True)

@@ -1,0 +1,334 @@
+"""What a pass is, where it stands, and what a second one does: each rule by itself."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import ChainDataset, DataLoader
+
+from pydaos.torch import BlockShuffle, Dataset
+from pydaos.torch._plan import Pass, batches_of, slices
+
+WALKERS = ["batches", "iterable", "sampler", "rank batches"]
+
+
+@pytest.fixture
+def data(numbered: Any) -> Iterator[Dataset]:
+    with numbered.files() as opened:
+        yield opened
+
+
+class Walker:
+    """One way to walk shuffled samples in this process, with the surface that all have."""
+
+    def __init__(self, kind: str, numbered: Any, data: Dataset) -> None:
+        self._numbered = numbered
+        self._data = data
+        self.kind = kind
+        if kind == "batches":
+            self.what: Any = data.batches(10, shuffle=True, seed=1)
+        elif kind == "iterable":
+            self.what = numbered.iterable(batch_size=10, shuffle=True, seed=1)
+        elif kind == "sampler":
+            self.what = data.sampler(seed=1)
+        else:
+            from pydaos.torch._sampler import RankBatches
+
+            self.what = RankBatches(data.source, 10, seed=1)
+
+    def __iter__(self) -> Iterator[int]:
+        for x in self.what:
+            if self.kind == "batches":
+                yield from self._numbered.ids(x)
+            elif self.kind == "iterable":
+                yield from self._numbered.ids([x])
+            elif self.kind == "sampler":
+                yield x
+            else:
+                yield from x
+
+
+@pytest.fixture(params=WALKERS)
+def walker(request: pytest.FixtureRequest, numbered: Any, data: Dataset) -> Walker:
+    return Walker(request.param, numbered, data)
+
+
+def test_the_order_is_a_function_of_seed_and_pass(walker: Walker, numbered: Any) -> None:
+    assert list(walker) == numbered.order(1)
+    walker.what.set_epoch(7)
+    assert walker.what.epoch == 7
+    assert list(walker) == numbered.order(1, 7)
+    walker.what.set_epoch(0)
+    assert list(walker) == numbered.order(1)
+    with pytest.raises(ValueError, match="from 0 on"):
+        walker.what.set_epoch(-1)
+
+
+def test_the_loaded_pass_keeps_the_loaded_position_another_starts_at_0(walker: Walker, numbered: Any) -> None:
+    token = numbered.files().state_dict(40, seed=1, pass_=3)
+    walker.what.load_state_dict(token)
+    walker.what.set_epoch(3)
+    walker.what.set_epoch(3)
+    assert walker.what.epoch == 3
+    assert list(walker) == numbered.order(1, 3, 40)
+    walker.what.load_state_dict(token)
+    walker.what.set_epoch(4)
+    assert list(walker) == numbered.order(1, 4)
+    walker.what.set_epoch(3)  # the loaded state is gone with the other pass
+    assert list(walker) == numbered.order(1, 3)
+
+
+def test_loaded_state_is_used_by_one_iter(walker: Walker, numbered: Any) -> None:
+    walker.what.load_state_dict(numbered.files().state_dict(97, seed=1))
+    assert list(walker) == numbered.order(1, 0, 97)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert list(walker) == numbered.order(1)
+
+
+def test_an_abandoned_pass_restarts(walker: Walker, numbered: Any) -> None:
+    it = iter(walker)
+    assert [next(it) for _ in range(23)] == numbered.order(1)[:23]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert list(walker) == numbered.order(1)
+
+
+def test_a_second_shuffled_iter_without_set_epoch_warns_once(walker: Walker) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        list(walker)
+    with pytest.warns(UserWarning, match=r"pass 0 is walked again .* set_epoch"):
+        list(walker)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        list(walker)
+        walker.what.set_epoch(1)
+        list(walker)
+
+
+def test_a_sequential_iter_never_warns(data: Dataset) -> None:
+    ready = data.batches(10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(list(ready)) == len(list(ready)) == len(ready) == 11
+
+
+def test_a_bare_iterable_stays_on_its_pass(numbered: Any) -> None:
+    samples = numbered.iterable(batch_size=10, shuffle=True, seed=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert numbered.ids(samples) == numbered.ids(samples) == numbered.order(1)
+    assert samples.epoch == 0
+    samples.close()
+
+
+@pytest.mark.parametrize("stop", [0, 1, 9, 10, 11, 57, 103])
+def test_a_token_is_exact_to_the_sample_alone(stop: int, numbered: Any) -> None:
+    """A plain loop over samples goes on with the sample after the last one that it was given."""
+    samples = numbered.iterable(batch_size=10, shuffle=True, seed=1)
+    it = iter(samples)
+    head = numbered.ids([next(it) for _ in range(stop)])
+    token = json.loads(json.dumps(samples.state_dict()))
+    assert token["position"] == stop
+    again = numbered.iterable(batch_size=7)
+    again.load_state_dict(token)
+    assert head + numbered.ids(again) == numbered.order(1)
+    for x in (samples, again):
+        x.close()
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
+def test_persistent_workers_see_what_is_told_later(context: str, numbered: Any, data: Dataset) -> None:
+    """Passes and tokens reach workers that were started before; a token is used by one pass."""
+    if context == "forkserver":
+        multiprocessing.set_forkserver_preload(["torch"])
+    ready = data.batches(10, shuffle=True, seed=1)
+    loader = DataLoader(ready, batch_size=None, num_workers=2, persistent_workers=True, multiprocessing_context=context)
+
+    def walk() -> list[int]:
+        return [i for batch in loader for i in numbered.ids(batch)]
+
+    for epoch in (0, 3, 1):
+        ready.set_epoch(epoch)
+        assert walk() == numbered.order(1, epoch)
+    token = data.state_dict(40, seed=8, pass_=5)
+    ready.load_state_dict(token)
+    assert walk() == numbered.order(8, 5, 40)
+    ready.set_epoch(5)
+    assert walk() == numbered.order(8, 5)
+    ready.load_state_dict(token)
+    ready.set_epoch(5)
+    assert walk() == numbered.order(8, 5, 40)
+    ready.load_state_dict(token)
+    ready.set_epoch(6)
+    assert walk() == numbered.order(8, 6)
+
+
+@pytest.mark.parametrize("reseeded", [False, True])
+def test_fresh_workers_use_a_loaded_state_once(reseeded: bool, numbered: Any, data: Dataset) -> None:
+    """Also where torch's own seed, which tells iterations apart, is the same in each of them."""
+    ready = data.batches(10, shuffle=True, seed=1)
+    ready.load_state_dict(data.state_dict(40, seed=1, pass_=2))
+    expected = [numbered.order(1, 2, 40)] + [numbered.order(1, 2)] * 3
+    for want, workers in zip(expected, (2, 2, 3, 0), strict=True):
+        if reseeded:
+            torch.manual_seed(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loader = DataLoader(ready, batch_size=None, num_workers=workers)
+            assert [i for batch in loader for i in numbered.ids(batch)] == want
+
+
+def test_a_pass_of_workers_has_no_position_but_the_one_that_is_said(numbered: Any, data: Dataset) -> None:
+    ready = data.batches(10, shuffle=True, seed=1)
+    loader = DataLoader(ready, batch_size=None, num_workers=2)
+    it = iter(loader)
+    head = [i for _ in range(3) for i in numbered.ids(next(it))]
+    with pytest.raises(ValueError, match=r"state_dict\(consumed=n\)"):
+        ready.state_dict()
+    token = ready.state_dict(consumed=30)
+    del it
+    rest = data.batches(4)
+    rest.load_state_dict(token)
+    assert head + [i for batch in rest for i in numbered.ids(batch)] == numbered.order(1)
+    ready.set_epoch(1)
+    assert ready.state_dict()["position"] == 0
+    for bad in (-1, 104):
+        with pytest.raises(ValueError, match="within the 103 samples"):
+            ready.state_dict(consumed=bad)
+
+
+def test_a_dataset_wants_the_count(data: Dataset, numbered: Any) -> None:
+    with pytest.raises(ValueError, match=r"consumed=batches \* batch_size \* ranks"):
+        data.state_dict()
+    with pytest.raises(ValueError, match=r"sampler\(seed="):
+        data.state_dict(20)
+    sampler = data.sampler(seed=4)
+    sampler.set_epoch(2)
+    assert data.state_dict(20) == data.state_dict(20, seed=4, pass_=2)
+    loader = DataLoader(data, 10, sampler=sampler, num_workers=2)
+    it = iter(loader)
+    head = [i for _ in range(2) for i in numbered.ids(next(it))]
+    del it
+    token = data.state_dict(20)
+    again = data.sampler()
+    again.load_state_dict(token)
+    rest = [i for batch in DataLoader(data, 7, sampler=again) for i in numbered.ids(batch)]
+    assert head + rest == numbered.order(4, 2)
+
+
+def test_an_order_that_is_given_must_be_the_tokens(data: Dataset, numbered: Any) -> None:
+    """A loader made without order= takes the token's, whatever it shuffles by itself."""
+    first = data.batches(10, order=BlockShuffle(block=16), seed=3)
+    whole = [i for batch in first for i in numbered.ids(batch)]
+    token = first.state_dict(consumed=50)
+    plain = data.batches(10)
+    plain.load_state_dict(token)
+    assert [i for batch in plain for i in numbered.ids(batch)] == whole[50:]
+    same = data.batches(10, order=BlockShuffle(block=16))
+    same.load_state_dict(token)
+    assert [i for batch in same for i in numbered.ids(batch)] == whole[50:]
+    other = data.batches(10, order=BlockShuffle(block=8))
+    with pytest.raises(ValueError, match="block is 16 in the token, 8 in the loader"):
+        other.load_state_dict(token)
+    assert [i for batch in other for i in numbered.ids(batch)] != whole
+
+
+def test_ready_batches_refuse_to_be_collated(data: Dataset, numbered: Any) -> None:
+    for workers in (0, 1):
+        with pytest.raises(TypeError, match="pass batch_size=None"):
+            next(iter(DataLoader(data.batches(10), batch_size=5, num_workers=workers)))
+    for kind in (data, numbered.rows(), numbered.files(labels=None, transform_fn=lambda x: (len(x), x))):
+        chained = ChainDataset([kind.batches(10), kind.batches(10)])
+        with pytest.raises(TypeError, match="pass batch_size=None"):
+            next(iter(DataLoader(chained, batch_size=5)))
+        with pytest.raises(TypeError, match="pass batch_size=None"):
+            next(iter(DataLoader(chained, batch_size=5, num_workers=1)))
+    # What a plain loop gets, and a DataLoader that does not collate, is plain.
+    assert type(next(iter(data.batches(10)))) is torch.Tensor
+    assert type(next(iter(numbered.rows().batches(10)))) is dict
+    ready = ChainDataset([data.batches(10)])
+    assert type(next(iter(DataLoader(ready, batch_size=None)))) is torch.Tensor
+
+
+def test_a_users_iterable_over_ready_batches_may_be_collated(data: Dataset, numbered: Any) -> None:
+    class Rows(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
+        def __iter__(self) -> Iterator[Any]:
+            for batch in data.batches(10):
+                yield from batch
+
+    batches = list(DataLoader(Rows(), batch_size=25))
+    assert [i for b in batches for i in numbered.ids(b)] == list(range(103))
+    assert batches[0].shape == (25, 8)
+
+
+def test_workers_that_nobody_needs_are_said_once(data: Dataset, numbered: Any) -> None:
+    """A warning in the worker, here an error: it is raised the first time, and by no later worker."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        samples = numbered.iterable(batch_size=50)
+        for dataset, batch_size in ((data, 50), (data.batches(50), None), (samples, 50)):
+            with pytest.raises(UserWarning, match="num_workers=2 over a dataset without a Python transform"):
+                list(DataLoader(dataset, batch_size, num_workers=2))
+            assert len(list(DataLoader(dataset, batch_size, num_workers=2))) == 3
+        transformed = numbered.files(transform_fn=len)
+        for dataset, batch_size in ((transformed, 50), (transformed.batches(50), None)):
+            assert len(list(DataLoader(dataset, batch_size, num_workers=2))) == 3
+        list(DataLoader(numbered.files(), 50))
+        with pytest.raises(UserWarning, match="without a Python transform"):
+            list(DataLoader(numbered.files(), 50, num_workers=1, multiprocessing_context="spawn"))
+
+
+def test_slices_give_every_position_to_one_rank_and_worker() -> None:
+    """Random plans against the rule written down plainly."""
+    seed = random.randrange(1 << 32)
+    rng = random.Random(seed)
+    for _ in range(400):
+        n, batch, size, workers = rng.randrange(0, 90), rng.randrange(1, 9), rng.randrange(1, 6), rng.randrange(1, 4)
+        start, drop_last, uneven = rng.randrange(0, n + 1), rng.random() < 0.3, rng.choice(["pad", "drop", "keep"])
+        case = (seed, n, batch, size, workers, start, drop_last, uneven)
+        per_rank = []
+        for r in range(size):
+            shares = [
+                list(slices(start, n, batch, (r, size), (w, workers), drop_last=drop_last, uneven=uneven))
+                for w in range(workers)
+            ]
+            merged = sorted((s for share in shares for s in share), key=lambda s: s.step)
+            assert [s.step % workers for s in merged] == [
+                w for s in merged for w, share in enumerate(shares) if s in share
+            ], case
+            alone = list(slices(start, n, batch, (r, size), drop_last=drop_last, uneven=uneven))
+            assert merged == alone, case
+            count = batches_of(n, batch, (r, size), drop_last=drop_last, uneven=uneven, start=start)
+            assert len(alone) == count, case
+            assert all(s.samples <= batch and s.samples > 0 for s in alone), case
+            per_rank.append(alone)
+        if uneven != "keep" or drop_last:
+            assert len({len(slices_) for slices_ in per_rank}) == 1, case
+            assert len({tuple(s.samples for s in slices_) for slices_ in per_rank}) == 1, case
+        steps: dict[int, list[int]] = {}
+        again: list[int] = []
+        for slices_ in per_rank:
+            for s in slices_:
+                steps.setdefault(s.step, []).extend(range(s.start, s.stop))
+                again += [(s.first + k) % n for k in range(s.again)]
+        flat = [p for step in sorted(steps) for p in steps[step]]
+        tail = (n - start) % (batch * size)
+        left_out = tail if drop_last else {"drop": tail % size}.get(uneven, 0)
+        assert flat == list(range(start, n - left_out)), case
+        repeats = -tail % size if uneven == "pad" and not drop_last and tail else 0
+        assert again == [k % n for k in range(repeats)], case
+
+
+def test_a_pass_takes_a_seed_that_is_a_number(data: Dataset) -> None:
+    for bad in (None, 1.5, True, "1"):
+        with pytest.raises(TypeError, match="seed is an int"):
+            Pass(data.source, seed=bad)  # type: ignore[arg-type]
