@@ -447,6 +447,12 @@ class PassIterator:
         except StopIteration:
             self._end()
             raise
+        except Exception:
+            raise  # of one batch: the loop may go on with the next one
+        except BaseException:
+            # Ctrl-C: the traceback keeps this frame alive, but neither threads nor processes.
+            self.close()
+            raise
         now = time.perf_counter()
         self._run.returned(part)
         last = self._last
