@@ -21,6 +21,7 @@ from pydaos.torch._checkpoint import Checkpoint, WriteBuffer  # noqa: E402
 from pydaos.torch._iterable import IterableDataset  # noqa: E402
 from pydaos.torch._loader import DataLoader  # noqa: E402
 from pydaos.torch._map import Dataset  # noqa: E402
+from pydaos.torch._mixture import Mixture  # noqa: E402
 from pydaos.torch._order import (  # noqa: E402
     BlockShuffle,
     OrderSpec,
@@ -40,6 +41,7 @@ __all__ = [
     "DataLoader",
     "Dataset",
     "IterableDataset",
+    "Mixture",
     "OrderSpec",
     "PassSampler",
     "Ragged",
