@@ -272,7 +272,7 @@ func (s *Array) Get(ctx context.Context, r *arrayv1.GetRequest) (*arrayv1.GetRes
 	if err := rd.ReadInto(ctx, buf); err != nil {
 		return nil, a.Err(err)
 	}
-	return &arrayv1.GetResponse{Epoch: uint64(at), Shape: rd.Shape(), Payload: buf}, nil
+	return &arrayv1.GetResponse{Epoch: uint64(at), Shape: rd.Shape(), ArrayShape: rd.Spec().Shape, Payload: buf}, nil
 }
 
 // Read implements the service.
@@ -286,7 +286,7 @@ func (s *Array) Read(r *arrayv1.ReadRequest, out grpc.ServerStreamingServer[arra
 	if err != nil {
 		return a.Err(err)
 	}
-	m := &arrayv1.ReadResponse{Epoch: uint64(at), Shape: rd.Shape()}
+	m := &arrayv1.ReadResponse{Epoch: uint64(at), Shape: rd.Shape(), ArrayShape: rd.Spec().Shape}
 	if err := out.Send(m); err != nil {
 		return err
 	}

@@ -1361,6 +1361,8 @@ type GetResponse struct {
 	Epoch uint64 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Elements along each axis of the answer.
 	Shape []uint64 `protobuf:"varint,2,rep,packed,name=shape,proto3" json:"shape,omitempty"`
+	// Shape of the array at that epoch, by which a client sees that it has changed.
+	ArrayShape []uint64 `protobuf:"varint,3,rep,packed,name=array_shape,json=arrayShape,proto3" json:"array_shape,omitempty"`
 	// The elements, little-endian, C order.
 	Payload       []byte `protobuf:"bytes,15,opt,name=payload,proto3" json:"payload,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1407,6 +1409,13 @@ func (x *GetResponse) GetEpoch() uint64 {
 func (x *GetResponse) GetShape() []uint64 {
 	if x != nil {
 		return x.Shape
+	}
+	return nil
+}
+
+func (x *GetResponse) GetArrayShape() []uint64 {
+	if x != nil {
+		return x.ArrayShape
 	}
 	return nil
 }
@@ -1507,6 +1516,8 @@ type ReadResponse struct {
 	Epoch uint64 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Elements along each axis of the whole answer; in the first message.
 	Shape []uint64 `protobuf:"varint,2,rep,packed,name=shape,proto3" json:"shape,omitempty"`
+	// Shape of the array at that epoch; in the first message.
+	ArrayShape []uint64 `protobuf:"varint,3,rep,packed,name=array_shape,json=arrayShape,proto3" json:"array_shape,omitempty"`
 	// The next elements, little-endian, C order.
 	Payload       []byte `protobuf:"bytes,15,opt,name=payload,proto3" json:"payload,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1553,6 +1564,13 @@ func (x *ReadResponse) GetEpoch() uint64 {
 func (x *ReadResponse) GetShape() []uint64 {
 	if x != nil {
 		return x.Shape
+	}
+	return nil
+}
+
+func (x *ReadResponse) GetArrayShape() []uint64 {
+	if x != nil {
+		return x.ArrayShape
 	}
 	return nil
 }
@@ -2849,20 +2867,24 @@ const file_daos_array_v1_array_service_proto_rawDesc = "" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12'\n" +
 	"\x04axes\x18\x03 \x03(\v2\x13.daos.array.v1.AxisR\x04axes\x12\x14\n" +
 	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x12\n" +
-	"\x04seen\x18\x05 \x01(\x04R\x04seen\"S\n" +
+	"\x04seen\x18\x05 \x01(\x04R\x04seen\"t\n" +
 	"\vGetResponse\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
-	"\x05shape\x18\x02 \x03(\x04R\x05shape\x12\x18\n" +
+	"\x05shape\x18\x02 \x03(\x04R\x05shape\x12\x1f\n" +
+	"\varray_shape\x18\x03 \x03(\x04R\n" +
+	"arrayShape\x12\x18\n" +
 	"\apayload\x18\x0f \x01(\fR\apayload\"\x8e\x01\n" +
 	"\vReadRequest\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12'\n" +
 	"\x04axes\x18\x03 \x03(\v2\x13.daos.array.v1.AxisR\x04axes\x12\x14\n" +
 	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x12\n" +
-	"\x04seen\x18\x05 \x01(\x04R\x04seen\"T\n" +
+	"\x04seen\x18\x05 \x01(\x04R\x04seen\"u\n" +
 	"\fReadResponse\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
-	"\x05shape\x18\x02 \x03(\x04R\x05shape\x12\x18\n" +
+	"\x05shape\x18\x02 \x03(\x04R\x05shape\x12\x1f\n" +
+	"\varray_shape\x18\x03 \x03(\x04R\n" +
+	"arrayShape\x12\x18\n" +
 	"\apayload\x18\x0f \x01(\fR\apayload\"\xd3\x01\n" +
 	"\fWriteRequest\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\x12\x12\n" +

@@ -1,0 +1,190 @@
+"""Arrays, as users of numpy know them, over a real server."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+import pydaos
+from pydaos._arrays import Arrays
+from pydaos._proto.daos.array.v1 import array_service_pb2 as pb
+
+
+@pytest.fixture
+def arrays(client: pydaos.Client, pool: str) -> Arrays:
+    """An empty array dataset."""
+    made = client.create_dataset(f"{pool}/arrays", type="array")
+    assert isinstance(made, Arrays)
+    return made
+
+
+def test_a_slice_is_what_numpy_gives(arrays: Arrays) -> None:
+    x = np.arange(24 * 31 * 17, dtype="f4").reshape(24, 31, 17)
+    a = arrays.create_array("g/x", shape=x.shape, dtype=x.dtype, chunks=(5, 8, 17))
+    a[...] = x
+    assert a.shape == x.shape and a.dtype == x.dtype and a.chunks == (5, 8, 17) and a.ndim == 3
+    for key in (
+        ...,
+        np.s_[0:24, ::2, 5],
+        np.s_[3],
+        np.s_[-1, ..., ::-3],
+        np.s_[2:20:7, 30:3:-2],
+        np.s_[5:5],
+        np.s_[:, [3, 1, 30, 3]],
+        np.s_[np.arange(24) % 5 == 2],
+        np.s_[1, 2, 3],
+    ):
+        got = a[key]
+        assert np.shape(got) == np.shape(x[key]), key
+        assert np.array_equal(got, x[key]), key
+    assert np.array_equal(a.oindex[[1, 20], :, [0, 16, 2]], x[np.ix_([1, 20], range(31), [0, 16, 2])])
+    assert np.array_equal(np.asarray(a), x)
+    assert isinstance(a[0, 0, 0], np.float32)
+    with pytest.raises(IndexError):
+        a[24]
+    with pytest.raises(IndexError):
+        a[0, 0, 0, 0]
+
+
+def test_an_assignment_is_what_numpy_does(arrays: Arrays) -> None:
+    x = np.full((20, 33), 7, "i4")
+    a = arrays.create_array("x", shape=x.shape, dtype=x.dtype, chunks=(6, 10), fill_value=7)
+    assert np.array_equal(a[...], x)
+    for key, value in (
+        (np.s_[2:9, 3:30], np.arange(27)),
+        (np.s_[::3, ::-4], np.arange(7 * 9).reshape(7, 9)),
+        (np.s_[4], 5),
+        (np.s_[:, 8], np.arange(20)[::-1]),
+        (np.s_[[1, 15, 3]], np.arange(33)),
+        (np.s_[19, 32], -1),
+        (np.s_[:, [5, 5, 2]], np.arange(60).reshape(20, 3)),
+        (np.s_[...], 3.0),
+    ):
+        x[key] = value
+        a[key] = value
+        assert np.array_equal(a[...], x), key
+
+
+def test_a_large_array_goes_in_pieces(arrays: Arrays) -> None:
+    x = np.random.default_rng(1).integers(0, 255, (70, 1000, 1000), dtype="u1")
+    a = arrays.create_array("big", data=x, chunks=(4, 500, 1000))
+    assert np.array_equal(a[...], x)
+    assert np.array_equal(a[:, ::2, 3:900], x[:, ::2, 3:900])
+
+
+def test_append_and_resize(arrays: Arrays) -> None:
+    a = arrays.create_array("log", shape=(0, 3), dtype="f8", chunks=(4, 2), fill_value=np.nan, dims=("t", ""))
+    assert a.append(np.arange(9).reshape(3, 3)) == range(0, 3)
+    assert a.append([1.0, 2.0, 3.0]) == range(3, 4)
+    with pytest.raises(pydaos.ConflictError):
+        a.append([[0, 0, 0]], expect_length=3)
+    assert a.shape == (4, 3) and len(a) == 4 and a.dims == ("t", "")
+    a.resize(2, 5)
+    assert np.array_equal(a[...], [[0, 1, 2, np.nan, np.nan], [3, 4, 5, np.nan, np.nan]], equal_nan=True)
+    a.resize((4, 3))
+    assert np.isnan(a[2:]).all()
+
+
+def test_snapshots_are_frozen(client: pydaos.Client, arrays: Arrays) -> None:
+    a = arrays.create_array("x", data=np.arange(10))
+    arrays.snapshot("s1")
+    a[3] = 99
+    a.append([1, 2])
+    frozen = client.dataset(f"{arrays.address}@s1")["x"]
+    assert np.array_equal(frozen[...], np.arange(10))
+    assert a[3] == 99 and len(a) == 12
+    with pytest.raises(pydaos.ReadOnlyError):
+        frozen[0] = 1
+
+
+def test_an_array_that_grew_elsewhere_is_read_whole(client: pydaos.Client, arrays: Arrays) -> None:
+    a = arrays.create_array("x", data=np.arange(4))
+    b = client.dataset(arrays.address)["x"]
+    assert len(b[:]) == 4
+    a.append([4, 5])
+    assert np.array_equal(b[:], np.arange(6))
+    a.resize(2)
+    assert np.array_equal(b[:], [0, 1])
+    assert b[-1] == 1
+
+
+def test_groups_and_attributes(arrays: Arrays) -> None:
+    arrays.create_array("a/b/x", shape=3, dtype="u2", attrs={"unit": "K", "range": [0, 1.5]})
+    arrays.create_array("a/y", shape=(), dtype="?")
+    arrays.create_group("a/c", attrs={"k": None})
+    assert list(arrays) == ["a/b/x", "a/y"]
+    assert [g.path for g in arrays.groups()] == ["a", "a/b", "a/c"]
+    x = arrays["a/b/x"]
+    assert x.attrs == {"unit": "K", "range": [0, 1.5]}
+    x.attrs["n"] = 4
+    del x.attrs["unit"]
+    assert x.attrs.asdict() == {"n": 4, "range": [0, 1.5]}
+    with pytest.raises(KeyError):
+        del x.attrs["nope"]
+    arrays.group().attrs["title"] = "all"
+    assert arrays.group().attrs["title"] == "all"
+    with pytest.raises(KeyError):
+        arrays["nope"]
+    with pytest.raises(pydaos.NotEmptyError):
+        arrays.remove_array("a")
+    with pytest.raises(pydaos.ExistsError):
+        arrays.create_array("a/y", shape=1, dtype="f4")
+    arrays.remove_array("a", recursive=True)
+    assert not list(arrays) and "a" not in arrays
+    scalar = arrays.create_array("s", shape=(), dtype="f8")
+    scalar[...] = 2.5
+    assert scalar[()] == 2.5 and scalar[...] == 2.5
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        *("?", "i1", "u8", "f2", "f8", "c8", "c16", "M8[ns]", "m8[s]", "S7", "V3", ">i4"),
+        *("bfloat16", "float8_e4m3fn", "float8_e5m2", "date32", "decimal128(10, 2)", "timestamp[us, tz=UTC]"),
+    ],
+)
+def test_element_types(arrays: Arrays, dtype: str) -> None:
+    a = arrays.create_array("x", shape=(40,), dtype=dtype, chunks=(7,))
+    raw = np.frombuffer(os.urandom(40 * a.itemsize), "u1")
+    if a.type_name == "bool":
+        raw = raw % 2
+    x = raw.view(a.dtype)
+    a[...] = x
+    assert a[3:39:2].tobytes() == x[3:39:2].tobytes()
+    assert pickle.loads(pickle.dumps(a))[5:7].tobytes() == x[5:7].tobytes()
+
+
+def test_statistics_of_chunks(arrays: Arrays) -> None:
+    a = arrays.create_array("x", shape=(10,), dtype="f4", chunks=(4,))
+    a[0:6] = [3, np.nan, -1, 2, 5, 6]
+    first, second = a.chunk_stats()
+    assert first[:-1] == ((0,), 4, 0, 1, -1, 3) and first.exact
+    assert (second.coords, second.min, second.max, second.nans) == ((1,), 0, 6, 0) and second.exact
+    a[0] = 1
+    assert not a.chunk_stats()[0].exact
+    a[0:4] = 1
+    assert a.chunk_stats()[0][:-1] == ((0,), 4, 0, 0, 1, 1)
+
+
+def test_wrong_use_says_what_is_right(client: pydaos.Client, arrays: Arrays, pool: str) -> None:
+    a = arrays.create_array("x", shape=(4, 4), dtype="i4")
+    with pytest.raises(ValueError):
+        a[0:2] = np.zeros(3)
+    with pytest.raises(pydaos.UnsupportedError, match="oindex"):
+        a[[0, 1], [0, 1]]
+    with pytest.raises(pydaos.UnsupportedError):
+        a[None]
+    with pytest.raises(pydaos.InvalidError, match="append"):
+        a.append(np.zeros((1, 3)))
+    with pytest.raises(pydaos.InvalidError):
+        arrays.create_array("../x", shape=1, dtype="f4")
+    with pytest.raises(pydaos.TooBigError):
+        arrays.create_array("y", shape=(1 << 30,), chunks=(1 << 30,), dtype="f8")
+    with pytest.raises(pydaos.UnsupportedError):
+        arrays.create_array("y", shape=1, dtype=object)
+    posix = client.create_dataset(f"{pool}/files")
+    with pytest.raises(pydaos.InvalidError, match="posix dataset"):
+        client.call("array.Describe", pb.DescribeRequest(dataset=posix.address), pb.DescribeResponse)
