@@ -31,7 +31,7 @@ func (t *table) Name() string        { return "p/t@s" }
 func (t *table) Schema() expr.Schema { return t.schema }
 func (t *table) Key() int            { return 0 }
 
-func (t *table) Split(_ context.Context, _ expr.Expr, _ int) ([]Part, error) {
+func (t *table) Split(_ context.Context, _ expr.Expr, _ []int, _ int) ([]Part, error) {
 	var out []Part
 	for from := 0; from < t.n; {
 		to := min(t.n, from+1+t.cut.IntN(400))

@@ -158,7 +158,6 @@ func toRows(fields []expr.Field, rows []*kept) *Rows {
 type sampler struct {
 	p      *plan
 	strata map[string]*keeper
-	rows   uint64
 }
 
 func newSampler(p *plan) *sampler { return &sampler{p: p, strata: map[string]*keeper{}} }

@@ -3,6 +3,7 @@ package exec
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"daos/internal/fault"
@@ -278,4 +279,24 @@ func (p *plan) checkGroups(bad func(string, string, ...any) *fault.Error, find f
 		p.result = append(p.result, expr.Field{Name: a.String(), Type: t})
 	}
 	return nil
+}
+
+// columns are the places of all columns that may be read, ascending.
+func (p *plan) columns() []int {
+	all := slices.Concat(p.whereAt, p.out, p.group, p.aggs)
+	if p.top >= 0 {
+		all = append(all, p.top)
+	}
+	if p.by >= 0 {
+		all = append(all, p.by)
+	}
+	if p.Sample != nil {
+		all = append(all, p.key)
+	}
+	slices.Sort(all)
+	all = slices.Compact(all)
+	if len(all) > 0 && all[0] < 0 {
+		all = all[1:]
+	}
+	return all
 }

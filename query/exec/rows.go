@@ -162,7 +162,14 @@ func gather(out, in []byte, rows []uint32, w int) {
 	}
 }
 
-// pick is the named rows of a column, by itself.
+// Append appends n rows of src to dst, which has `have` rows.
+func Append(f *expr.Field, dst *expr.Vector, have int, src *expr.Vector, n int) {
+	appendRows(f, dst, have, src, nil, n)
+}
+
+// Pick is the named rows of a column, by itself.
+func Pick(f *expr.Field, src *expr.Vector, rows []uint32) expr.Vector { return pick(f, src, rows) }
+
 func pick(f *expr.Field, src *expr.Vector, rows []uint32) expr.Vector {
 	var v expr.Vector
 	appendRows(f, &v, 0, src, rows, len(rows))

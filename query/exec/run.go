@@ -37,7 +37,6 @@ type running struct {
 	keep   *keeper
 	sample *sampler
 	err    error
-	ended  bool
 }
 
 type batch struct {
@@ -55,7 +54,7 @@ func Open(ctx context.Context, s Source, r Request) (*Stream, error) {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	parts, err := s.Split(ctx, r.Where, workers*4)
+	parts, err := s.Split(ctx, r.Where, p.columns(), workers*4)
 	if err != nil {
 		return nil, err
 	}

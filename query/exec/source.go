@@ -18,8 +18,9 @@ type Source interface {
 	// Split is the parts that may be scanned side by side, in the order of the
 	// table; together they are all of it. A source may leave out what a
 	// predicate can't match (it sees the conjuncts that were bound), never more;
-	// it counts what it left out in Counters.
-	Split(ctx context.Context, where expr.Expr, want int) ([]Part, error)
+	// it counts what it left out (PrunedCounter). columns are the places of all
+	// that may be read, so that a chunk can be cut to a size that fits memory.
+	Split(ctx context.Context, where expr.Expr, columns []int, want int) ([]Part, error)
 }
 
 // Part is a piece of a table, read by one goroutine.

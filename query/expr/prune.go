@@ -3,6 +3,7 @@ package expr
 import (
 	"bytes"
 	"math"
+	"strings"
 )
 
 // Stats summarises one column of a chunk. The zero value says nothing.
@@ -307,4 +308,24 @@ func successor(p []byte) ([]byte, bool) {
 		}
 	}
 	return nil, false
+}
+
+// Compare orders two bounds of one kind: numbers by their value, texts byte by
+// byte.
+func (v Value) Compare(o Value) int {
+	switch {
+	case v.Type == Int64 && o.Type == Int64, v.Type == Time && o.Type == Time:
+		return three(v.I, o.I)
+	case v.Type == Uint64 && o.Type == Uint64:
+		return three(v.U, o.U)
+	case v.Type == Uint64 && o.Type == Int64:
+		return compareMixed(v.U, o.I)
+	case v.Type == Int64 && o.Type == Uint64:
+		return -compareMixed(o.U, v.I)
+	case v.Type.numeric() && o.Type.numeric():
+		return threeFloat(v.double(), o.double())
+	case v.Type == Bool:
+		return three(bit(v.B), bit(o.B))
+	}
+	return strings.Compare(v.S, o.S)
 }
