@@ -46,8 +46,8 @@ def test_datasets(client, pool):
 def test_types(client, pool):
     with pytest.raises(pydaos.InvalidError, match="posix"):
         client.create_dataset(f"{pool}/d", type="blob")
-    with pytest.raises(pydaos.UnsupportedError):
-        client.create_dataset(f"{pool}/d", type="kv")
+    with pytest.raises(pydaos.InvalidError, match="kv"):
+        client.create_dataset(f"{pool}/d", type="kv", chunk_bytes=1 << 20)
 
 
 def test_attributes(posix_dataset):

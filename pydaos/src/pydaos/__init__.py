@@ -24,6 +24,9 @@ from pydaos._address import Address
 from pydaos._client import Client, connect
 from pydaos._dataset import Dataset, DatasetInfo, Snapshot
 from pydaos._errors import *  # noqa: F403
+from pydaos._kv import KV, KVEntry, KVStat
+from pydaos._kv_batch import KVBatch
+from pydaos._kv_schema import KVField, KVSchema
 from pydaos._manifest import BatchPipe, Column, Manifest
 from pydaos._pool import Pool, PoolInfo
 from pydaos._version import __version__
@@ -40,6 +43,12 @@ __all__ = [
     "DObjNotFound",
     "Dataset",
     "DatasetInfo",
+    "KV",
+    "KVBatch",
+    "KVEntry",
+    "KVField",
+    "KVSchema",
+    "KVStat",
     "Manifest",
     "Pool",
     "PoolInfo",

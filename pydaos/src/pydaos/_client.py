@@ -35,6 +35,7 @@ from pydaos._retry import ConnectionPool, Patience, new_request_id
 
 if TYPE_CHECKING:
     from pydaos._dataset import Dataset
+    from pydaos._kv import KV
     from pydaos._pool import Pool
 
 M = TypeVar("M", bound=Message)
@@ -152,17 +153,17 @@ class Client:
 
     def datasets(self, pool: str = "") -> list[Dataset]:
         """List the datasets of a pool, or of all pools, by name."""
-        from pydaos._dataset import Dataset
+        from pydaos._dataset import open_dataset
 
         reply = self.call("dataset.ListDatasets", dspb.ListDatasetsRequest(pool=pool), dspb.ListDatasetsResponse)
-        return [Dataset(self, Address(d.pool, d.name), d) for d in reply.datasets]
+        return [open_dataset(self, Address(d.pool, d.name), d) for d in reply.datasets]
 
     def dataset(self, address: str) -> Dataset:
         """Return the dataset ``"POOL/DATASET"``, or its frozen state ``"POOL/DATASET@SNAPSHOT"``.
 
-        NotFoundError if it does not exist.
+        NotFoundError if it does not exist. One of type kv is a `pydaos.KV`.
         """
-        from pydaos._dataset import Dataset
+        from pydaos._dataset import open_dataset
 
         where = Address.parse(address)
         if where.path:
@@ -172,7 +173,13 @@ class Client:
                 resolution=f"use dataset({str(where.root)!r})",
             )
         reply = self.call("dataset.GetDataset", dspb.GetDatasetRequest(dataset=str(where)), dspb.GetDatasetResponse)
-        return Dataset(self, where, reply.dataset)
+        return open_dataset(self, where, reply.dataset)
+
+    def kv(self, address: str, *, create: bool = False) -> KV:
+        """Return the KV dataset ``"POOL/DATASET[@SNAPSHOT]"``, made if it is missing and `create` is set."""
+        from pydaos._kv import open_kv
+
+        return open_kv(self, address, create=create)
 
     def create_dataset(
         self,
@@ -192,7 +199,8 @@ class Client:
         address
             ``"POOL/DATASET"``.
         type
-            ``"posix"`` (directories and files) or ``"tensor"`` (columns along a sample axis).
+            ``"posix"`` (directories and files), ``"kv"`` (values by key) or ``"tensor"`` (columns
+            along a sample axis).
         object_class
             How bulk data is spread over the targets: ``"SX"`` (the default) or ``"S1"``.
         chunk_bytes
@@ -204,7 +212,7 @@ class Client:
         exist_ok
             Return the dataset that is there, if it is of this type, instead of ExistsError.
         """
-        from pydaos._dataset import Dataset, type_number
+        from pydaos._dataset import open_dataset, type_number
 
         where = Address.parse(address)
         request = dspb.CreateDatasetRequest(
@@ -221,7 +229,7 @@ class Client:
             if exist_ok and (there := self.dataset(str(where))).type == type:
                 return there
             raise
-        return Dataset(self, where, reply.dataset)
+        return open_dataset(self, where, reply.dataset)
 
     def destroy_dataset(self, address: str) -> None:
         """Remove a dataset with all its snapshots."""

@@ -68,6 +68,19 @@ class Snapshot(NamedTuple):
         return cls(s.name, s.epoch, s.created_unix_nanos, s.expires_unix_nanos, s.auto)
 
 
+def open_dataset(client: Client, address: Address, message: dspb.Dataset) -> Dataset:
+    """Return a dataset as the class of its type."""
+    if message.type == dspb.TYPE_KV:
+        from pydaos._kv import KV
+
+        return KV(client, address, message)
+    if message.type == dspb.TYPE_ARRAY:
+        from pydaos._arrays import Arrays
+
+        return Arrays(client, address, message)
+    return Dataset(client, address, message)
+
+
 class Dataset(PosixDataset, ScanDataset, TensorDataset):
     """A dataset, or its frozen state at a snapshot; from `Client.dataset`.
 

@@ -1,0 +1,538 @@
+"""Key-value datasets: `KV`, which `Client.dataset` returns for them.
+
+Keys and values are bytes; text is UTF-8. Batches go as one request each, large values
+as a stream. `_kv_schema` has the fields of values that have some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from pydaos import _errors as errors
+from pydaos._dataset import Dataset
+from pydaos._kv_batch import KEY_BYTES, OPS, VALUE_BYTES, Batch, Key, KVBatch, Pieces, buffer_of, condition, key_bytes
+from pydaos._kv_schema import KVField, KVSchema
+from pydaos._proto.daos.common.v1 import common_pb2 as common
+from pydaos._proto.daos.kv.v1 import kv_service_pb2 as pb
+from pydaos._retry import Patience, new_request_id
+
+if TYPE_CHECKING:
+    from pydaos._client import Client
+
+T = TypeVar("T")
+
+# What one answer is asked to have.
+ANSWER_BYTES = 16 << 20
+
+
+class KVEntry(NamedTuple):
+    """A pair: `version` is the epoch that wrote the value, which has `size` bytes."""
+
+    key: bytes
+    akey: bytes
+    value: bytes
+    version: int
+    size: int
+
+
+class KVStat(NamedTuple):
+    """The size of a value in bytes, and its version."""
+
+    size: int
+    version: int
+
+
+class KV(Dataset):
+    """A KV dataset, or its frozen state at a snapshot: a mapping from bytes to bytes.
+
+    Keys have 1 to 1024 bytes and are listed in byte order; text stands for its UTF-8.
+    Values have up to 1 GiB: bytes, text, anything with a buffer (numpy arrays), or, where
+    the dataset has a schema, a dict of its fields. Each change is durable when its call
+    returns, and is carried out once, however often it had to be sent.
+
+    A key may have more than one value, told apart by `akey` (DAOS's second key). The
+    mapping is that of the default akey ``b""``.
+
+    Examples
+    --------
+    >>> runs = client.create_dataset("p/runs", type="kv")
+    >>> runs["lr"] = "0.1"
+    >>> runs["lr"]
+    b'0.1'
+    >>> runs.add("steps", 100)
+    100
+    >>> runs.put_many({"a/loss": "0.5", "a/acc": "0.9"})
+    >>> list(runs.items(prefix="a/"))
+    [(b'a/acc', b'0.9'), (b'a/loss', b'0.5')]
+    """
+
+    # The schema once it is known; it never changes afterwards.
+    _schema: KVSchema | None = None
+
+    # Mapping.
+
+    def __getitem__(self, key: Key) -> bytes:  # type: ignore[override]
+        """Return a value; NotFoundError, which is a KeyError, if there is none."""
+        return self.entry(key).value
+
+    def __setitem__(self, key: Key, value: Any) -> None:
+        """Set a value."""
+        self.put(key, value)
+
+    def __delitem__(self, key: Key) -> None:
+        """Remove a value; NotFoundError, which is a KeyError, if there is none."""
+        op = self._op(pb.OP_KIND_DELETE, key, b"")
+        op.when = pb.WHEN_PRESENT
+        self._apply([op], b"")
+
+    def __contains__(self, key: object) -> bool:
+        if not isinstance(key, (str, bytes, bytearray, memoryview)):
+            return False
+        return self.stat_value(key) is not None
+
+    def __iter__(self) -> Iterator[bytes]:  # type: ignore[override]
+        """Iterate over the keys in order."""
+        return self.keys()
+
+    def __len__(self) -> int:
+        """Count the pairs, in a pass over all keys."""
+        request = pb.DescribeRequest(dataset=self.address, count=True)
+        return int(self.client.call("kv.Describe", request, pb.DescribeResponse).pairs)
+
+    def get(self, key: Key, default: T | None = None, *, akey: Key = b"") -> bytes | T | None:
+        """Return a value, or `default` if there is none."""
+        found = next(self._get_many([(key_bytes(key), key_bytes(akey))]))
+        return default if found is None else found.value
+
+    def entry(self, key: Key, *, akey: Key = b"") -> KVEntry:
+        """Return a value with its version; NotFoundError, which is a KeyError, if there is none."""
+        found = next(self._get_many([(key_bytes(key), key_bytes(akey))]))
+        if found is None:
+            raise self._missing(key)
+        return found
+
+    def stat_value(self, key: Key, *, akey: Key = b"") -> KVStat | None:
+        """Return size and version of a value; None if there is none."""
+        request = pb.GetRequest(dataset=self.address, stat=True)
+        request.names.add(key=key_bytes(key), akey=key_bytes(akey))
+        reply = self.client.call("kv.Get", request, pb.GetResponse)
+        return KVStat(reply.sizes[0] - 1, reply.versions[0]) if reply.sizes[0] else None
+
+    def _missing(self, key: Key) -> errors.NotFoundError:
+        shown = key if isinstance(key, str) else key_bytes(key)
+        return errors.NotFoundError(f"{self.address}: there is no key {shown!r}", op="kv.get", resource=self.address)
+
+    # Changes.
+
+    def put(
+        self,
+        key: Key,
+        value: Any,
+        *,
+        akey: Key = b"",
+        if_absent: bool = False,
+        if_present: bool = False,
+        if_version: int | None = None,
+    ) -> int:
+        """Set a value and return its version.
+
+        Parameters
+        ----------
+        key, akey
+            Its name.
+        value
+            Bytes, text, anything with a buffer, a dict of the schema's fields, or a file
+            opened for reading in binary mode.
+        if_absent
+            ExistsError if there is a value.
+        if_present
+            NotFoundError if there is none.
+        if_version
+            ConflictError unless this is the version of the value.
+        """
+        when, version = condition(if_absent, if_present, if_version)
+        if hasattr(value, "read"):
+            return self._stream(key, akey, Pieces(file=value), when, version)
+        data = self._value(key, value)
+        if data.nbytes > VALUE_BYTES:
+            return self._stream(key, akey, Pieces(data=data), when, version)
+        op = self._op(pb.OP_KIND_PUT, key, akey)
+        op.size, op.when, op.version = data.nbytes, when, version
+        return int(self._apply([op], data).changed.epoch)
+
+    def update(self, key: Key, value: Any, *, akey: Key = b"", if_version: int | None = None) -> int:
+        """Replace a value that is there, and return its version; NotFoundError if there is none.
+
+        With `if_version`, ConflictError unless this is its version: read, decide, write.
+
+        Examples
+        --------
+        >>> best = runs.entry("best")
+        >>> runs.update("best", "0.93", if_version=best.version) > best.version
+        True
+        """
+        return self.put(key, value, akey=akey, if_present=True, if_version=if_version)
+
+    def put_many(self, pairs: Mapping[Any, Any] | Iterable[tuple[Any, Any]], *, akey: Key = b"") -> None:
+        """Set many values, in requests of up to 8192 pairs and 8 MiB, each of which is atomic."""
+        items = pairs.items() if isinstance(pairs, Mapping) else pairs
+        batches: list[tuple[pb.ApplyRequest, Any]] = []
+        batch = Batch(self)
+        held = 0
+        for key, value in items:
+            data = self._value(key, value)
+            if data.nbytes > VALUE_BYTES:
+                self.put(key, data, akey=akey)
+                continue
+            name = key_bytes(key)
+            if not batch.fits(len(name), data.nbytes):
+                batches.append(batch.request())
+                held += batch.bytes
+                batch = Batch(self)
+                if held >= 4 * VALUE_BYTES or len(batches) == 16:
+                    self._send(batches)
+                    batches, held = [], 0
+            op = self._op(pb.OP_KIND_PUT, name, akey)
+            op.size = data.nbytes
+            batch.add(op, data)
+        if batch.ops:
+            batches.append(batch.request())
+        self._send(batches)
+
+    def delete(self, key: Key, *, akey: Key = b"", if_version: int | None = None) -> bool:
+        """Remove a value; returns whether there was one."""
+        op = self._op(pb.OP_KIND_DELETE, key, akey)
+        op.when, op.version = condition(False, False, if_version)
+        return bool(self._apply([op], b"").results[0].removed)
+
+    def delete_many(self, keys: Iterable[Key], *, all_akeys: bool = False) -> int:
+        """Remove many values, of all akeys if wanted; returns how many there were."""
+        kind = pb.OP_KIND_DELETE_KEY if all_akeys else pb.OP_KIND_DELETE
+        removed = 0
+        batch = Batch(self)
+        for key in keys:
+            op = self._op(kind, key, b"")
+            if not batch.fits(len(op.key), 0):
+                removed += batch.apply().removed
+                batch = Batch(self)
+            batch.add(op, b"")
+        return removed + (batch.apply().removed if batch.ops else 0)
+
+    def pop(self, key: Key, *default: T) -> bytes | T:
+        """Remove a value and return it; without a default NotFoundError if there is none."""
+        while True:
+            found = next(self._get_many([(key_bytes(key), b"")]))
+            if found is None:
+                if default:
+                    return default[0]
+                raise self._missing(key)
+            try:
+                self.delete(key, if_version=found.version)
+            except (errors.ConflictError, errors.NotFoundError):
+                continue  # changed, or taken, meanwhile
+            return found.value
+
+    def setdefault(self, key: Key, value: Any = b"") -> bytes:
+        """Set a value if there is none, and return what is there then."""
+        try:
+            self.put(key, value, if_absent=True)
+        except errors.ExistsError:
+            pass
+        return self.entry(key).value
+
+    def add(self, key: Key, number: int = 1, *, akey: Key = b"") -> int:
+        """Add to a counter on the server, and return the sum.
+
+        A counter is a decimal integer of 64 bits (``b"42"``); one that is not there is 0.
+        InvalidError if the value is something else, or the sum does not fit.
+        """
+        op = self._op(pb.OP_KIND_ADD, key, akey)
+        op.number = number
+        return int(self._apply([op], b"").results[0].number)
+
+    def append(self, key: Key, value: Any, *, akey: Key = b"") -> int:  # type: ignore[override]
+        """Append bytes to a value on the server, and return its new size in bytes."""
+        data = buffer_of(value)
+        op = self._op(pb.OP_KIND_APPEND, key, akey)
+        op.size = data.nbytes
+        return int(self._apply([op], data).results[0].size)
+
+    def batch(self) -> KVBatch:
+        """Collect changes of any kind, to be carried out in one atomic step.
+
+        Examples
+        --------
+        >>> with runs.batch() as b:
+        ...     b.put("state", "done")
+        ...     b.add("finished", 1)
+        ...     b.delete("lock", if_version=None)
+        >>> b.version > 0
+        True
+        """
+        return KVBatch(self)
+
+    # Reading.
+
+    def multi_get(self, keys: Iterable[Key], *, akey: Key = b"") -> list[bytes | None]:
+        """Return values in the order of their keys, all of one state; None where there is none."""
+        second = key_bytes(akey)
+        found = self._get_many([(key_bytes(k), second) for k in keys])
+        return [None if e is None else e.value for e in found]
+
+    def entries(
+        self,
+        *,
+        prefix: Key = b"",
+        start: Key = b"",
+        stop: Key = b"",
+        reverse: bool = False,
+        values: bool = True,
+        limit: int | None = None,
+    ) -> Iterator[KVEntry]:
+        """Iterate over pairs in the byte order of their keys, all of one state.
+
+        Parameters
+        ----------
+        prefix
+            Only keys that begin so.
+        start, stop
+            Only keys from start (inclusive) to stop (exclusive).
+        reverse
+            In falling order.
+        values
+            Whether values are read too; without, they are ``b""``.
+        limit
+            At most so many.
+        """
+        request = pb.ListRequest(
+            dataset=self.address,
+            prefix=key_bytes(prefix),
+            start=key_bytes(start),
+            stop=key_bytes(stop),
+            reverse=reverse,
+            values=values,
+            bytes=VALUE_BYTES,
+            limit=min(limit, OPS) if limit is not None and limit > 0 else OPS,
+        )
+        left = -1 if limit is None else limit
+        while left != 0:
+            reply, payload = self.client.call_payload("kv.List", request, pb.ListResponse)
+            view = memoryview(payload or b"")
+            at = 0
+            for p in reply.pairs:
+                if p.large:
+                    value = self._read_large(p.key, p.akey, reply.epoch)
+                elif values:
+                    value = bytes(view[at : at + p.size])
+                    at += p.size
+                else:
+                    value = b""
+                yield KVEntry(p.key, p.akey, value, p.version, p.size)
+                left -= 1
+                if left == 0:
+                    return
+            if not reply.anchor:
+                return
+            request.anchor, request.epoch = reply.anchor, reply.epoch
+
+    def items(
+        self, *, prefix: Key = b"", start: Key = b"", stop: Key = b"", reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Iterate over keys and values of the default akey, in the byte order of the keys."""
+        for e in self.entries(prefix=prefix, start=start, stop=stop, reverse=reverse):
+            if not e.akey:
+                yield e.key, e.value
+
+    def keys(self, *, prefix: Key = b"", start: Key = b"", stop: Key = b"", reverse: bool = False) -> Iterator[bytes]:
+        """Iterate over the keys that have a value of the default akey, in byte order."""
+        for e in self.entries(prefix=prefix, start=start, stop=stop, reverse=reverse, values=False):
+            if not e.akey:
+                yield e.key
+
+    def values(self, *, prefix: Key = b"") -> Iterator[bytes]:
+        """Iterate over the values of the default akey, in the byte order of their keys."""
+        for _, value in self.items(prefix=prefix):
+            yield value
+
+    def read(self, key: Key, offset: int = 0, length: int | None = None, *, akey: Key = b"") -> bytes:  # type: ignore[override]
+        """Read a part of a value; past its end there is nothing."""
+        if length == 0:
+            return b""
+        return self._read_large(key_bytes(key), key_bytes(akey), 0, offset, length or 0)
+
+    # Fields of values.
+
+    @property
+    def schema(self) -> KVSchema | None:
+        """What fields the values have; None if none were declared."""
+        if self._schema is None:
+            reply = self.client.call("kv.Describe", pb.DescribeRequest(dataset=self.address), pb.DescribeResponse)
+            if reply.HasField("schema"):
+                self._schema = KVSchema.from_proto(reply.schema)
+        return self._schema
+
+    def define(  # type: ignore[override]
+        self, fields: Mapping[str, Any] | Sequence[KVField] | np.dtype[Any], *, encoding: str = "json"
+    ) -> None:
+        """Declare the fields of the values of an empty dataset; values that do not fit are refused from then on.
+
+        Parameters
+        ----------
+        fields
+            Types by name: numpy's names or dtypes, ``"string"``, ``"bytes"``; a ``?`` behind
+            allows null. Or a structured numpy dtype without padding.
+        encoding
+            ``"json"``: values are JSON objects. ``"struct"``: the fields packed one behind
+            the other, as in a structured numpy dtype.
+
+        Examples
+        --------
+        >>> metrics = client.create_dataset("p/metrics", type="kv")
+        >>> metrics.define({"loss": "float64", "step": "int64", "note": "string?"})
+        >>> metrics["run1"] = {"loss": 0.5, "step": 10}
+        >>> metrics.record("run1")
+        {'loss': 0.5, 'step': 10, 'note': None}
+        """
+        schema = KVSchema.of(fields, encoding)
+        request = pb.DefineRequest(dataset=self.address, schema=schema.to_proto())
+        self.client.call("kv.Define", request, pb.DefineResponse)
+        self._schema = schema
+
+    def record(self, key: Key, *, akey: Key = b"") -> dict[str, Any]:
+        """Return a value as a dict of its fields."""
+        value = self.entry(key, akey=akey).value
+        return self._known_schema().unpack(value)
+
+    def records(self, *, prefix: Key = b"") -> Iterator[tuple[bytes, dict[str, Any]]]:
+        """Iterate over keys and values as dicts of their fields."""
+        schema = self._known_schema()
+        for key, value in self.items(prefix=prefix):
+            yield key, schema.unpack(value)
+
+    def _known_schema(self) -> KVSchema:
+        schema = self.schema
+        if schema is None:
+            raise errors.InvalidError(
+                f"{self.address}: no fields are declared for its values",
+                resource=self.address,
+                resolution="declare them with define() while the dataset is empty",
+            )
+        return schema
+
+    # The wire.
+
+    def _op(self, kind: pb.OpKind, key: Key, akey: Key) -> pb.Op:
+        return pb.Op(kind=kind, key=key_bytes(key), akey=key_bytes(akey))
+
+    def _value(self, key: Key, value: Any) -> memoryview:
+        if isinstance(value, Mapping):
+            return memoryview(self._known_schema().pack(value))
+        return buffer_of(value)
+
+    def _apply(self, ops: Sequence[pb.Op], payload: Any) -> pb.ApplyResponse:
+        request = pb.ApplyRequest(dataset=self.address, ops=ops)
+        return self.client.call("kv.Apply", request, pb.ApplyResponse, payload)
+
+    def _send(self, batches: list[tuple[pb.ApplyRequest, Any]]) -> None:
+        if not batches:
+            return
+        for answer in self.client.call_many("kv.Apply", batches, pb.ApplyResponse):
+            if isinstance(answer, errors.DaosError):
+                raise answer
+
+    def _get_many(self, names: Sequence[tuple[bytes, bytes]]) -> Iterator[KVEntry | None]:
+        at, epoch = 0, 0
+        while at < len(names):
+            request = pb.GetRequest(dataset=self.address, epoch=epoch, bytes=ANSWER_BYTES)
+            room = KEY_BYTES
+            plain = not names[at][1]
+            for key, akey in names[at : at + OPS]:
+                if room < len(key) + len(akey) and room < KEY_BYTES:
+                    break
+                room -= len(key) + len(akey) + 8
+                if akey:
+                    request.names.add(key=key, akey=akey)
+                    plain = False
+                elif plain:
+                    request.keys.append(key)
+                else:
+                    request.names.add(key=key)
+            reply, payload = self.client.call_payload("kv.Get", request, pb.GetResponse)
+            epoch = reply.epoch
+            view = memoryview(payload or b"")
+            pos = 0
+            for i in range(reply.served):
+                key, akey = names[at + i]
+                size = reply.sizes[i] - 1
+                if size < 0:
+                    yield None
+                    continue
+                yield KVEntry(key, akey, bytes(view[pos : pos + size]), reply.versions[i], size)
+                pos += size
+            if reply.served == 0:
+                key, akey = names[at]
+                size = reply.sizes[0] - 1
+                yield KVEntry(key, akey, self._read_large(key, akey, epoch), reply.versions[0], size)
+                at += 1
+            at += reply.served
+
+    def _read_large(self, key: bytes, akey: bytes, epoch: int, offset: int = 0, length: int = 0) -> bytes:
+        """Read a value piece by piece; on from the last piece if the connection is lost."""
+        patience = Patience(self.client._pool.retry)
+        pieces: list[Any] = []
+        got, want = 0, length
+        while True:
+            request = pb.ReadRequest(
+                dataset=self.address,
+                key=key,
+                akey=akey,
+                offset=offset + got,
+                length=want - got if want else 0,
+                epoch=epoch,
+            )
+            try:
+                for reply, payload in self.client.stream("kv.Read", request, pb.ReadResponse):
+                    epoch = reply.epoch
+                    end = max(reply.size - offset, 0)
+                    want = min(want, end) if want else end
+                    if payload:
+                        pieces.append(payload)
+                        got += len(payload)
+                return pieces[0] if len(pieces) == 1 and isinstance(pieces[0], bytes) else b"".join(pieces)
+            except errors.UnreachableError as e:
+                if want and got == want:
+                    return b"".join(pieces)
+                patience.wait(e)
+
+    def _stream(self, key: Key, akey: Key, value: Pieces, when: pb.When, version: int) -> int:
+        mutation = common.Mutation(request_id=new_request_id())
+        name, second = key_bytes(key), key_bytes(akey)
+
+        def messages() -> Iterator[tuple[pb.PutRequest, Any]]:
+            head = pb.PutRequest(
+                dataset=self.address, key=name, akey=second, when=when, version=version, mutation=mutation
+            )
+            for piece in value.again():
+                yield head, piece
+                head = pb.PutRequest()
+
+        deadline = self.client._pool.patient(value.size)
+        return int(self.client.upload("kv.Put", messages, pb.PutResponse, timeout=deadline).changed.epoch)
+
+    def __repr__(self) -> str:
+        return f"<pydaos.KV {self.address}>"
+
+
+def open_kv(client: Client, address: str, *, create: bool = False) -> KV:
+    """Return a KV dataset, made if it is missing and `create` is set."""
+    found = client.create_dataset(address, type="kv", exist_ok=True) if create else client.dataset(address)
+    if not isinstance(found, KV):
+        raise errors.InvalidError(
+            f"{address}: it is a {found.type} dataset, not a kv one",
+            resource=address,
+            resolution=f"use the methods of {found.type} datasets",
+        )
+    return found

@@ -1,0 +1,280 @@
+"""KV datasets through the client: what users do with them, against a real server."""
+
+import io
+import random
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import pydaos
+from pydaos.testing import Server
+
+
+@pytest.fixture
+def kv(client, pool):
+    return client.create_dataset(f"{pool}/kv", type="kv")
+
+
+def test_is_a_mapping(kv):
+    assert isinstance(kv, pydaos.KV)
+    kv["lr"] = "0.1"
+    kv[b"\x00\xff"] = b"\xff\x00"
+    kv["ключ"] = "значение"
+    kv["empty"] = b""
+    assert kv["lr"] == b"0.1"
+    assert kv[b"\x00\xff"] == b"\xff\x00"
+    assert kv["ключ".encode()] == "значение".encode()
+    assert kv["empty"] == b""
+    assert "lr" in kv and "empty" in kv and "none" not in kv and 7 not in kv
+    assert len(kv) == 4
+    assert list(kv) == sorted(list(kv)) == list(kv.keys())
+    assert dict(kv.items())[b"lr"] == b"0.1"
+    assert list(kv.values(prefix="l")) == [b"0.1"]
+    assert kv.get("none") is None and kv.get("none", 3) == 3
+    del kv["lr"]
+    with pytest.raises(KeyError) as e:
+        kv["lr"]
+    assert isinstance(e.value, pydaos.NotFoundError) and "'lr'" in str(e.value) and kv.address in str(e.value)
+    with pytest.raises(KeyError):
+        del kv["lr"]
+    assert kv.pop("empty") == b"" and kv.pop("empty", b"x") == b"x"
+    with pytest.raises(KeyError):
+        kv.pop("empty")
+    assert kv.setdefault("d", "1") == b"1" == kv.setdefault("d", "2")
+
+
+def test_values_are_what_has_bytes(kv):
+    x = np.arange(12, dtype="<f4").reshape(3, 4)
+    kv["x"] = x
+    assert np.array_equal(np.frombuffer(kv["x"], "<f4").reshape(3, 4), x)
+    kv["t"] = x.T  # not contiguous
+    assert kv["t"] == x.T.tobytes()
+    kv["m"] = memoryview(b"abc")
+    kv["s"] = np.float64(1.5)
+    assert kv["m"] == b"abc" and kv["s"] == np.float64(1.5).tobytes()
+    with pytest.raises(pydaos.InvalidError):
+        kv["o"] = np.array([object()])
+    with pytest.raises(pydaos.InvalidError):
+        kv["o"] = 7
+    for bad in ("", "k" * 1025):
+        with pytest.raises(ValueError):
+            kv[bad] = b"x"
+    kv["k" * 1024] = b"x"
+
+
+def test_conditions(kv):
+    v1 = kv.put("k", "1", if_absent=True)
+    with pytest.raises(FileExistsError):
+        kv.put("k", "2", if_absent=True)
+    v2 = kv.update("k", "2", if_version=v1)
+    assert kv.entry("k") == (b"k", b"", b"2", v2, 1)
+    with pytest.raises(pydaos.ConflictError, match=str(v2)):
+        kv.update("k", "3", if_version=v1)
+    with pytest.raises(KeyError):
+        kv.update("none", "1")
+    with pytest.raises(pydaos.ConflictError):
+        kv.delete("k", if_version=v1)
+    assert kv.delete("k", if_version=v2) and not kv.delete("k")
+    with pytest.raises(pydaos.InvalidError):
+        kv.put("k", "1", if_absent=True, if_version=3)
+
+
+def test_counters_and_appends(kv):
+    assert [kv.add("n", 5), kv.add("n"), kv.add("n", -10)] == [5, 6, -4]
+    assert kv["n"] == b"-4"
+    assert kv.append("log", "ab") == 2 and kv.append("log", np.arange(2, dtype="u1")) == 4
+    assert kv["log"] == b"ab\x00\x01"
+    with pytest.raises(pydaos.InvalidError, match="log"):
+        kv.add("log")
+    with pytest.raises(pydaos.InvalidError):
+        kv.add("n", -(1 << 63))
+
+
+def test_batches_are_atomic(kv):
+    kv["old"] = "x"
+    with kv.batch() as b:
+        b.put("a", "1")
+        b.add("n", 3)
+        b.append("a", "2")
+        b.delete("old")
+        b.delete_key("nothing")
+    assert b.results == [3, 2, 1, 0] and kv.entry("a").version == b.version
+    with pytest.raises(pydaos.ExistsError), kv.batch() as b:
+        b.put("new", "1")
+        b.put("a", "2", if_absent=True)
+    assert "new" not in kv and kv["a"] == b"12"
+    with pytest.raises(RuntimeError, match="mine"), kv.batch() as b:
+        b.put("new", "1")
+        raise RuntimeError("mine")
+    assert "new" not in kv
+
+
+def test_many(kv):
+    pairs = {f"k{i:05d}": f"v{i}" for i in range(20_000)}
+    kv.put_many(pairs)
+    keys = random.Random(7).sample(list(pairs), 15_000)
+    assert kv.multi_get([*keys, "none", keys[0]]) == [pairs[k].encode() for k in keys] + [None, pairs[keys[0]].encode()]
+    assert list(kv.items(start="k00100", stop="k00103")) == [
+        (b"k00100", b"v100"),
+        (b"k00101", b"v101"),
+        (b"k00102", b"v102"),
+    ]
+    assert list(kv.keys(prefix="k", reverse=True)) == sorted((k.encode() for k in pairs), reverse=True)
+    assert [e.key for e in kv.entries(limit=3)] == [b"k00000", b"k00001", b"k00002"]
+    assert list(kv.entries(limit=0)) == []
+    assert kv.delete_many([*pairs, "none"]) == 20_000 and len(kv) == 0
+
+
+def test_two_levels(kv):
+    kv.put("run", "all", akey="state")
+    kv.put("run", "0.5", akey="loss")
+    kv["run"] = "default"
+    assert kv.get("run", akey="loss") == b"0.5" and kv["run"] == b"default"
+    assert [(e.key, e.akey) for e in kv.entries()] == [(b"run", b""), (b"run", b"loss"), (b"run", b"state")]
+    assert list(kv.keys()) == [b"run"]
+    assert kv.multi_get(["run", "walk"], akey="state") == [b"all", None]
+    assert kv.delete_many(["run"], all_akeys=True) == 3
+
+
+@pytest.mark.parametrize("size", [256 << 10, (256 << 10) + 1, 8 << 20, (8 << 20) + 1, 40 << 20])
+def test_large_values(kv, size):
+    data = np.random.default_rng(size).integers(0, 256, size, dtype=np.uint8)
+    kv["big"] = data
+    raw = data.tobytes()
+    assert kv["big"] == raw and kv.stat_value("big").size == size
+    assert kv.read("big", size // 2, 1000) == raw[size // 2 : size // 2 + 1000]
+    assert kv.read("big", size - 3) == raw[-3:] and kv.read("big", size + 1) == b""
+    kv["small"] = "s"
+    assert kv.multi_get(["small", "big", "none", "small"]) == [b"s", raw, None, b"s"]
+    assert [(k, len(v)) for k, v in kv.items()] == [(b"big", size), (b"small", 1)]
+    assert kv.append("big", b"more") == size + 4 and kv.read("big", size - 2) == raw[-2:] + b"more"
+    kv.put("big", io.BytesIO(raw[:100]))
+    assert kv["big"] == raw[:100]
+
+
+def test_files_as_values(kv, tmp_path):
+    raw = random.Random(1).randbytes(20 << 20)
+    (tmp_path / "f").write_bytes(raw)
+    with open(tmp_path / "f", "rb") as f:
+        kv.put("f", f)
+    assert kv["f"] == raw
+
+
+def test_snapshots(kv):
+    kv.put_many({"a": "1", "b": "2"})
+    kv.snapshot("s")
+    kv["a"] = "new"
+    del kv["b"]
+    then = kv.at("s")
+    assert isinstance(then, pydaos.KV)
+    assert dict(then.items()) == {b"a": b"1", b"b": b"2"} and dict(kv.items()) == {b"a": b"new"}
+    with pytest.raises(pydaos.ReadOnlyError):
+        then["a"] = "x"
+
+
+def test_listing_is_of_one_state(kv):
+    kv.put_many({f"{i:05d}": "x" for i in range(9000)})
+    pages = kv.items()
+    first = next(pages)
+    kv.delete_many(f"{i:05d}" for i in range(9000))
+    assert first[0] == b"00000" and sum(1 for _ in pages) == 8999 and len(kv) == 0
+
+
+@pytest.mark.parametrize("encoding", ["json", "struct"])
+def test_fields(kv, encoding):
+    assert kv.schema is None
+    kv.define({"loss": "float64", "step": np.int32, "ok": bool, "note": "string?", "raw": "bytes?"}, encoding=encoding)
+    row = {"loss": 0.25, "step": -7, "ok": True, "note": "naïve", "raw": b"\x00\xff"}
+    kv["a"] = row
+    kv["b"] = {"loss": float("nan"), "step": np.int64(1), "ok": False}
+    assert kv.record("a") == row
+    b = kv.record("b")
+    assert np.isnan(b["loss"]) and b["note"] is None and b["raw"] is None and b["ok"] is False
+    assert [k for k, _ in kv.records()] == [b"a", b"b"]
+    with pytest.raises(pydaos.InvalidError, match="step"):
+        kv["c"] = {"loss": 0.5, "ok": True}
+    with pytest.raises(pydaos.InvalidError, match="'lss'"):
+        kv["c"] = {"lss": 0.5}
+    with pytest.raises(pydaos.InvalidError, match=r'"c".*"step"' if encoding == "json" else '"c"'):
+        kv["c"] = b'{"loss": 1, "step": "x", "ok": true}'
+    with pytest.raises(pydaos.ExistsError):
+        kv.define({"x": "int8"})
+    assert kv.client.dataset(kv.address).schema == kv.schema
+
+
+def test_packed_fields_are_numpys(kv):
+    dtype = np.dtype([("loss", "<f4"), ("step", "<i8")])
+    kv.define(dtype, encoding="struct")
+    assert kv.schema.dtype == dtype
+    rows = np.array([(0.5, 1), (0.25, 2)], dtype)
+    kv.put_many({f"r{i}": rows[i] for i in range(2)})
+    assert np.array_equal(np.frombuffer(b"".join(kv.values()), dtype), rows)
+    with pytest.raises(pydaos.InvalidError):
+        kv["r3"] = b"short"
+
+
+def test_other_types_are_told_apart(client, pool, kv, posix_dataset):
+    with pytest.raises(pydaos.InvalidError, match="posix"):
+        client.kv(posix_dataset.address)
+    with pytest.raises(pydaos.InvalidError, match="kv dataset"):
+        kv.listdir()
+    with pytest.raises(pydaos.NotFoundError):
+        client.kv(f"{pool}/none")
+    assert client.kv(f"{pool}/none", create=True).address == client.kv(f"{pool}/none", create=True).address
+
+
+def test_quota(client, pool):
+    kv = client.create_dataset(f"{pool}/q", type="kv", quota=1 << 20)
+    kv["a"] = bytes(500_000)
+    with pytest.raises(pydaos.NoSpaceError):
+        kv["b"] = bytes(600_000)
+    with pytest.raises(pydaos.NoSpaceError):
+        kv["b"] = bytes(30 << 20)
+    assert list(kv.keys()) == [b"a"]
+
+
+def test_killed_server_loses_and_repeats_nothing(own_server: Server):
+    """Puts, counters, appends and streams while the server is killed again and again: each happens once."""
+    seed = time.time_ns()
+    print("seed", seed)
+    rng, moments = random.Random(seed), random.Random(seed + 1)
+    done = threading.Event()
+    kills = 0
+
+    def killer() -> None:
+        nonlocal kills
+        while not done.wait(moments.uniform(0.05, 0.5)):
+            own_server.kill()
+            own_server.start()
+            kills += 1
+
+    with own_server.connect(retry=60) as client:
+        client.create_pool("p")
+        kv = client.create_dataset("p/kv", type="kv")
+        want: dict[bytes, bytes] = {}
+        total, log = 0, b""
+        thread = threading.Thread(target=killer)
+        thread.start()
+        try:
+            for i in range(1000):
+                key, value = f"k{rng.randrange(50)}", rng.randbytes(rng.choice([5, 2000, 300_000]))
+                kv[key] = value
+                want[key.encode()] = value
+                total += i
+                assert kv.add("n", i) == total
+                log += bytes([i % 256])
+                assert kv.append("log", bytes([i % 256])) == len(log)
+                if i % 10 == 0:
+                    large = rng.randbytes(17 << 20)
+                    kv["large"] = large
+                    want[b"large"] = large
+                if kills >= 6:
+                    break
+        finally:
+            done.set()
+            thread.join()
+        want |= {b"n": str(total).encode(), b"log": log}
+        assert dict(kv.items()) == want
+        assert kills >= 3
