@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from pydaos.torch._making import Making, MakingJob, Task, name_and_raise, named, pinned
+from pydaos.torch._making import Making, MakingJob, Task, pinned
 from pydaos.torch._plan import Slice, StreamLike
 from pydaos.torch._threads import OrderedThreads
 from pydaos.torch._views import PlainView
+from pydaos.torch._where import tell_where
 
 __all__ = ["Here"]
 
@@ -61,7 +62,8 @@ class Here:
                 self._fill(self._stream)
             batch = making.batch(task, raw, () if making.ready else making.samples(task, raw, 0, raw.count))
         except Exception as err:
-            name_and_raise(err, making.where(task, ""))
+            tell_where(err, making.where(task))
+            raise
         return task.part, pinned(batch) if self._pin else batch
 
     def _next_made(self, stream: StreamLike, pool: OrderedThreads) -> tuple[Slice, Any]:
@@ -76,7 +78,8 @@ class Here:
                 pool.submit(MakingJob(self._making, task, stream.take(), self._pin))
             except Exception as err:
                 # It belongs to its batch, and those before it come first.
-                pool.submit_failure(named(err, self._making.where(task, "")))
+                tell_where(err, self._making.where(task))
+                pool.submit_failure(err)
                 break
             if self._more:
                 self._fill(stream)

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import torch.utils.data
 from torch.utils.data import BatchSampler, Sampler
 
-from pydaos.torch._batches import Batches
+from pydaos.torch._batches import NEEDLESS_WORKERS, Batches
 from pydaos.torch._book import Given, Ours, Run
 from pydaos.torch._here import Here
 from pydaos.torch._iterable import IterableDataset
@@ -261,11 +261,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if self.retry is not None:
             _set_retry(source, self.retry)
         if self.num_workers and self._making.ready:
-            warnings.warn(
-                f"num_workers={self.num_workers} without a transform: the batches come ready, and a worker process "
-                "only adds a hop of milliseconds to each; leave num_workers at 0",
-                stacklevel=3,
-            )
+            warnings.warn(NEEDLESS_WORKERS.format(self.num_workers), stacklevel=3)
 
     # -- torch.utils.data ---------------------------------------------------------------
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import torch.utils.data
 from torch.utils.data import _utils
 
-import pydaos
 from pydaos.torch._plan import Maker, Slice, Walkable
+from pydaos.torch._where import tell_where, words
 from pydaos.torch._world import World
 
-__all__ = ["Making", "MakingJob", "Task", "name_and_raise", "named", "pinned"]
+__all__ = ["Making", "MakingJob", "Task", "pinned"]
 
 
 class Task(NamedTuple):
@@ -90,14 +90,17 @@ class Making:
             return torch.as_tensor([int(i) for i in task.indices], dtype=torch.int64), batch
         return batch
 
-    def where(self, task: Task, worker: str) -> str:
-        """Say which batch of which rank this is, for errors."""
-        rank = f"rank {self.world.rank} of {self.world.size}"
+    def where(self, task: Task, worker: tuple[int, int] = (0, 0)) -> str:
+        """Say which batch of which rank this is, for errors; ``worker`` is (number, of how many)."""
         part = task.part
-        at = f"batch {part.step}"
-        if task.ordered:
-            at += f" (positions {part.start} to {part.stop} of pass {task.key[1]})"
-        return ", ".join(s for s in (rank, worker, at) if s) + f" of {self.walk.snapshot}"
+        return words(
+            self.walk.snapshot,
+            world=(self.world.rank, self.world.size),
+            worker=worker,
+            batch=part.step,
+            pass_=task.key[1],
+            samples=f"positions {part.start} to {part.stop}" if task.ordered else "",
+        )
 
 
 class MakingJob:
@@ -117,45 +120,19 @@ class MakingJob:
         try:
             return self._making.samples(self._task, self._raw, lo, hi, stopped)
         except Exception as err:
-            name_and_raise(err, self._making.where(self._task, ""))
+            tell_where(err, self._making.where(self._task))
+            raise
 
     def whole(self, made: list[Any]) -> Any:
         """Return the batch made of them all, page-locked if that is wanted."""
         try:
             batch = self._making.batch(self._task, self._raw, made)
         except Exception as err:
-            name_and_raise(err, self._making.where(self._task, ""))
+            tell_where(err, self._making.where(self._task))
+            raise
         return pinned(batch) if self._pin else batch
 
 
 def pinned(batch: Any) -> Any:
     """Return a copy of a batch in page-locked memory of torch's own allocator."""
     return _utils.pin_memory.pin_memory(batch)  # type: ignore[no-untyped-call]
-
-
-def named(err: Exception, where: str) -> Exception:
-    """Return the error with the place where it happened, its type kept.
-
-    Ours are built again with the place in their text, so that it survives the
-    trip from a worker. Others are the user's: they stay the object that they
-    are, with a note where Python has notes.
-    """
-    if isinstance(err, pydaos.DaosError):
-        if where in str(err):
-            return err
-        known = {k: getattr(err, k) for k in ("op", "resource", "retry_after")}
-        again = type(err)(f"{err} [{where}]", **known)
-        again.resolution = err.resolution
-        return again
-    add_note = getattr(err, "add_note", None)
-    if add_note is not None and where not in str(getattr(err, "__notes__", "")):
-        add_note(f"in {where}")
-    return err
-
-
-def name_and_raise(err: Exception, where: str) -> NoReturn:
-    """Raise the error with the place where it happened; to be called where it is handled."""
-    again = named(err, where)
-    if again is err:
-        raise err
-    raise again from err

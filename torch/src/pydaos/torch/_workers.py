@@ -20,8 +20,9 @@ from typing import Any
 
 import torch.utils.data
 
-from pydaos.torch._making import Making, Task, name_and_raise
+from pydaos.torch._making import Making, Task
 from pydaos.torch._plan import Slice
+from pydaos.torch._where import tell_where
 
 __all__ = ["Crew"]
 
@@ -48,13 +49,14 @@ class _Fetch(torch.utils.data.Dataset[Any]):
 
     def __getitems__(self, task: Task) -> Any:
         info = torch.utils.data.get_worker_info()
-        worker = f"worker {info.id} of {info.num_workers}" if info is not None else ""
+        worker = (info.id, info.num_workers) if info is not None else (0, 0)
         making = self._making
         try:
             raw = making.walk.fetch(task.indices)
             return making.batch(task, raw, making.samples(task, raw, 0, raw.count))
         except Exception as err:
-            name_and_raise(err, making.where(task, worker))
+            tell_where(err, making.where(task, worker))
+            raise
 
     def __getitem__(self, index: Any) -> Any:
         raise TypeError("asked by tasks, not by index")
@@ -219,7 +221,7 @@ class Crew:
         self._fails += 1
         due = self._tasks.out[0] if self._tasks.out else None
         if self._fails >= LIMIT and due is not None:
-            where = self._making.where(due, "")
+            where = self._making.where(due)
             shown = ", ".join(str(int(i)) for i in list(due.indices)[:8])
             more = ", ..." if len(due.indices) > 8 else ""
             raise RuntimeError(
@@ -228,7 +230,7 @@ class Crew:
                 "state_dict() has the position of the last batch that was returned"
             ) from err
         self._restarted()
-        at = f" at {self._making.where(due, '')}" if due is not None else ""
+        at = f" at {self._making.where(due)}" if due is not None else ""
         log.warning("%s: %s; started again%s, attempt %d of %d", err, how, at, self._fails, LIMIT - 1)
         if self._fails >= ALONE_AFTER:
             # One process, one task: what dies now is the task that is due, not one after it.
