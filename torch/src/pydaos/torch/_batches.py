@@ -69,7 +69,8 @@ class Batches(torch.utils.data.IterableDataset[Any]):
         self.repeated = 0
         self._samples = samples
         self._world = resolve(world)
-        self._divided = False
+        # How many batches accelerate takes in a row, where it is accelerate that divides.
+        self._divided = 0
         self._uneven = uneven
         self._prefetch = prefetch
         self._with_index = with_index
@@ -97,8 +98,9 @@ class Batches(torch.utils.data.IterableDataset[Any]):
 
     def _set_epoch(self, epoch: int) -> None:
         # One function further down than set_epoch: `divides` looks at who called that.
-        if divides():
-            self._divided, self._world = True, undivided(self._world)
+        self._divided = divides()
+        if self._divided:
+            self._world = undivided(self._world)
         self._pass.set(epoch)
         self._shared.tell(self._pass)
 
@@ -169,13 +171,16 @@ class BatchIterator:
             batches._shared.begin_here(self._pass)
             if not batches._divided:
                 batches._world = refresh(batches._world)
-        batches._divided = False
+        self._in_a_row = max(1, batches._divided) if samples else 1
+        if info is None:
+            batches._divided = 0  # said before each pass
         self._workers = (info.id, info.num_workers) if info is not None else (0, 0)
         self._begin(again)
 
     def _begin(self, again: bool = False, given: int = 0) -> None:
         batches = self._batches
         self._start = self._pass.begin(again=again)
+        self._width = batches.batch_size * self._in_a_row
         self._given = given
         #: The slice given last.
         self.part: Slice | None = None
@@ -183,7 +188,7 @@ class BatchIterator:
         walk = slices(
             self._start,
             self._order.n,
-            batches.batch_size,
+            self._width,
             batches._world,
             self._share,
             drop_last=batches.drop_last,
@@ -199,7 +204,7 @@ class BatchIterator:
 
     def begin_of(self, step: int) -> int:
         """Return the position at which a global batch begins."""
-        return self._start + step * self._batches.batch_size * self._batches.world.size
+        return self._start + step * self._width * self._batches.world.size
 
     def __iter__(self) -> BatchIterator:
         return self
@@ -270,12 +275,24 @@ class BatchIterator:
             self._ahead.append((part, indices))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where this worker is: the token it began with and the batches it gave (torchdata's Stateful)."""
-        return {**self._pass.token(self._start).to_dict(), "given": self._given}
+        """Return where this worker is: the token it began with and the batches it gave (torchdata's Stateful).
+
+        Flat, as torchdata wants it. ``width`` is the samples of a global batch, ``of``
+        those of the pass, ``ranks`` how many share it: for `pydaos.torch.position`.
+        """
+        token = self._pass.token_of(self._key[1], self._start).to_dict()
+        width, ranks = self.begin_of(1) - self._start, self._batches.world.size
+        return {**token, "given": self._given, "width": width, "of": self._order.n, "ranks": ranks}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from such a state, in a worker of the same number among as many."""
         given, token = split_state(state)
+        width = self.begin_of(1) - self._start
+        if state.get("width", width) != width:
+            raise ValueError(
+                f"the state counts global batches of {state['width']} samples and these have {width}; "
+                "pydaos.torch.position(state) makes a token of it that any batch size goes on from"
+            )
         self.close()
         self._pass.load(token)
         self._begin(given=given)
@@ -293,7 +310,7 @@ class BatchIterator:
 
 def split_state(state: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
     """Return (batches given, token) of an iterator's state; ValueError if it is none."""
-    token = dict(state)
+    token = {k: v for k, v in state.items() if k not in ("width", "of", "ranks")}
     given = token.pop("given", None)
     if not isinstance(given, int) or given < 0:
         raise ValueError("this is no state of an iterator of pydaos.torch: it does not say how many batches it gave")

@@ -70,7 +70,7 @@ def takes_rng(transform_fn: Callable[..., Any] | None) -> bool:
         parameter = inspect.signature(transform_fn).parameters.get("rng")
     except (TypeError, ValueError):
         return False  # a builtin
-    if parameter is None or parameter.kind is parameter.POSITIONAL_ONLY:
+    if parameter is None or parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
         return False
     return "rng" not in getattr(transform_fn, "keywords", {})  # functools.partial
 

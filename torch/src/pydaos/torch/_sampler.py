@@ -75,7 +75,7 @@ class _Walk:
         self._divided = False
 
     def set(self, epoch: int) -> None:
-        self._divided = divides()
+        self._divided = bool(divides())
         self.pass_.set(epoch)
 
     @property
@@ -239,12 +239,15 @@ class _Indices:
     def __init__(self, sampler: PassSampler) -> None:
         self._sampler = sampler
         self._pass = sampler._walk.pass_
-        self._begin()
+        self._taker: Taker | None = None
+        self._block: list[int] = []
+        self._at = 0
 
     def _begin(self) -> None:
+        # At the first index: a DataLoader with workers calls iter() once more than it walks.
         walk = self._sampler._walk
-        self._alone = walk.world.size == 1
         start, self._order, self._slices = walk.begin()
+        self._alone = walk.world.size == 1
         if self._alone:
             # One rank's slices are one contiguous run: taken in blocks of our own.
             n = self._order.n
@@ -255,7 +258,7 @@ class _Indices:
             )
         self._taker = Taker(self._order)
         self._key = (self._pass.seed, self._pass.number) if walk.keyed else None
-        self._block: list[int] = []
+        self._block = []
         self._at = 0
         self._end = start
         self._sampler.repeated = 0
@@ -265,6 +268,8 @@ class _Indices:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the resume token after the indices yielded so far (torchdata's ``Stateful``)."""
+        if self._taker is None:
+            self._begin()
         return self._pass.token().to_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -284,6 +289,9 @@ class _Indices:
         return index if self._key is None else KeyedIndex(index, self._key)
 
     def _fill(self) -> None:
+        if self._taker is None:
+            self._begin()
+        assert self._taker is not None
         part = next(self._slices, None)
         if part is None:
             self._pass.position = self._order.n
@@ -385,9 +393,10 @@ class _Lists:
     def __init__(self, batches: RankBatches) -> None:
         self._batches = batches
         self._pass = batches._walk.pass_
-        self._begin()
+        self._taker: Taker | None = None
 
     def _begin(self) -> None:
+        # At the first batch, as `_Indices`.
         walk = self._batches._walk
         _, self._order, self._slices = walk.begin()
         self._taker = Taker(self._order)
@@ -399,6 +408,8 @@ class _Lists:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the resume token after the batches yielded so far (torchdata's ``Stateful``)."""
+        if self._taker is None:
+            self._begin()
         return self._pass.token().to_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -407,6 +418,9 @@ class _Lists:
         self._begin()
 
     def __next__(self) -> list[int]:
+        if self._taker is None:
+            self._begin()
+        assert self._taker is not None
         part = next(self._slices, None)
         if part is None:
             self._pass.position = self._order.n

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch.distributed
 
@@ -82,24 +82,29 @@ def refresh(world: World) -> World:
     return world if now.origin == "default" else now
 
 
-def divides() -> bool:
-    """Whether accelerate is about to divide what is iterated next among ranks by itself.
+def divides() -> int:
+    """Whether accelerate is about to divide what is iterated next among ranks by itself: 0 if not.
 
     Asked in ``set_epoch``, which its prepared loaders call in the main process
     before each pass: a shard of ours would be divided once more. accelerate
     then takes rank r's r-th batch (or slice) of ``size``, which is our rule too.
+    It does so within each worker: the number returned is how many batches must
+    come from one worker in a row for that.
     """
     frame = sys._getframe(3)
     for _ in range(2):
         if frame is None or frame.f_globals.get("__name__") != "accelerate.data_loader":
-            return False
-        caller = frame.f_locals.get("self")
-        if type(caller).__name__ in ("IterableDatasetShard", "DataLoaderDispatcher"):
-            return True
-        if type(getattr(caller, "batch_sampler", None)).__name__ == "BatchSamplerShard":
-            return True
+            return 0
+        caller: Any = frame.f_locals.get("self")
+        kind = type(caller).__name__
+        if kind == "IterableDatasetShard":
+            return 1 if caller.split_batches else int(caller.num_processes)
+        if kind == "DataLoaderDispatcher" or type(getattr(caller, "batch_sampler", None)).__name__ == (
+            "BatchSamplerShard"
+        ):
+            return 1
         frame = frame.f_back  # type: ignore[assignment]
-    return False
+    return 0
 
 
 def undivided(world: World) -> World:
