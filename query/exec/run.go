@@ -273,6 +273,9 @@ func (w *worker) scan(ctx context.Context) error {
 			return fault.Wrap(context.Cause(ctx), "query.scan", "scan")
 		}
 		c, err := w.run.part.Next(ctx)
+		if s, ok := w.run.part.(ScannedCounter); ok {
+			w.counts.RowsScanned += s.ScannedRows()
+		}
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -334,7 +337,9 @@ func (w *worker) one(ctx context.Context, c Chunk) error {
 		return nil
 	}
 	w.counts.Read++
-	w.counts.RowsScanned += uint64(n)
+	if _, ok := w.run.part.(ScannedCounter); !ok {
+		w.counts.RowsScanned += uint64(n)
+	}
 	have := map[int]expr.Vector{}
 	var rows []uint32 // nil: all
 	if verdict == expr.Some {

@@ -68,3 +68,7 @@ func (c *Counters) Add(o Counters) {
 
 // PrunedCounter is an ability of a Part: chunks that it left out by itself.
 type PrunedCounter interface{ PrunedChunks() uint64 }
+
+// ScannedCounter is an ability of a Part that filters by itself: the rows that
+// it has looked at since it was asked last.
+type ScannedCounter interface{ ScannedRows() uint64 }

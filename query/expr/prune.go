@@ -329,3 +329,21 @@ func (v Value) Compare(o Value) int {
 	}
 	return strings.Compare(v.S, o.S)
 }
+
+// Comparison takes apart "column op constant", whichever side the column is on.
+func Comparison(x Expr) (column string, op Fn, v Value, ok bool) {
+	c, isCall := x.(*Call)
+	if !isCall || c.Fn > Ge || len(c.Args) != 2 {
+		return "", 0, Value{}, false
+	}
+	l, r, op := c.Args[0], c.Args[1], c.Fn
+	if _, lit := l.(*Literal); lit {
+		l, r, op = r, l, flip(op)
+	}
+	col, isCol := l.(*Column)
+	lit, isLit := r.(*Literal)
+	if !isCol || !isLit {
+		return "", 0, Value{}, false
+	}
+	return col.Name, op, lit.Value, true
+}
