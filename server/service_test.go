@@ -486,7 +486,7 @@ func TestLoader(t *testing.T) {
 		return nil, wire.Fault(err)
 	}
 	m := must[*loaderv1.Manifest](t)(open(c, "p/d@s"))
-	if m.GetSamples() != 50 || !slices.Equal(m.GetClasses(), []string{"c0", "c1"}) || !m.GetBuilt() || m.GetSnapshot() != "s" {
+	if m.GetSamples() != 50 || !slices.Equal(m.GetClasses(), []string{"c0", "c1"}) || !slices.Equal(m.GetClassSizes(), []uint64{25, 25}) || !m.GetBuilt() || m.GetSnapshot() != "s" {
 		t.Fatalf("manifest %v", m)
 	}
 	if _, err := open(c, "p/d"); !fault.Is(err, fault.Invalid) {

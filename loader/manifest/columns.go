@@ -185,5 +185,6 @@ func (v *View) openColumns() error {
 		}
 		v.columns = append(v.columns, c)
 	}
+	v.laid = make([]elementSums, len(v.columns))
 	return nil
 }

@@ -97,6 +97,7 @@ type View struct {
 	sums    part
 	inline  part
 	columns []Chunks
+	laid    []elementSums // of each column
 	segs    []segment
 	maps    []atomic.Pointer[mapping]
 	seen    []atomic.Uint64 // a bit for each granule verified in this process

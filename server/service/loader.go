@@ -121,7 +121,11 @@ func (s *Loader) OpenManifest(r *loaderv1.OpenManifestRequest, out grpc.ServerSt
 			if res.err != nil {
 				return fullName(a, res.err)
 			}
-			return out.Send(&loaderv1.OpenManifestResponse{Entries: res.m.Info().Samples, Manifest: manifestMessage(res.m, res.handle, res.built, a)})
+			msg := manifestMessage(res.m, res.handle, res.built, a)
+			if msg.ClassSizes, err = res.m.ClassSizes(ctx); err != nil {
+				return fullName(a, err)
+			}
+			return out.Send(&loaderv1.OpenManifestResponse{Entries: res.m.Info().Samples, Manifest: msg})
 		case <-tick.C:
 			if n := entries.Load(); n != told {
 				told = n
@@ -268,6 +272,22 @@ func (s *Loader) Samples(ctx context.Context, r *loaderv1.SamplesRequest) (*load
 		out.Sizes = append(out.Sizes, n.Size)
 	}
 	return out, nil
+}
+
+// FindElements implements the service.
+func (s *Loader) FindElements(ctx context.Context, r *loaderv1.FindElementsRequest) (*loaderv1.FindElementsResponse, error) {
+	m, err := s.get(ctx, r.GetHandle())
+	if err != nil {
+		return nil, err
+	}
+	if len(r.GetElements()) > batch.MaxCount {
+		return nil, fault.New(fault.TooBig, "loader.elements", m.Info().Dataset, "more than %d elements in one call", batch.MaxCount).Do("ask in pieces")
+	}
+	samples, starts, total, err := m.Elements(ctx, r.GetColumn(), uint64(r.GetExtra()), r.GetElements())
+	if err != nil {
+		return nil, nameManifest(m, err)
+	}
+	return &loaderv1.FindElementsResponse{Samples: samples, Starts: starts, Total: total}, nil
 }
 
 // Collect removes the manifests of datasets that are gone.

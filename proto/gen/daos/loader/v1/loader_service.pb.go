@@ -190,7 +190,9 @@ type Manifest struct {
 	// Largest sample in bytes.
 	MaxSampleBytes uint64 `protobuf:"varint,11,opt,name=max_sample_bytes,json=maxSampleBytes,proto3" json:"max_sample_bytes,omitempty"`
 	// Whether it was built by this call.
-	Built         bool `protobuf:"varint,12,opt,name=built,proto3" json:"built,omitempty"`
+	Built bool `protobuf:"varint,12,opt,name=built,proto3" json:"built,omitempty"`
+	// Samples of each class, in order of their label; classes are contiguous.
+	ClassSizes    []uint64 `protobuf:"varint,13,rep,packed,name=class_sizes,json=classSizes,proto3" json:"class_sizes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -307,6 +309,13 @@ func (x *Manifest) GetBuilt() bool {
 		return x.Built
 	}
 	return false
+}
+
+func (x *Manifest) GetClassSizes() []uint64 {
+	if x != nil {
+		return x.ClassSizes
+	}
+	return nil
 }
 
 // ReadBatchRequest asks for samples.
@@ -547,6 +556,144 @@ func (x *SamplesResponse) GetSizes() []uint64 {
 	return nil
 }
 
+// FindElementsRequest asks for elements of a column of variable length, or of
+// one-dimensional samples, by their number.
+type FindElementsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Handle of the manifest.
+	Handle uint64 `protobuf:"varint,1,opt,name=handle,proto3" json:"handle,omitempty"`
+	// Column.
+	Column string `protobuf:"bytes,2,opt,name=column,proto3" json:"column,omitempty"`
+	// Elements that follow each sample's own, 0 or 1: a separator.
+	Extra uint32 `protobuf:"varint,3,opt,name=extra,proto3" json:"extra,omitempty"`
+	// Numbers of elements, at most 65536; past the end: KIND_INVALID.
+	Elements      []uint64 `protobuf:"varint,4,rep,packed,name=elements,proto3" json:"elements,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindElementsRequest) Reset() {
+	*x = FindElementsRequest{}
+	mi := &file_daos_loader_v1_loader_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindElementsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindElementsRequest) ProtoMessage() {}
+
+func (x *FindElementsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_loader_v1_loader_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindElementsRequest.ProtoReflect.Descriptor instead.
+func (*FindElementsRequest) Descriptor() ([]byte, []int) {
+	return file_daos_loader_v1_loader_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *FindElementsRequest) GetHandle() uint64 {
+	if x != nil {
+		return x.Handle
+	}
+	return 0
+}
+
+func (x *FindElementsRequest) GetColumn() string {
+	if x != nil {
+		return x.Column
+	}
+	return ""
+}
+
+func (x *FindElementsRequest) GetExtra() uint32 {
+	if x != nil {
+		return x.Extra
+	}
+	return 0
+}
+
+func (x *FindElementsRequest) GetElements() []uint64 {
+	if x != nil {
+		return x.Elements
+	}
+	return nil
+}
+
+// FindElementsResponse says where they are.
+type FindElementsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sample of each element asked for.
+	Samples []uint64 `protobuf:"varint,1,rep,packed,name=samples,proto3" json:"samples,omitempty"`
+	// Number of that sample's first element.
+	Starts []uint64 `protobuf:"varint,2,rep,packed,name=starts,proto3" json:"starts,omitempty"`
+	// Elements of all samples.
+	Total         uint64 `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindElementsResponse) Reset() {
+	*x = FindElementsResponse{}
+	mi := &file_daos_loader_v1_loader_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindElementsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindElementsResponse) ProtoMessage() {}
+
+func (x *FindElementsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_loader_v1_loader_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindElementsResponse.ProtoReflect.Descriptor instead.
+func (*FindElementsResponse) Descriptor() ([]byte, []int) {
+	return file_daos_loader_v1_loader_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *FindElementsResponse) GetSamples() []uint64 {
+	if x != nil {
+		return x.Samples
+	}
+	return nil
+}
+
+func (x *FindElementsResponse) GetStarts() []uint64 {
+	if x != nil {
+		return x.Starts
+	}
+	return nil
+}
+
+func (x *FindElementsResponse) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
 var File_daos_loader_v1_loader_service_proto protoreflect.FileDescriptor
 
 const file_daos_loader_v1_loader_service_proto_rawDesc = "" +
@@ -560,7 +707,7 @@ const file_daos_loader_v1_loader_service_proto_rawDesc = "" +
 	"\rlabel_dirname\x18\x05 \x01(\bR\flabelDirname\"f\n" +
 	"\x14OpenManifestResponse\x12\x18\n" +
 	"\aentries\x18\x01 \x01(\x04R\aentries\x124\n" +
-	"\bmanifest\x18\x02 \x01(\v2\x18.daos.loader.v1.ManifestR\bmanifest\"\xe5\x02\n" +
+	"\bmanifest\x18\x02 \x01(\v2\x18.daos.loader.v1.ManifestR\bmanifest\"\x86\x03\n" +
 	"\bManifest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06handle\x18\x02 \x01(\x04R\x06handle\x12\x18\n" +
@@ -574,7 +721,9 @@ const file_daos_loader_v1_loader_service_proto_rawDesc = "" +
 	"\x05bytes\x18\n" +
 	" \x01(\x04R\x05bytes\x12(\n" +
 	"\x10max_sample_bytes\x18\v \x01(\x04R\x0emaxSampleBytes\x12\x14\n" +
-	"\x05built\x18\f \x01(\bR\x05built\"D\n" +
+	"\x05built\x18\f \x01(\bR\x05built\x12\x1f\n" +
+	"\vclass_sizes\x18\r \x03(\x04R\n" +
+	"classSizes\"D\n" +
 	"\x10ReadBatchRequest\x12\x16\n" +
 	"\x06handle\x18\x01 \x01(\x04R\x06handle\x12\x18\n" +
 	"\aindices\x18\x02 \x03(\x04R\aindices\"A\n" +
@@ -588,11 +737,21 @@ const file_daos_loader_v1_loader_service_proto_rawDesc = "" +
 	"\x05count\x18\x04 \x01(\x04R\x05count\"=\n" +
 	"\x0fSamplesResponse\x12\x14\n" +
 	"\x05paths\x18\x01 \x03(\fR\x05paths\x12\x14\n" +
-	"\x05sizes\x18\x02 \x03(\x04R\x05sizes2\x8a\x02\n" +
+	"\x05sizes\x18\x02 \x03(\x04R\x05sizes\"w\n" +
+	"\x13FindElementsRequest\x12\x16\n" +
+	"\x06handle\x18\x01 \x01(\x04R\x06handle\x12\x16\n" +
+	"\x06column\x18\x02 \x01(\tR\x06column\x12\x14\n" +
+	"\x05extra\x18\x03 \x01(\rR\x05extra\x12\x1a\n" +
+	"\belements\x18\x04 \x03(\x04R\belements\"^\n" +
+	"\x14FindElementsResponse\x12\x18\n" +
+	"\asamples\x18\x01 \x03(\x04R\asamples\x12\x16\n" +
+	"\x06starts\x18\x02 \x03(\x04R\x06starts\x12\x14\n" +
+	"\x05total\x18\x03 \x01(\x04R\x05total2\xe5\x02\n" +
 	"\rLoaderService\x12[\n" +
 	"\fOpenManifest\x12#.daos.loader.v1.OpenManifestRequest\x1a$.daos.loader.v1.OpenManifestResponse0\x01\x12P\n" +
 	"\tReadBatch\x12 .daos.loader.v1.ReadBatchRequest\x1a!.daos.loader.v1.ReadBatchResponse\x12J\n" +
-	"\aSamples\x12\x1e.daos.loader.v1.SamplesRequest\x1a\x1f.daos.loader.v1.SamplesResponseB(Z&daos/proto/gen/daos/loader/v1;loaderv1b\x06proto3"
+	"\aSamples\x12\x1e.daos.loader.v1.SamplesRequest\x1a\x1f.daos.loader.v1.SamplesResponse\x12Y\n" +
+	"\fFindElements\x12#.daos.loader.v1.FindElementsRequest\x1a$.daos.loader.v1.FindElementsResponseB(Z&daos/proto/gen/daos/loader/v1;loaderv1b\x06proto3"
 
 var (
 	file_daos_loader_v1_loader_service_proto_rawDescOnce sync.Once
@@ -606,7 +765,7 @@ func file_daos_loader_v1_loader_service_proto_rawDescGZIP() []byte {
 	return file_daos_loader_v1_loader_service_proto_rawDescData
 }
 
-var file_daos_loader_v1_loader_service_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_daos_loader_v1_loader_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_daos_loader_v1_loader_service_proto_goTypes = []any{
 	(*OpenManifestRequest)(nil),  // 0: daos.loader.v1.OpenManifestRequest
 	(*OpenManifestResponse)(nil), // 1: daos.loader.v1.OpenManifestResponse
@@ -615,19 +774,23 @@ var file_daos_loader_v1_loader_service_proto_goTypes = []any{
 	(*ReadBatchResponse)(nil),    // 4: daos.loader.v1.ReadBatchResponse
 	(*SamplesRequest)(nil),       // 5: daos.loader.v1.SamplesRequest
 	(*SamplesResponse)(nil),      // 6: daos.loader.v1.SamplesResponse
-	(*v1.Column)(nil),            // 7: daos.tensor.v1.Column
+	(*FindElementsRequest)(nil),  // 7: daos.loader.v1.FindElementsRequest
+	(*FindElementsResponse)(nil), // 8: daos.loader.v1.FindElementsResponse
+	(*v1.Column)(nil),            // 9: daos.tensor.v1.Column
 }
 var file_daos_loader_v1_loader_service_proto_depIdxs = []int32{
 	2, // 0: daos.loader.v1.OpenManifestResponse.manifest:type_name -> daos.loader.v1.Manifest
-	7, // 1: daos.loader.v1.Manifest.columns:type_name -> daos.tensor.v1.Column
+	9, // 1: daos.loader.v1.Manifest.columns:type_name -> daos.tensor.v1.Column
 	0, // 2: daos.loader.v1.LoaderService.OpenManifest:input_type -> daos.loader.v1.OpenManifestRequest
 	3, // 3: daos.loader.v1.LoaderService.ReadBatch:input_type -> daos.loader.v1.ReadBatchRequest
 	5, // 4: daos.loader.v1.LoaderService.Samples:input_type -> daos.loader.v1.SamplesRequest
-	1, // 5: daos.loader.v1.LoaderService.OpenManifest:output_type -> daos.loader.v1.OpenManifestResponse
-	4, // 6: daos.loader.v1.LoaderService.ReadBatch:output_type -> daos.loader.v1.ReadBatchResponse
-	6, // 7: daos.loader.v1.LoaderService.Samples:output_type -> daos.loader.v1.SamplesResponse
-	5, // [5:8] is the sub-list for method output_type
-	2, // [2:5] is the sub-list for method input_type
+	7, // 5: daos.loader.v1.LoaderService.FindElements:input_type -> daos.loader.v1.FindElementsRequest
+	1, // 6: daos.loader.v1.LoaderService.OpenManifest:output_type -> daos.loader.v1.OpenManifestResponse
+	4, // 7: daos.loader.v1.LoaderService.ReadBatch:output_type -> daos.loader.v1.ReadBatchResponse
+	6, // 8: daos.loader.v1.LoaderService.Samples:output_type -> daos.loader.v1.SamplesResponse
+	8, // 9: daos.loader.v1.LoaderService.FindElements:output_type -> daos.loader.v1.FindElementsResponse
+	6, // [6:10] is the sub-list for method output_type
+	2, // [2:6] is the sub-list for method input_type
 	2, // [2:2] is the sub-list for extension type_name
 	2, // [2:2] is the sub-list for extension extendee
 	0, // [0:2] is the sub-list for field type_name
@@ -644,7 +807,7 @@ func file_daos_loader_v1_loader_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_daos_loader_v1_loader_service_proto_rawDesc), len(file_daos_loader_v1_loader_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const (
 	LoaderService_OpenManifest_FullMethodName = "/daos.loader.v1.LoaderService/OpenManifest"
 	LoaderService_ReadBatch_FullMethodName    = "/daos.loader.v1.LoaderService/ReadBatch"
 	LoaderService_Samples_FullMethodName      = "/daos.loader.v1.LoaderService/Samples"
+	LoaderService_FindElements_FullMethodName = "/daos.loader.v1.LoaderService/FindElements"
 )
 
 // LoaderServiceClient is the client API for LoaderService service.
@@ -41,6 +42,9 @@ type LoaderServiceClient interface {
 	ReadBatch(ctx context.Context, in *ReadBatchRequest, opts ...grpc.CallOption) (*ReadBatchResponse, error)
 	// Samples names samples: paths of files, for POSIX datasets.
 	Samples(ctx context.Context, in *SamplesRequest, opts ...grpc.CallOption) (*SamplesResponse, error)
+	// FindElements says in which samples elements of a column lie, all samples
+	// laid end to end: what token blocks are cut from.
+	FindElements(ctx context.Context, in *FindElementsRequest, opts ...grpc.CallOption) (*FindElementsResponse, error)
 }
 
 type loaderServiceClient struct {
@@ -90,6 +94,16 @@ func (c *loaderServiceClient) Samples(ctx context.Context, in *SamplesRequest, o
 	return out, nil
 }
 
+func (c *loaderServiceClient) FindElements(ctx context.Context, in *FindElementsRequest, opts ...grpc.CallOption) (*FindElementsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FindElementsResponse)
+	err := c.cc.Invoke(ctx, LoaderService_FindElements_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // LoaderServiceServer is the server API for LoaderService service.
 // All implementations must embed UnimplementedLoaderServiceServer
 // for forward compatibility.
@@ -105,6 +119,9 @@ type LoaderServiceServer interface {
 	ReadBatch(context.Context, *ReadBatchRequest) (*ReadBatchResponse, error)
 	// Samples names samples: paths of files, for POSIX datasets.
 	Samples(context.Context, *SamplesRequest) (*SamplesResponse, error)
+	// FindElements says in which samples elements of a column lie, all samples
+	// laid end to end: what token blocks are cut from.
+	FindElements(context.Context, *FindElementsRequest) (*FindElementsResponse, error)
 	mustEmbedUnimplementedLoaderServiceServer()
 }
 
@@ -123,6 +140,9 @@ func (UnimplementedLoaderServiceServer) ReadBatch(context.Context, *ReadBatchReq
 }
 func (UnimplementedLoaderServiceServer) Samples(context.Context, *SamplesRequest) (*SamplesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Samples not implemented")
+}
+func (UnimplementedLoaderServiceServer) FindElements(context.Context, *FindElementsRequest) (*FindElementsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method FindElements not implemented")
 }
 func (UnimplementedLoaderServiceServer) mustEmbedUnimplementedLoaderServiceServer() {}
 func (UnimplementedLoaderServiceServer) testEmbeddedByValue()                       {}
@@ -192,6 +212,24 @@ func _LoaderService_Samples_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LoaderService_FindElements_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FindElementsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LoaderServiceServer).FindElements(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LoaderService_FindElements_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LoaderServiceServer).FindElements(ctx, req.(*FindElementsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // LoaderService_ServiceDesc is the grpc.ServiceDesc for LoaderService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -206,6 +244,10 @@ var LoaderService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Samples",
 			Handler:    _LoaderService_Samples_Handler,
+		},
+		{
+			MethodName: "FindElements",
+			Handler:    _LoaderService_FindElements_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

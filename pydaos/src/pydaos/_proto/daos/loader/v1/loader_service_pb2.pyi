@@ -30,7 +30,7 @@ class OpenManifestResponse(_message.Message):
     def __init__(self, entries: _Optional[int] = ..., manifest: _Optional[_Union[Manifest, _Mapping]] = ...) -> None: ...
 
 class Manifest(_message.Message):
-    __slots__ = ("id", "handle", "samples", "columns", "epoch", "snapshot", "dataset", "symlinks_skipped", "classes", "bytes", "max_sample_bytes", "built")
+    __slots__ = ("id", "handle", "samples", "columns", "epoch", "snapshot", "dataset", "symlinks_skipped", "classes", "bytes", "max_sample_bytes", "built", "class_sizes")
     ID_FIELD_NUMBER: _ClassVar[int]
     HANDLE_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,7 @@ class Manifest(_message.Message):
     BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_SAMPLE_BYTES_FIELD_NUMBER: _ClassVar[int]
     BUILT_FIELD_NUMBER: _ClassVar[int]
+    CLASS_SIZES_FIELD_NUMBER: _ClassVar[int]
     id: str
     handle: int
     samples: int
@@ -55,7 +56,8 @@ class Manifest(_message.Message):
     bytes: int
     max_sample_bytes: int
     built: bool
-    def __init__(self, id: _Optional[str] = ..., handle: _Optional[int] = ..., samples: _Optional[int] = ..., columns: _Optional[_Iterable[_Union[_tensor_service_pb2.Column, _Mapping]]] = ..., epoch: _Optional[int] = ..., snapshot: _Optional[str] = ..., dataset: _Optional[str] = ..., symlinks_skipped: _Optional[int] = ..., classes: _Optional[_Iterable[str]] = ..., bytes: _Optional[int] = ..., max_sample_bytes: _Optional[int] = ..., built: _Optional[bool] = ...) -> None: ...
+    class_sizes: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, id: _Optional[str] = ..., handle: _Optional[int] = ..., samples: _Optional[int] = ..., columns: _Optional[_Iterable[_Union[_tensor_service_pb2.Column, _Mapping]]] = ..., epoch: _Optional[int] = ..., snapshot: _Optional[str] = ..., dataset: _Optional[str] = ..., symlinks_skipped: _Optional[int] = ..., classes: _Optional[_Iterable[str]] = ..., bytes: _Optional[int] = ..., max_sample_bytes: _Optional[int] = ..., built: _Optional[bool] = ..., class_sizes: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ReadBatchRequest(_message.Message):
     __slots__ = ("handle", "indices")
@@ -92,3 +94,25 @@ class SamplesResponse(_message.Message):
     paths: _containers.RepeatedScalarFieldContainer[bytes]
     sizes: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, paths: _Optional[_Iterable[bytes]] = ..., sizes: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class FindElementsRequest(_message.Message):
+    __slots__ = ("handle", "column", "extra", "elements")
+    HANDLE_FIELD_NUMBER: _ClassVar[int]
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    EXTRA_FIELD_NUMBER: _ClassVar[int]
+    ELEMENTS_FIELD_NUMBER: _ClassVar[int]
+    handle: int
+    column: str
+    extra: int
+    elements: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, handle: _Optional[int] = ..., column: _Optional[str] = ..., extra: _Optional[int] = ..., elements: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class FindElementsResponse(_message.Message):
+    __slots__ = ("samples", "starts", "total")
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    STARTS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    samples: _containers.RepeatedScalarFieldContainer[int]
+    starts: _containers.RepeatedScalarFieldContainer[int]
+    total: int
+    def __init__(self, samples: _Optional[_Iterable[int]] = ..., starts: _Optional[_Iterable[int]] = ..., total: _Optional[int] = ...) -> None: ...
