@@ -1,4 +1,4 @@
-"""Kinds of order: the vectors shared with Go, and what each kind promises. No server."""
+"""Kinds of order: the vectors shared with Go, what each kind promises, and a pass in each over a real dataset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pydaos.torch import BlockShuffle, OrderSpec, Sequential, Shuffle, Stratified, Weighted, WindowShuffle
+from pydaos.testing import Server
+from pydaos.torch import (
+    BlockShuffle,
+    DataLoader,
+    Dataset,
+    OrderSpec,
+    Sequential,
+    Shuffle,
+    Stratified,
+    Weighted,
+    WindowShuffle,
+)
 from pydaos.torch._order import BLOCK, KINDS, Order, spec_of
 from pydaos.torch._plan import Slice, slices
 from pydaos.torch._strata import Interleave, quantise
@@ -321,3 +332,72 @@ def test_orders_are_made_fast() -> None:
             order.take(k * BLOCK, (k + 1) * BLOCK)
             best = min(best, time.perf_counter() - begin)
         assert BLOCK / best > 2.5e6, (spec, BLOCK / best)
+
+
+@pytest.fixture(scope="module")
+def folders(server: Server) -> Any:
+    """91 files in three folders of 60, 30 and 1; the content says the label and the number."""
+    client = server.connect()
+    client.create_pool("orders")
+    files = client.create_dataset("orders/files", type="posix")
+    for label, (name, n) in enumerate((("cat", 60), ("dog", 30), ("owl", 1))):
+        files.mkdir(name)
+        for i in range(n):
+            files.write_bytes(f"{name}/{i:02d}", bytes([label, i]))
+    files.snapshot("v1")
+    yield lambda: Dataset("orders/files@v1", labels="dirname", addr=server.unix)
+    client.destroy_pool("orders", force=True)
+    client.close()
+
+
+def walked(loader: DataLoader) -> list[tuple[int, int]]:
+    out = []
+    for x, y in loader:
+        assert x[:, 0].tolist() == y.tolist()
+        out += [(int(a), int(b)) for a, b in x.tolist()]
+    return out
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        "shuffle",
+        BlockShuffle(8),
+        WindowShuffle(16, 4),
+        Stratified(),
+        Weighted({"cat": 1, "dog": 1, "owl": 0}, samples=200),
+        Weighted(np.arange(91)),
+    ],
+    ids=lambda o: o if isinstance(o, str) else o.kind,
+)
+def test_a_pass_in_each_order(folders: Any, order: Any) -> None:
+    data = folders()
+    assert list(data.source.class_sizes) == [60, 30, 1]
+    loader = DataLoader(data, batch_size=9, order=order, seed=11)
+    whole = walked(loader)
+    bound = spec_of(order).bind(data.source, 11)
+    starts = [0, 60, 90]
+    assert [starts[y] + i for y, i in whole] == bound.take(0, bound.n).tolist()
+    if isinstance(order, Stratified):
+        for at in range(0, 90, 9):
+            labels = [y for y, _ in whole[at : at + 9]]
+            assert 5 <= labels.count(0) <= 7
+    if isinstance(order, Weighted) and order.samples:
+        assert len(whole) == 200 and not any(y == 2 for y, _ in whole) and sum(y for y, _ in whole) in range(70, 130)
+    # On in mid pass, as two ranks, by a loader that gets the order from the token where it can.
+    it = iter(loader)
+    seen = [next(it) for _ in range(3)]
+    assert len(seen) == 3
+    state = json.loads(json.dumps(loader.state_dict()))
+    given = order if isinstance(order, Weighted) else None
+    parts = []
+    for rank in range(2):
+        other = DataLoader(data, batch_size=5, order=given, world=(rank, 2), uneven="keep", seed=11)
+        other.load_state_dict(state)
+        parts.append([[tuple(r) for r in x.tolist()] for x, _ in other])
+    rest = [row for k in range(max(map(len, parts))) for p in parts if k < len(p) for row in p[k]]
+    assert loader.epoch == 1 and len(rest) == bound.n - 27
+    assert [starts[y] + i for y, i in rest] == bound.at(pass_=1).take(27, bound.n).tolist()
+    if not isinstance(order, str):
+        with pytest.raises(ValueError, match="can't be used here"):
+            DataLoader(data, batch_size=5, order=BlockShuffle(77)).load_state_dict(state)

@@ -92,6 +92,8 @@ class Manifest:
         What it describes.
     classes
         Class names in order of their label, with `label_dirname`.
+    class_sizes
+        Samples of each class, which are contiguous.
     bytes, max_sample_bytes
         Size of all samples, and of the largest one.
     symlinks_skipped
@@ -113,6 +115,7 @@ class Manifest:
         self.snapshot = m.snapshot
         self.epoch = int(m.epoch)
         self.classes = tuple(m.classes)
+        self.class_sizes = tuple(int(n) for n in m.class_sizes)
         self.bytes = int(m.bytes)
         self.max_sample_bytes = int(m.max_sample_bytes)
         self.symlinks_skipped = int(m.symlinks_skipped)

@@ -127,7 +127,6 @@ class Source:
         self._info = self._open()
         if self._info.symlinks_skipped:
             log.warning("%s: %d symbolic links are left out, only files are samples", address, self.symlinks_skipped)
-        self._class_sizes: list[int] | None = None
 
     # -- identity ---------------------------------------------------------
 
@@ -166,25 +165,7 @@ class Source:
     @property
     def class_sizes(self) -> list[int]:
         """Samples of each class; a class is one run of the index space, runs come in the order of the labels."""
-        if self._class_sizes is None:
-            self._class_sizes = self._find_classes()
-        return self._class_sizes
-
-    def _find_classes(self) -> list[int]:
-        """Bisect for the beginning of every class, all of them in one request a step."""
-        labels = {name: i for i, name in enumerate(self.classes)}
-        wanted = np.arange(1, max(1, len(labels)), dtype=np.int64)
-        lo, hi = np.zeros_like(wanted), np.full_like(wanted, self.samples)
-        while wanted.size and bool((lo < hi).any()):
-            # Index of the first sample whose label is >= wanted lies in lo..hi.
-            middle = np.minimum((lo + hi) // 2, max(0, self.samples - 1))
-            at, back = np.unique(middle, return_inverse=True)
-            found = [labels[_text(name.split(b"/", 1)[0])] for name, _ in self.describe(at.astype(np.uint64))]
-            below = np.asarray(found)[back] < wanted
-            hi = np.where(below | (lo >= hi), hi, middle)
-            lo = np.where(below & (lo < hi), middle + 1, lo)
-        bounds = [0, *lo.tolist(), self.samples]
-        return [b - a for a, b in pairwise(bounds)] if labels else []
+        return list(self._info.class_sizes)
 
     @property
     def info(self) -> Manifest:
