@@ -34,7 +34,7 @@ func parseType(s string) (datasetv1.Type, error) {
 	if near := nearest(s, []string{"posix", "kv", "array", "tensor"}); near != "" {
 		return 0, f.Do("did you mean %s?", near)
 	}
-	return 0, f.Do("use posix or tensor")
+	return 0, f.Do("use posix, kv, array or tensor")
 }
 
 // datasetJSON is a dataset in --json. Attributes that are not UTF-8 are written
