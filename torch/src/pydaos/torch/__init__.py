@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 try:
     from torch.utils.data import DataLoader as _probe  # an empty folder can pass for torch
 except ImportError as err:
@@ -32,12 +34,15 @@ from pydaos.torch._order import (  # noqa: E402
     WindowShuffle,
 )
 from pydaos.torch._sampler import PassSampler  # noqa: E402
+from pydaos.torch._stateful import position  # noqa: E402
 from pydaos.torch._token import Token  # noqa: E402
+from pydaos.torch._tokens import TokenBlocks  # noqa: E402
 
 __all__ = [
     "Batches",
     "BlockShuffle",
     "Checkpoint",
+    "DaosNode",
     "DataLoader",
     "Dataset",
     "IterableDataset",
@@ -49,7 +54,20 @@ __all__ = [
     "Shuffle",
     "Stratified",
     "Token",
+    "TokenBlocks",
     "Weighted",
     "WindowShuffle",
     "WriteBuffer",
+    "position",
 ]
+
+if TYPE_CHECKING:
+    from pydaos.torch._node import DaosNode
+
+
+def __getattr__(name: str) -> Any:
+    if name == "DaosNode":  # torchdata is imported when it is asked for
+        from pydaos.torch._node import DaosNode
+
+        return DaosNode
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
