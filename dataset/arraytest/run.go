@@ -53,6 +53,7 @@ var cases = []struct {
 	{"concurrent appends", testConcurrentAppends},
 	{"concurrent parts of a chunk", testConcurrentParts},
 	{"replaced meanwhile", testReplaced},
+	{"part written meanwhile", testPartMeanwhile},
 	{"large pieces", testLarge},
 	{"scan", testScan},
 }
@@ -593,6 +594,18 @@ func testReplaced(e *env) {
 	}
 	_, err = set.Write(e.ctx, "x", []array.Axis{span(2, 2)}, ints(1, 2), array.WriteOptions{})
 	e.kind(err, fault.Invalid)
+}
+
+// testPartMeanwhile changes a chunk between the moment a write has read it, to write
+// a scattered part of it, and its commit.
+func testPartMeanwhile(e *env) {
+	e.create("x", array.Spec{DType: dtype("int32"), Shape: []uint64{300}, Chunks: []uint64{300}})
+	e.write("x", nil, count(300))
+	m := &meddling{Store: e.st}
+	m.before = func() { e.write("x", []array.Axis{span(1, 1)}, ints(-1)) }
+	_, err := array.Open(m, "p/a").Write(e.ctx, "x", []array.Axis{{Count: 150, Step: 2}}, ints(5), array.WriteOptions{Broadcast: true})
+	e.ok(err)
+	e.equal(e.read(0, "x", []array.Axis{span(0, 5)}), ints(5, -1, 5, 3, 5))
 }
 
 func testLarge(e *env) {
