@@ -51,7 +51,7 @@ class Numbered:
         """The indices that a batch of either says."""
         if isinstance(batch, dict):
             return [int(i) for i in batch["id"]]
-        return [int.from_bytes(bytes(sample), "little") for sample in batch]
+        return [int.from_bytes(bytes(sample), "little") for sample in batch]  # 8 bytes: no tensor of one element
 
     def order(self, seed: int, pass_: int = 0, start: int = 0) -> list[int]:
         """The shuffled order from a position on."""

@@ -68,9 +68,10 @@ class IterableDataset(torch.utils.data.IterableDataset[Any]):
         token: str | None = None,
         token_file: str | None = None,
         retry: float | None = None,
+        timeout: float | None = None,
     ) -> None:
         where = resolve_address(address, pool, cont, path, snapshot, container)
-        connect = {"addr": addr, "token": token, "token_file": token_file, "retry": retry}
+        connect = {"addr": addr, "token": token, "token_file": token_file, "retry": retry, "timeout": timeout}
         self.source = Source(
             where,
             glob=glob,

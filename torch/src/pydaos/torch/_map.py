@@ -13,12 +13,13 @@ from typing import Any, SupportsIndex
 import numpy as np
 import torch.utils.data
 
+import pydaos
 from pydaos.torch._batches import NEEDLESS_WORKERS, Batches
 from pydaos.torch._order import OrderSpec, mix64
 from pydaos.torch._plan import Pass
 from pydaos.torch._sampler import PassSampler
 from pydaos.torch._source import Source, decode_image
-from pydaos.torch._where import tell_where, words
+from pydaos.torch._where import note, tell_where, words
 from pydaos.torch._world import WorldArg, resolve
 
 __all__ = ["Dataset"]
@@ -114,10 +115,23 @@ class Samples:
         sample = self._source.sample_at(raw, i)
         if self.ready:
             return sample
-        if self.labels:
-            x, y = sample
-            return self._made(x, index, key), y
-        return self._made(sample, index, key)
+        try:
+            if self.labels:
+                x, y = sample
+                return self._made(x, index, key), y
+            return self._made(sample, index, key)
+        except Exception as err:
+            note(err, f"in sample {index}{self._name(index)} of {self._source.snapshot}")
+            raise
+
+    def _name(self, index: int) -> str:
+        """Return the path of a sample that can't be decoded or transformed, for people to look at."""
+        if not self._source.is_files:
+            return ""
+        try:
+            return f", {self._source.paths([index])[0]},"
+        except pydaos.DaosError:
+            return ""
 
     def each(self, raw: Any, indices: Any, key: tuple[int, int] = (0, 0)) -> list[Any]:
         """Return all samples of a batch as the user sees them."""
@@ -168,8 +182,9 @@ class Dataset(torch.utils.data.Dataset[Any]):
         Which columns of a tensor dataset.
     addr, token, token_file : str, optional
         The server and its token, if not the one that is found by itself.
-    retry : float, optional
-        Seconds to wait for a server that has gone; 60 by default.
+    retry, timeout : float, optional
+        Seconds to wait for a server that has gone, and for one answer of a server
+        that is there; 60 each by default.
     readdir_batch_size, dir_cache_size, readdir_workers
         Upstream's; accepted and not used, since nothing is listed here.
 
@@ -205,9 +220,10 @@ class Dataset(torch.utils.data.Dataset[Any]):
         token: str | None = None,
         token_file: str | None = None,
         retry: float | None = None,
+        timeout: float | None = None,
     ) -> None:
         where = resolve_address(address, pool, cont, path, snapshot, container)
-        connect = {"addr": addr, "token": token, "token_file": token_file, "retry": retry}
+        connect = {"addr": addr, "token": token, "token_file": token_file, "retry": retry, "timeout": timeout}
         self.source = Source(
             where,
             glob=glob,
@@ -239,12 +255,13 @@ class Dataset(torch.utils.data.Dataset[Any]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         try:
-            raw = self.source.fetch(indices)
             if self._samples.ready:
+                batch = self.source.fetch_ready(indices)
                 info = torch.utils.data.get_worker_info()
                 if info is not None and info.id == 0 and not self._said[0]:
                     self._needless(info.num_workers)
-                return self.source.ready_list(raw)
+                return batch
+            raw = self.source.fetch(indices)
             return self._samples.each(raw, [i.__index__() % len(self) for i in indices], key_of(indices))
         except Exception as err:
             first = f", the first of them sample {indices[0]}" if len(indices) else ""

@@ -14,7 +14,7 @@ from torch.utils.data import DistributedSampler, Sampler
 
 from pydaos.torch._order import BLOCK, Order, OrderSpec
 from pydaos.torch._plan import Pass, Slice, Taker, Walkable, batches_of, slices, uneven_rule
-from pydaos.torch._world import WorldArg, divides, refresh, resolve, undivided
+from pydaos.torch._world import WorldArg, divides, refresh, resolve, sharded, undivided
 
 __all__ = ["KeyedBatch", "KeyedIndex", "PassSampler", "RankBatches"]
 
@@ -83,7 +83,7 @@ class _Walk:
         return uneven_rule(self._uneven, self.world.size)
 
     def begin(self) -> tuple[int, Order, Iterator[Slice]]:
-        if self._divided:
+        if self._divided or sharded():
             self._divided, self.world = False, undivided(self.world)
         else:
             self.world = refresh(self.world)

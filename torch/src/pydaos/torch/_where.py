@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydaos._errors import DaosError
 
-__all__ = ["tell_where", "words"]
+__all__ = ["note", "tell_where", "words"]
 
 
 def words(
@@ -50,7 +50,13 @@ def tell_where(err: BaseException, where: str) -> None:
         err.args = (text, *err.args[1:])
         if isinstance(err, OSError):
             err.strerror = text
-    elif hasattr(err, "add_note"):
-        err.add_note(where)
+    else:
+        note(err, where)
+
+
+def note(err: BaseException, text: str) -> None:
+    """Add a note to an error of somebody else's; before Python 3.11 it goes into the text."""
+    if hasattr(err, "add_note"):
+        err.add_note(text)
     elif err.args and isinstance(err.args[0], str):
-        err.args = (f"{err.args[0]} ({where})", *err.args[1:])
+        err.args = (f"{err.args[0]} ({text})", *err.args[1:])

@@ -107,6 +107,24 @@ def divides() -> int:
     return 0
 
 
+def sharded() -> bool:
+    """Whether a sampler is being drawn from by accelerate's BatchSamplerShard, which divides by itself.
+
+    Asked at the first index of a pass: what ``skip_first_batches`` makes of a
+    prepared loader calls no sampler's ``set_epoch``.
+    """
+    if "accelerate.data_loader" not in sys.modules:
+        return False
+    frame = sys._getframe(2)
+    for _ in range(8):
+        if frame is None:
+            return False
+        if frame.f_globals.get("__name__") == "accelerate.data_loader":
+            return type(frame.f_locals.get("self")).__name__ == "BatchSamplerShard"
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
 def undivided(world: World) -> World:
     """Return the world of a pass that accelerate divides: all of it; ValueError if the caller named a rank."""
     if world.origin == "world=" and world.size > 1:
