@@ -93,10 +93,7 @@ func (s *Scan) summary(it object.Item) (*ChunkStats, error) {
 		return nil, nil
 	}
 	st := c.stats
-	if st.count > in {
-		st.count, st.exact, st.nans = in, false, min(st.nans, in)
-	}
-	st.addFill(spec.DType, spec.Fill, in-st.count) // the array has grown since
+	st.settle(spec, in, s.node.extent.stale != nil)
 	return &ChunkStats{Coords: coords, Count: st.count, NaNs: st.nans, Min: slices.Clone(st.min), Max: slices.Clone(st.max), Exact: st.exact}, nil
 }
 

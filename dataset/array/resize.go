@@ -183,7 +183,6 @@ func (d *Dataset) cleanSome(ctx context.Context, c *change, n *Node, after []byt
 	type edge struct {
 		key    []byte
 		coords []uint64
-		old    chunk
 	}
 	var edges []edge
 	var failed error
@@ -205,12 +204,7 @@ func (d *Dataset) cleanSome(ctx context.Context, c *change, n *Node, after []byt
 		}
 		for k := range in {
 			if in[k] < s.Chunks[k] && n.extent.stale[k] > s.Shape[k] {
-				old, err := decodeChunk(it.Value)
-				if err != nil {
-					failed = err
-					return false
-				}
-				edges = append(edges, edge{next, coords, old})
+				edges = append(edges, edge{next, coords})
 				held += s.chunkBytes()
 				break
 			}
@@ -225,7 +219,7 @@ func (d *Dataset) cleanSome(ctx context.Context, c *change, n *Node, after []byt
 	}
 	stopped := len(c.tx.Writes) >= cleanChunks || held >= cleanBytes || seen > 64*cleanChunks
 	for _, e := range edges {
-		if err := d.trim(ctx, c, n, e.key, e.coords, &e.old); err != nil {
+		if err := d.trim(ctx, c, n, e.key, e.coords); err != nil {
 			return nil, err
 		}
 	}
@@ -236,7 +230,7 @@ func (d *Dataset) cleanSome(ctx context.Context, c *change, n *Node, after []byt
 }
 
 // trim writes a chunk anew that lies inside the shape in part only.
-func (d *Dataset) trim(ctx context.Context, c *change, n *Node, key []byte, coords []uint64, old *chunk) error {
+func (d *Dataset) trim(ctx context.Context, c *change, n *Node, key []byte, coords []uint64) error {
 	s, oid := n.Spec, chunksOID(n.ID)
 	in := inside(coords, s.Chunks, s.Shape)
 	axes := make([]Axis, len(in))

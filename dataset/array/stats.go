@@ -105,6 +105,24 @@ func (s *stats) addFill(t DType, fill []byte, n uint64) {
 	s.join(t, &one)
 }
 
+// settle makes the statistics of a chunk those of the in elements of it that lie
+// inside the shape now. What the array has grown by since holds the fill value.
+// While chunks that were cut off are not all cleared (stale), nobody knows which
+// elements the record of a chunk at the edge was for: then only bounds are left.
+func (s *stats) settle(spec *Spec, in uint64, stale bool) {
+	if !stale || in == spec.ChunkElements() {
+		s.addFill(spec.DType, spec.Fill, in-min(s.count, in))
+		return
+	}
+	all := stats{}
+	all.addFill(spec.DType, spec.Fill, in)
+	s.bound(spec.DType, all.min, all.max)
+	s.count, s.exact = in, false
+	if s.nans = min(s.nans, in); all.nans > 0 {
+		s.nans = in
+	}
+}
+
 // less orders two elements that are not NaN; -0 comes before 0.
 func (t DType) less(a, b []byte) bool {
 	switch t.kind {

@@ -135,6 +135,7 @@ type writing struct {
 	oid    object.ID
 	shape  []uint64 // after the call
 	before []uint64 // the shape before it: shorter along one axis for an append
+	stale  bool     // chunks that were cut off are not all cleared
 	data   []byte
 	cs, ds []int
 }
@@ -148,7 +149,7 @@ func (d *Dataset) put(ctx context.Context, c *change, n *Node, shape []uint64, a
 			Do("write it in pieces")
 	}
 	w := &writing{
-		ctx: ctx, d: d, c: c, spec: s, oid: chunksOID(n.ID), shape: shape, before: s.Shape, data: data,
+		ctx: ctx, d: d, c: c, spec: s, oid: chunksOID(n.ID), shape: shape, before: s.Shape, stale: n.extent.stale != nil, data: data,
 		cs: axisStrides(s.Chunks, s.DType.size), ds: axisStrides(lengths(axes), s.DType.size),
 	}
 	return fault.Wrap(boxes(axes, s.Chunks, w.box), "array.write", d.where(n.Path))
@@ -209,10 +210,7 @@ func (w *writing) merged(old *chunk, found bool, b *box, in []uint64) stats {
 	}
 	have := product(inside(b.coords, w.spec.Chunks, w.before))
 	all := old.stats
-	if all.count > have { // was cut off, and is not cleared yet
-		all.count, all.exact = have, false
-	}
-	all.addFill(t, fill, have-all.count)
+	all.settle(w.spec, have, w.stale)
 	if product(in) == have+s.count && have != product(in) { // an append: no element is written anew
 		all.join(t, &s)
 		return all
