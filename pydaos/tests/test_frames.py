@@ -1,5 +1,6 @@
 """Frames on the wire, byte by byte as docs/protocol.md has them, over a socket pair."""
 
+import random
 import socket
 import struct
 import sys
@@ -103,7 +104,7 @@ def test_what_the_server_does_not_take_is_not_sent(ends):
 
 def test_a_batch_request_is_32_bytes_and_the_indices(ends):
     conn, peer = ends
-    conn.send_batch(0x1122334455667788, np.array([3, 1, 2**40], np.uint64))
+    conn.send_batch(0x1122334455667788, struct.pack("<3Q", 3, 1, 2**40))
     head, meta, payload = read_frame(peer)
     assert head[4] == 8  # BATCH
     assert len(meta) == 32
@@ -118,7 +119,7 @@ def test_a_batch_is_received_into_the_callers_memory(ends):
     meta += struct.pack("<BBHIQQQQ24x", 1, 0, 0, 4, 64, 8, 0, 0)
     meta += struct.pack("<BBHIQQQQ24x", 3, 1, 0, 1, 128, 5, 0, 192)
     body = bytes(range(200))
-    call_id = conn.send_batch(1, np.array([0, 1], np.uint64))
+    call_id = conn.send_batch(1, bytes(16))
     peer.sendall(frame(9, call_id, meta, body))
     mine = np.zeros(300, np.uint8)
     asked = []
@@ -137,9 +138,96 @@ def test_a_batch_is_received_into_the_callers_memory(ends):
     assert got.parts[1] == (3, True, 1, 128, 5, 0, 192)
 
 
+def fixed_meta(count, item):
+    """BatchMeta of one fixed column."""
+    return struct.pack("<IIII48x", count, 1, 0, 0) + struct.pack("<BBHIQQQQ24x", 1, 0, 0, item, 0, count * item, 0, 0)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_an_expected_batch_is_received_whatever_comes(ends, seed):
+    """Answers as expected and otherwise, GOAWAY between them, arriving in pieces of any size."""
+    rng = random.Random(seed)
+    conn, peer = ends
+    meta = fixed_meta(4, 100)
+    expected = feed.expect(meta, feed.parse_batch_meta(meta), 400)
+    refused = common.Error(kind=common.KIND_INVALID, detail="no").SerializeToString()
+    wire, answers = b"", []
+    for call_id in range(1, 9):
+        if rng.random() < 0.2:
+            wire += frame(11)
+        kind = rng.choice(["expected", "expected", "other size", "other layout", "refused", "empty"])
+        body = rng.randbytes({"other size": rng.choice([300, 900]), "empty": 0}.get(kind, 400))
+        answers.append((kind, body))
+        if kind == "refused":
+            wire += frame(6, call_id, refused, status=1)
+        elif kind == "other layout":
+            wire += frame(9, call_id, fixed_meta(2, 200), body)
+        else:
+            wire += frame(9, call_id, meta if kind == "expected" else fixed_meta(len(body) // 100, 100), body)
+
+    def send():
+        at = 0
+        while at < len(wire):
+            step = rng.choice([1, 63, 64, 100, 500, 5000])
+            peer.sendall(wire[at : at + step])
+            at += step
+
+    for _ in answers:
+        conn._new_id()
+    sender = threading.Thread(target=send)
+    sender.start()
+    for call_id, (kind, body) in enumerate(answers, 1):
+        room = np.zeros(400, np.uint8)
+        if kind == "refused":
+            with pytest.raises(pydaos.InvalidError):
+                conn.recv_batch(call_id, np.empty, expected, room)
+            continue
+        got, payload = conn.recv_batch(call_id, lambda n: np.zeros(n, np.uint8), expected, room)
+        assert bytes(payload) == body, (seed, call_id, kind)
+        assert kind == "expected" or payload is not room
+        assert got.parts[0].data_len == len(body)
+        assert got.samples == (2 if kind == "other layout" else len(body) // 100)
+    sender.join()
+    assert not conn.broken
+
+
+def test_an_expected_batch_needs_no_other_memory(ends):
+    conn, peer = ends
+    meta = fixed_meta(4, 100)
+    expected = feed.expect(meta, feed.parse_batch_meta(meta), 400)
+    for _ in range(3):
+        call_id = conn.send_batch(1, bytes(32))
+        peer.sendall(frame(9, call_id, meta, bytes([call_id] * 400)))
+        room = np.zeros(400, np.uint8)
+        got, payload = conn.recv_batch(call_id, pytest.fail, expected, room)
+        assert payload is room
+        assert set(room.tolist()) == {call_id}
+        assert got.samples == 4
+
+
+def test_an_expected_batch_that_breaks_off(ends):
+    conn, peer = ends
+    meta = fixed_meta(4, 100)
+    expected = feed.expect(meta, feed.parse_batch_meta(meta), 400)
+    call_id = conn.send_batch(1, bytes(32))
+    peer.sendall(frame(9, call_id, meta, bytes(400))[:-1])
+    peer.close()
+    with pytest.raises(pydaos.UnreachableError):
+        conn.recv_batch(call_id, np.empty, expected, np.zeros(400, np.uint8))
+    assert conn.broken
+
+
+def test_what_is_expected_depends_on_no_sample():
+    fixed = fixed_meta(4, 100)
+    assert feed.expect(fixed, feed.parse_batch_meta(fixed), 400) is not None
+    for layout, nulls in ((2, 0), (3, 0), (4, 0), (1, 1)):
+        meta = fixed[:64] + bytes([layout, nulls]) + fixed[66:]
+        assert feed.expect(meta, feed.parse_batch_meta(meta), 400) is None
+
+
 def test_a_buffer_that_is_too_small_is_an_error_and_not_an_overflow(ends):
     conn, peer = ends
-    call_id = conn.send_batch(1, np.array([0], np.uint64))
+    call_id = conn.send_batch(1, bytes(8))
     peer.sendall(frame(9, call_id, struct.pack("<IIII48x", 1, 0, 0, 0), bytes(100)))
     with pytest.raises(pydaos.InvalidError, match="holds 10 bytes"):
         conn.recv_batch(call_id, lambda size: bytearray(10))

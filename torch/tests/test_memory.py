@@ -76,6 +76,17 @@ def test_a_forked_child_neither_shares_nor_returns_memory() -> None:
     assert set(lease.tolist()) == {7}
 
 
+def test_a_lease_that_outlives_its_pool() -> None:
+    pool = BufferPool()
+    lease = pool.lease(4096)
+    lease[:] = 5
+    del pool
+    gc.collect()
+    other = BufferPool().lease(4096)
+    other[:] = 6
+    assert set(lease.tolist()) == {5}
+
+
 def test_idle_memory_is_bounded() -> None:
     pool = BufferPool(idle_bytes=1 << 20)
     held = [pool.lease(300_000) for _ in range(10)]
@@ -110,13 +121,37 @@ def ready(n: int = 3) -> tuple[ReadyList, list[int]]:
         made.append(i)
         return Sample(bytes([i] * 4), 4)
 
-    return ReadyList("the ready batch", n, make), made
+    return ReadyList("the ready batch", n, make, Sample(b"", 4)), made
 
 
-def test_ready_list_gives_the_batch_to_default_collate_for_one_sample() -> None:
+def test_ready_list_gives_the_batch_to_default_collate_without_a_sample() -> None:
     batch, made = ready()
     assert default_collate(batch) == "the ready batch"
+    assert made == []
+    assert bytes(batch[0]) == bytes(4), "anybody else gets the sample"
     assert made == [0]
+
+
+def test_ready_list_under_another_collation_map() -> None:
+    """torch's collate with a map of the user's sees the samples, and only the type of element 0."""
+    collate = torch.utils.data._utils.collate.collate
+    joined = collate(ready()[0], collate_fn_map={bytes: lambda batch, *, collate_fn_map: b"".join(batch)})
+    assert joined == b"\0\0\0\0\1\1\1\1\2\2\2\2"
+    rows = [SampleDict({"x": torch.full((2,), float(i))}) for i in range(3)]
+    listed = ReadyList("ready", 3, rows.__getitem__, SampleDict({"x": None}))
+    assert collate(listed, collate_fn_map={torch.Tensor: lambda batch, *, collate_fn_map: torch.stack(batch)})[
+        "x"
+    ].tolist() == [[0, 0], [1, 1], [2, 2]]
+    pairs = [LabeledSample(Sample(bytes([i]), 1), i) for i in range(3)]
+    listed = ReadyList("ready", 3, pairs.__getitem__, LabeledSample(Sample(b"", 1), 0))
+    x, y = collate(
+        listed,
+        collate_fn_map={
+            bytes: lambda batch, *, collate_fn_map: b"".join(batch),
+            int: lambda batch, *, collate_fn_map: list(batch),
+        },
+    )
+    assert (x, y) == (b"\0\1\2", [0, 1, 2])
 
 
 def test_ready_list_is_an_ordinary_list_to_a_users_collate() -> None:

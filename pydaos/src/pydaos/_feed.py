@@ -5,7 +5,8 @@ connections or processes: whoever owns it gives it to one thread at a time and
 drops it after any failure but a STATUS frame (`broken` says so).
 
 Bytes go from the socket straight into the caller's memory: a reply costs one
-receive for its header and one for its meta part and payload together. Deadlines
+receive for its header and one for its meta part and payload together, and a batch
+whose size is known beforehand one for everything, if it is all there. Deadlines
 are the socket's own (SO_RCVTIMEO), so that waiting needs no extra system call.
 """
 
@@ -19,9 +20,6 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from pydaos import _errors as errors
 from pydaos._proto.daos.feed.v1 import feed_pb2 as feed
 from pydaos._version import __version__
@@ -31,12 +29,16 @@ Buffer = Any
 
 MAGIC = b"DFD1"
 HEADER = struct.Struct("<4sBBHQIIQQ24x")
-BATCH_REQUEST = struct.Struct("<QII16x")
+# A BATCH frame up to its indices: header, BatchRequest and its padding.
+BATCH_HEAD = struct.Struct("<4sBBHQIIQQ24xQII16x32x")
 BATCH_META = struct.Struct("<IIII48x")
 BATCH_COLUMN = struct.Struct("<BBHIQQQQ24x")
 
 HELLO, HELLO_REPLY, CALL, MESSAGE, REPLY, STATUS, CANCEL, BATCH, BATCH_REPLY, CREDIT, GOAWAY = range(1, 12)
 MORE = 1
+
+# The layout of a column whose samples have all as many bytes (tensor.v1.Layout).
+FIXED = 1
 
 MAX_META = 64 << 20
 MAX_PAYLOAD = (1 << 30) + (1 << 20)
@@ -77,6 +79,25 @@ class BatchMeta(NamedTuple):
 
     samples: int
     parts: tuple[Part, ...]
+
+
+class Expected(NamedTuple):
+    """What a batch will look like, as told by an earlier one of as many samples.
+
+    `meta` is the meta part, `size` the bytes of the payload. A batch that turns out
+    otherwise is received as one that nobody has expected.
+    """
+
+    meta: bytes
+    described: BatchMeta
+    size: int
+
+
+def expect(meta: bytes, described: BatchMeta, size: int) -> Expected | None:
+    """Return what any batch of as many samples looks like, or None if that depends on the samples."""
+    if size and all(p.layout == FIXED and not p.nulls for p in described.parts):
+        return Expected(meta, described, size)
+    return None
 
 
 def parse_batch_meta(meta: bytes) -> BatchMeta:
@@ -123,6 +144,10 @@ class FeedConnection:
         self._meta = bytearray(4096)
         self._last_meta = b""
         self._last_batch = BatchMeta(0, ())
+        # The beginning of an expected reply: header and meta part.
+        self._front = memoryview(bytearray(HEADER.size + 128))
+        # What was received behind the end of what was wanted.
+        self._surplus = b""
         sock.settimeout(None)
         self._set_timeout(timeout)
 
@@ -251,23 +276,91 @@ class FeedConnection:
 
     # Batches.
 
-    def send_batch(self, handle: int, indices: npt.NDArray[np.uint64]) -> int:
-        """Ask for samples; returns the id. At most `MAX_PIPELINED` may be unanswered."""
-        wanted = np.ascontiguousarray(indices, dtype="<u8").data.cast("B")
+    def send_batch(self, handle: int, indices: bytes) -> int:
+        """Ask for samples; returns the id. At most `MAX_PIPELINED` may be unanswered.
+
+        `indices` are little-endian numbers of 8 bytes.
+        """
         call_id = self._new_id()
-        self._send(BATCH, 0, call_id, BATCH_REQUEST.pack(handle, len(indices), 0), wanted)
+        size = len(indices)
+        head = BATCH_HEAD.pack(MAGIC, BATCH, 0, 0, call_id, 32, 0, size, 0, handle, size >> 3, 0)
+        self._sendall(head + indices)
         return call_id
 
-    def recv_batch(self, call_id: int, alloc: Callable[[int], Buffer]) -> tuple[BatchMeta, Any]:
-        """Receive the answer of `send_batch`: the description and the filled buffer."""
-        frame = self.recv_frame(alloc)
-        self._check(frame, call_id)
-        if frame.kind == STATUS:
-            raise errors.from_wire(frame.status, frame.meta)
-        if frame.meta != self._last_meta:
-            self._last_batch = parse_batch_meta(frame.meta)
-            self._last_meta = frame.meta
-        return self._last_batch, frame.payload
+    def recv_batch(
+        self,
+        call_id: int,
+        alloc: Callable[[int], Buffer],
+        expected: Expected | None = None,
+        room: Buffer | None = None,
+    ) -> tuple[BatchMeta, Any]:
+        """Receive the answer of `send_batch`: the description and the filled buffer.
+
+        Parameters
+        ----------
+        call_id
+            What `send_batch` returned.
+        alloc
+            Is asked for a buffer of so many bytes.
+        expected, room
+            What the answer probably is, and a buffer of its size: if it is, it lies there
+            afterwards, and `alloc` is not called.
+        """
+        if expected is not None and room is not None and self._recv_expected(call_id, expected, room):
+            meta, payload = expected.meta, room
+        else:
+            frame = self.recv_frame(alloc)
+            self._check(frame, call_id)
+            if frame.kind == STATUS:
+                raise errors.from_wire(frame.status, frame.meta)
+            meta, payload = frame.meta, frame.payload
+        if meta != self._last_meta:
+            self._last_batch = parse_batch_meta(meta)
+            self._last_meta = meta
+        return self._last_batch, payload
+
+    @property
+    def last_meta(self) -> bytes:
+        """The meta part of the batch received last."""
+        return self._last_meta
+
+    def _recv_expected(self, call_id: int, expected: Expected, room: Buffer) -> bool:
+        """Receive a batch into `room` if it is the one expected; else keep what has been received."""
+        meta, _, size = expected
+        begin = HEADER.size + len(meta)
+        view = memoryview(room).cast("B")[:size]
+        if self._surplus or len(meta) & 63 or len(view) < size:
+            return False
+        if begin > len(self._front):
+            self._front = memoryview(bytearray(begin))
+        front = self._front[:begin]
+        try:
+            # Not MSG_WAITALL: another frame may come, and be shorter.
+            got = self._sock.recvmsg_into((front, view))[0]
+        except OSError as e:
+            raise self._lost(e) from e
+        except BaseException:
+            self.broken = True
+            raise
+        if got == 0:
+            raise self._lost(None)
+        if got < HEADER.size:
+            self._recv_exactly(front[got : HEADER.size])
+            got = HEADER.size
+        magic, kind, flags, status, frame_id, meta_len, _, payload_len, _ = HEADER.unpack_from(front)
+        if (magic, kind, flags, status, frame_id) == (MAGIC, BATCH_REPLY, 0, 0, call_id) and (
+            meta_len,
+            payload_len,
+        ) == (len(meta), size):
+            if got < begin:
+                self._recv_both(front[got:], view)
+            elif got < begin + size:
+                self._recv_exactly(view[got - begin :])
+            if front[HEADER.size :] == meta:
+                return True
+            got = begin + size
+        self._surplus = bytes(front[:got]) + (bytes(view[: got - begin]) if got > begin else b"")
+        return False
 
     # Frames.
 
@@ -328,16 +421,25 @@ class FeedConnection:
         self._check_limits(len(meta), len(view))
         head = HEADER.pack(MAGIC, kind, flags, 0, call_id, len(meta), 0, len(view), 0)
         pad = bytes(-len(meta) & 63)
+        if len(view) <= 16384:
+            self._sendall(b"".join((head, meta, pad, view)))
+            return
         try:
-            if len(view) <= 16384:
-                self._sock.sendall(b"".join((head, meta, pad, view)))
-                return
             sent = self._sock.sendmsg((head, meta, pad, view))
             before = len(head) + len(meta) + len(pad)
             if sent < before:
                 self._sock.sendall(b"".join((head, meta, pad))[sent:])
                 sent = before
             self._sock.sendall(view[sent - before :])
+        except OSError as e:
+            raise self._lost(e) from e
+        except BaseException:
+            self.broken = True
+            raise
+
+    def _sendall(self, data: bytes) -> None:
+        try:
+            self._sock.sendall(data)
         except OSError as e:
             raise self._lost(e) from e
         except BaseException:
@@ -356,6 +458,10 @@ class FeedConnection:
                 )
 
     def _recv_exactly(self, view: memoryview) -> None:
+        if self._surplus:
+            view = view[self._from_surplus(view) :]
+            if not view:
+                return
         try:
             got = self._sock.recv_into(view, 0, socket.MSG_WAITALL)
             if got == len(view):
@@ -378,6 +484,10 @@ class FeedConnection:
 
     def _recv_both(self, meta: memoryview, view: memoryview) -> None:
         """Receive meta part and payload with one system call where it can be one."""
+        if self._surplus:
+            self._recv_exactly(meta)
+            self._recv_exactly(view)
+            return
         try:
             got = self._sock.recvmsg_into((meta, view), 0, socket.MSG_WAITALL)[0]
         except OSError as e:
@@ -394,7 +504,17 @@ class FeedConnection:
             got = len(meta)
         self._recv_exactly(view[got - len(meta) :])
 
+    def _from_surplus(self, view: memoryview) -> int:
+        n = min(len(view), len(self._surplus))
+        view[:n] = self._surplus[:n]
+        self._surplus = self._surplus[n:]
+        return n
+
     def _recv_bytes(self, size: int) -> bytes:
+        if self._surplus:
+            whole = bytearray(size)
+            self._recv_exactly(memoryview(whole))
+            return bytes(whole)
         try:
             data = self._sock.recv(size, socket.MSG_WAITALL)
         except OSError as e:

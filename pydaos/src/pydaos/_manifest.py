@@ -7,7 +7,6 @@ and must then have the same id, so that sample *i* is what it was.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -17,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pydaos import _errors as errors
-from pydaos._feed import MAX_BATCH, MAX_PIPELINED, BatchMeta, Buffer, FeedConnection, Part
+from pydaos import _process
+from pydaos._feed import MAX_BATCH, MAX_PIPELINED, BatchMeta, Buffer, Expected, FeedConnection, Part, expect
 from pydaos._proto.daos.loader.v1 import loader_service_pb2 as lpb
 from pydaos._proto.daos.tensor.v1 import tensor_service_pb2 as tpb
 from pydaos._retry import Patience
@@ -32,6 +32,9 @@ FIXED, RAGGED, BYTES, STRING = (
     tpb.LAYOUT_STRING,
 )
 
+
+# Numbers of samples for which a pipe remembers what a batch looks like.
+MAX_EXPECTED = 64
 
 # Bytes of requests sent ahead of their answers, well below a socket's send buffer.
 MAX_UNDER_WAY = 64 << 10
@@ -204,10 +207,13 @@ class BatchPipe:
     def __init__(self, client: Client, manifest: Manifest) -> None:
         self._client = client
         self._manifest = manifest
-        self._pid = os.getpid()
+        self._forks = _process.forks
         self._conn: FeedConnection | None = None
-        # Requests in order; the id is None while a request has not been sent on `_conn`.
-        self._waiting: deque[tuple[npt.NDArray[np.uint64], int | None]] = deque()
+        # Requests in order, as little-endian indices; the id is None while a request has not
+        # been sent on `_conn`.
+        self._waiting: deque[tuple[bytes, int | None]] = deque()
+        # What a batch looks like, by its number of samples.
+        self._expected: dict[int, Expected | None] = {}
 
     def __len__(self) -> int:
         """Return the number of requests without an answer."""
@@ -215,38 +221,75 @@ class BatchPipe:
 
     def send_batch(self, indices: npt.NDArray[np.uint64]) -> None:
         """Ask for samples; at most 16 requests may wait for their answers."""
-        self._own()
-        wanted = np.ascontiguousarray(indices, dtype=np.uint64)
-        if wanted.ndim != 1 or not 1 <= len(wanted) <= MAX_BATCH:
+        wanted = np.ascontiguousarray(indices, dtype="<u8")
+        if wanted.ndim != 1:
             raise errors.InvalidError(
-                f"a batch has 1 to {MAX_BATCH} indices in one dimension, not shape {wanted.shape}",
-                resource=self._manifest.dataset,
+                f"a batch has indices in one dimension, not shape {wanted.shape}", resource=self._manifest.dataset
+            )
+        self.send(wanted.tobytes())
+
+    def send(self, wanted: bytes) -> None:
+        """Ask for samples as `send_batch`, by little-endian indices of 8 bytes each."""
+        if self._forks != _process.forks:
+            self._own()
+        if not 8 <= len(wanted) <= 8 * MAX_BATCH:
+            raise errors.InvalidError(
+                f"a batch has 1 to {MAX_BATCH} indices, not {len(wanted) // 8}", resource=self._manifest.dataset
             )
         if len(self._waiting) >= MAX_PIPELINED:
             raise errors.InvalidError(
                 f"{MAX_PIPELINED} batches are waiting to be received", resource=self._manifest.dataset
             )
+        if not self._waiting and self._conn is not None:  # mostly, without read-ahead
+            try:
+                self._waiting.append((wanted, self._conn.send_batch(self._manifest.handle, wanted)))
+            except errors.UnreachableError:
+                self._waiting.append((wanted, None))
+                self._drop()
+            return
         self._waiting.append((wanted, None))
         try:
             self._push()
         except errors.UnreachableError:
             self._drop()  # recv_batch asks for all of them again
 
-    def recv_batch(self, alloc: Callable[[int], Buffer] | None = None) -> tuple[BatchMeta, Buffer]:
-        """Receive the oldest unanswered batch; `alloc` as in `Client.fetch_batch`."""
-        self._own()
+    def expected(self) -> Expected | None:
+        """Return what the oldest unanswered batch will look like, if that is known."""
+        return self._expected.get(len(self._waiting[0][0]) >> 3) if self._waiting else None
+
+    def recv_batch(
+        self,
+        alloc: Callable[[int], Buffer] | None = None,
+        room: Buffer | None = None,
+    ) -> tuple[BatchMeta, Buffer]:
+        """Receive the oldest unanswered batch.
+
+        `alloc` as in `Client.fetch_batch`. `room` is a buffer of `expected().size` bytes: a batch
+        that is as expected is received into it, and `alloc` is not called.
+        """
+        if self._forks != _process.forks:
+            self._own()
         if not self._waiting:
             raise errors.InvalidError("no batch was asked for", resource=self._manifest.dataset)
-        patience = Patience(self._client._pool.retry)
+        patience: Patience | None = None
         stale = 0
         while True:
             try:
-                conn = self._push()
-                call_id = self._waiting[0][1]
+                wanted, call_id = self._waiting[0]
+                conn = self._conn
+                if conn is None or call_id is None or len(self._waiting) > 1:
+                    conn = self._push()
+                    wanted, call_id = self._waiting[0]
                 assert call_id is not None
-                answer = conn.recv_batch(call_id, alloc or _empty)
+                count = len(wanted) >> 3
+                hope = self._expected.get(count)
+                if hope is not None and room is None:
+                    room = (alloc or _empty)(hope.size)
+                answer = conn.recv_batch(call_id, alloc or _empty, hope, room)
             except (errors.UnreachableError, errors.OverloadedError) as e:
                 self._drop()
+                if patience is None:
+                    patience = Patience(self._client._pool.retry)
                 patience.wait(e)
             except errors.StaleError:
                 self._drop()
@@ -263,16 +306,29 @@ class BatchPipe:
                 raise
             else:
                 self._waiting.popleft()
+                if hope is None and count not in self._expected and len(self._expected) < MAX_EXPECTED:
+                    self._expected[count] = expect(conn.last_meta, answer[0], len(answer[1]))
                 return answer
 
     def close(self) -> None:
         """Give the connection back; unanswered requests are forgotten."""
-        if self._pid == os.getpid() and self._conn is not None:
+        if self._forks == _process.forks and self._conn is not None:
             if self._waiting:
                 self._conn.broken = True
             self._client._pool.release(self._conn)
         self._conn = None
         self._waiting.clear()
+
+    def __del__(self) -> None:
+        # Left open, as by a loader that nobody closed. An inherited connection is kept.
+        try:
+            if self._conn is not None:
+                if self._forks == _process.forks:
+                    self.close()
+                else:
+                    self._own()
+        except (AttributeError, TypeError):
+            pass  # half made, or the interpreter is going down
 
     def __enter__(self) -> BatchPipe:
         return self
@@ -283,11 +339,10 @@ class BatchPipe:
         self.close()
 
     def _own(self) -> None:
-        if self._pid != os.getpid():
-            if self._conn is not None:
-                self._client._pool.release(self._conn)  # keeps it, unused
-            self._pid, self._conn = os.getpid(), None
-            self._waiting.clear()
+        if self._conn is not None:
+            self._client._pool.release(self._conn)  # keeps it, unused
+        self._forks, self._conn = _process.forks, None
+        self._waiting.clear()
 
     def _push(self) -> FeedConnection:
         """Send what may be sent: the oldest request, and others while they are small.
@@ -299,7 +354,7 @@ class BatchPipe:
             self._conn = self._client._pool.acquire()
         under_way = 0
         for i, (wanted, call_id) in enumerate(self._waiting):
-            under_way += wanted.nbytes + 128
+            under_way += len(wanted) + 128
             if i and under_way > MAX_UNDER_WAY:
                 break
             if call_id is None:

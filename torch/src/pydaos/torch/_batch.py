@@ -12,6 +12,7 @@ the user's own sees ordinary samples.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, SupportsIndex, overload
@@ -19,6 +20,9 @@ from typing import Any, SupportsIndex, overload
 import numpy as np
 import torch
 from torch.utils.data import _utils
+
+#: torch's collation, which asks a batch for its element 0 to see of what type it is.
+_COLLATE = _utils.collate.collate.__code__
 
 __all__ = ["LabeledSample", "Ragged", "ReadyList", "Sample", "SampleDict"]
 
@@ -156,15 +160,17 @@ class SampleDict(dict[str, Any]):
 class ReadyList(list[Any]):
     """The samples of one batch, and the batch itself, ready.
 
-    The list makes its samples when they are looked at; a stock DataLoader looks
-    at element 0 only.
+    The list makes its samples when they are looked at. Torch's own collation
+    looks at the type of element 0 and at nothing else: it gets ``kind``, an
+    element of that type, so that no sample is made.
     """
 
-    def __init__(self, ready: Any, count: int, make: Callable[[int], Any]) -> None:
+    def __init__(self, ready: Any, count: int, make: Callable[[int], Any], kind: Any = None) -> None:
         super().__init__()
         self.ready = ready
         self._count = count
         self._make = make
+        self._kind = kind
 
     def _fill(self) -> None:
         if not list.__len__(self) and self._count:
@@ -178,6 +184,8 @@ class ReadyList(list[Any]):
     @overload
     def __getitem__(self, i: slice) -> list[Any]: ...
     def __getitem__(self, i: Any) -> Any:
+        if self._kind is not None and sys._getframe(1).f_code is _COLLATE:
+            return self._kind
         if not list.__len__(self) and not isinstance(i, slice):
             k = i.__index__()
             if k == 0 and self._count:

@@ -15,12 +15,13 @@ mmap is shared with forked children by default.
 from __future__ import annotations
 
 import mmap
-import os
 import weakref
 from collections import defaultdict, deque
 
 import numpy as np
 import numpy.typing as npt
+
+from pydaos import _process
 
 __all__ = ["BufferPool"]
 
@@ -37,6 +38,17 @@ def _size_class(nbytes: int) -> int:
     return -(-nbytes // step) * step
 
 
+class _Lease(weakref.ref[U8]):
+    """A weak reference to a leased view, with the mapping below it."""
+
+    __slots__ = ("memory", "size")
+    memory: mmap.mmap
+    size: int
+    # By identity: a reference hashes and compares as its array, which has no hash.
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
 class BufferPool:
     """A pool of batch memory of one process.
 
@@ -48,7 +60,8 @@ class BufferPool:
     """
 
     def __init__(self, idle_bytes: int = 256 << 20) -> None:
-        self._pid = os.getpid()
+        self._forks = _process.forks
+        self._out: set[_Lease] = set()
         self._idle: defaultdict[int, deque[mmap.mmap]] = defaultdict(deque)
         self._idle_bytes = 0
         self._limit = idle_bytes
@@ -65,17 +78,21 @@ class BufferPool:
             memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             self.made += 1
         view: U8 = np.frombuffer(memory, np.uint8, nbytes)
-        # The finalizer holds the pool and the mapping, not the view. It can run
-        # in any thread and in the middle of lease(): it only appends.
-        weakref.finalize(view, self._give_back, memory, size).atexit = False
+        # The reference holds the mapping, not the view, and lives in `_out` until
+        # the view is gone (weakref.finalize does the same at three times the cost).
+        lease = _Lease(view, self._give_back)
+        lease.memory = memory
+        lease.size = size
+        self._out.add(lease)
         return view
 
-    def _give_back(self, memory: mmap.mmap, size: int) -> None:
-        if os.getpid() != self._pid:
-            return  # inherited by fork: the parent's copy is the parent's
-        if self._idle_bytes + size <= self._limit:
+    def _give_back(self, lease: _Lease) -> None:
+        # Runs in any thread and in the middle of lease(): it only appends.
+        self._out.discard(lease)
+        size = lease.size
+        if self._idle_bytes + size <= self._limit and self._forks == _process.forks:  # else inherited: the parent's
             self._idle_bytes += size
-            self._idle[size].append(memory)
+            self._idle[size].append(lease.memory)
 
 
 _pool: BufferPool | None = None
@@ -84,6 +101,6 @@ _pool: BufferPool | None = None
 def process_pool() -> BufferPool:
     """Return the pool of this process; a forked child gets one of its own."""
     global _pool
-    if _pool is None or _pool._pid != os.getpid():
+    if _pool is None or _pool._forks != _process.forks:
         _pool = BufferPool()
     return _pool
