@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"daos/internal/fault"
 )
 
 // Limits of a tree: what comes from a client is checked against them before
@@ -140,6 +142,19 @@ func UintValue(u uint64) Value {
 
 // FloatValue is a floating point number.
 func FloatValue(f float64) Value { return Value{Type: Float64, F: f} }
+
+// DecimalValue is a number written with its digits, "0.25".
+func DecimalValue(s string) (Value, error) {
+	x, err := Parse(s)
+	if err != nil {
+		return Value{}, err
+	}
+	l, ok := x.(*Literal)
+	if !ok || !l.Value.Type.numeric() {
+		return Value{}, fault.New(fault.Invalid, "query.where", "predicate", "%.40q is not a decimal", s)
+	}
+	return l.Value, nil
+}
 
 // TextValue is a text.
 func TextValue(s string) Value { return Value{Type: Text, S: s} }

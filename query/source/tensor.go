@@ -193,7 +193,7 @@ func columnStats(f *expr.Field, s *tensor.Summary) expr.Stats {
 }
 
 func bound(t expr.Type, b []byte, s *tensor.Summary) *expr.Value {
-	if t == expr.Text || t == expr.Bytes {
+	if (t == expr.Text || t == expr.Bytes) && s != nil {
 		if s.Nulls == s.Count {
 			return nil
 		}

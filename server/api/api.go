@@ -15,6 +15,7 @@ import (
 	loaderv1 "daos/proto/gen/daos/loader/v1"
 	poolv1 "daos/proto/gen/daos/pool/v1"
 	posixv1 "daos/proto/gen/daos/posix/v1"
+	queryv1 "daos/proto/gen/daos/query/v1"
 	scanv1 "daos/proto/gen/daos/scan/v1"
 	systemv1 "daos/proto/gen/daos/system/v1"
 	tensorv1 "daos/proto/gen/daos/tensor/v1"
@@ -30,6 +31,7 @@ type Services struct {
 	Array   arrayv1.ArrayServiceServer
 	Tensor  tensorv1.TensorServiceServer
 	Scan    scanv1.ScanServiceServer
+	Query   queryv1.QueryServiceServer
 	Loader  loaderv1.LoaderServiceServer
 }
 
@@ -44,5 +46,6 @@ func (s *Services) RegisterAll(r grpc.ServiceRegistrar) {
 	arrayv1.RegisterArrayServiceServer(r, s.Array)
 	tensorv1.RegisterTensorServiceServer(r, s.Tensor)
 	scanv1.RegisterScanServiceServer(r, s.Scan)
+	queryv1.RegisterQueryServiceServer(r, s.Query)
 	loaderv1.RegisterLoaderServiceServer(r, s.Loader)
 }

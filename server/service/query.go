@@ -1,0 +1,250 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"daos/dataset/array"
+	"daos/dataset/tensor"
+	"daos/engine/object"
+	"daos/internal/address"
+	"daos/internal/fault"
+	queryv1 "daos/proto/gen/daos/query/v1"
+	"daos/query/exec"
+	"daos/query/expr"
+	"daos/query/scan"
+	"daos/query/source"
+	"daos/server/pool"
+)
+
+// Query implements daos.query.v1.
+type Query struct {
+	queryv1.UnimplementedQueryServiceServer
+	Datasets *Datasets
+	Running  *Queries
+}
+
+// table is a dataset as a table at one epoch.
+type queryTable struct {
+	exec.Source
+	pool.Resolved
+	at   object.Epoch
+	rows *uint64 // where it is known without a scan
+}
+
+// err makes the resource of an error a full address.
+func (t *queryTable) err(err error) error { return fullName(t.Address, err) }
+
+// open makes a table of a dataset of any type that has one.
+func (q *Query) open(ctx context.Context, addr string, named, seen uint64) (*queryTable, error) {
+	a, err := address.Parse(addr)
+	if err != nil {
+		return nil, err
+	}
+	r, err := q.Datasets.pools.Resolve(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	t := &queryTable{Resolved: r}
+	if a.Path != "" && r.Dataset.Type != pool.TypePosix && r.Dataset.Type != pool.TypeArray {
+		return nil, fault.New(fault.Invalid, "query.open", addr, "a %s dataset has no paths", r.Dataset.Type).Do("name the dataset alone: %s", a.DatasetName())
+	}
+	if t.at, err = r.Epoch(ctx, object.Epoch(named), object.Epoch(seen)); err != nil {
+		return nil, t.err(err)
+	}
+	switch r.Dataset.Type {
+	case pool.TypePosix:
+		fs, err := q.Datasets.open(ctx, r)
+		if err != nil {
+			return nil, t.err(err)
+		}
+		t.Source = scan.NewTable(addr, fs, fs.At(t.at), a.Path)
+	case pool.TypeTensor:
+		p, err := tensor.Open(r.Store, a.DatasetName(), tensor.WithClock(q.Datasets.now)).Pin(ctx, t.at)
+		if err != nil {
+			return nil, t.err(err)
+		}
+		n := p.Length()
+		t.Source, t.rows = source.Tensor(addr, p), &n
+	case pool.TypeKV:
+		d, err := q.Datasets.OpenKV(&r)
+		if err != nil {
+			return nil, err
+		}
+		if t.Source, err = source.Pairs(ctx, addr, d.At(t.at)); err != nil {
+			return nil, t.err(err)
+		}
+	case pool.TypeArray:
+		s, err := array.Open(r.Store, a.DatasetName()).Scan(ctx, t.at, a.Path)
+		if err != nil {
+			return nil, t.err(err)
+		}
+		e, err := source.Elements(addr, s)
+		if err != nil {
+			return nil, t.err(err)
+		}
+		n := e.Rows()
+		t.Source, t.rows = e, &n
+	default:
+		return nil, fault.New(fault.Unsupported, "query.open", addr, "%s datasets are no tables", r.Dataset.Type)
+	}
+	return t, nil
+}
+
+// Schema implements the service.
+func (q *Query) Schema(ctx context.Context, r *queryv1.SchemaRequest) (*queryv1.SchemaResponse, error) {
+	t, err := q.open(ctx, r.GetDataset(), 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &queryv1.SchemaResponse{Fields: fieldsOf(t.Schema()), Type: t.Dataset.Type.String(), Rows: t.rows, Epoch: uint64(t.at)}, nil
+}
+
+func fieldsOf(s expr.Schema) []*queryv1.Field {
+	var out []*queryv1.Field
+	for i := range s {
+		out = append(out, &queryv1.Field{Name: s[i].Name, Type: s[i].TypeName()})
+	}
+	return out
+}
+
+// Scan implements the service.
+func (q *Query) Scan(r *queryv1.ScanRequest, out grpc.ServerStreamingServer[queryv1.ScanResponse]) error {
+	ctx, run := q.Running.begin(out.Context(), r)
+	defer run.end()
+	t, err := q.open(ctx, r.GetDataset(), r.GetEpoch(), r.GetSeen())
+	if err != nil {
+		return err
+	}
+	req, err := requestOf(r)
+	if err != nil {
+		return err
+	}
+	if err := q.pin(ctx, t); err != nil {
+		return err
+	}
+	st, err := exec.Open(ctx, t.Source, req)
+	if err != nil {
+		return t.err(err)
+	}
+	defer st.Close()
+	return q.stream(ctx, t, run, st, out)
+}
+
+// pin keeps the epoch of a live dataset readable; snapshots are kept anyway.
+func (q *Query) pin(ctx context.Context, t *queryTable) error {
+	if t.Snapshot != nil {
+		return nil
+	}
+	return t.err(q.Datasets.pools.Pin(ctx, t.Dataset.ID, t.at))
+}
+
+func (q *Query) stream(ctx context.Context, t *queryTable, run *query, st *exec.Stream, out grpc.ServerStreamingServer[queryv1.ScanResponse]) error {
+	rec := newRecorder(st.Schema())
+	c, err := newCutter(rec.schema)
+	if err != nil {
+		return err
+	}
+	answer := func(payload []byte, done bool) error {
+		return out.Send(&queryv1.ScanResponse{Payload: payload, Query: run.id, Epoch: uint64(t.at), Done: done, Counters: run.counters(st.Counters())})
+	}
+	if err := answer(c.schema, false); err != nil {
+		return err
+	}
+	pinned := time.Now()
+	for {
+		rows, err := st.Next()
+		if errors.Is(err, io.EOF) {
+			return answer(endOfStream, true)
+		}
+		if err != nil {
+			return t.err(run.why(ctx, err))
+		}
+		record, err := rec.record(rows)
+		if err != nil {
+			return err
+		}
+		payload, err := c.batch(record)
+		record.Release()
+		if err != nil {
+			return err
+		}
+		if err := answer(payload, false); err != nil {
+			return err
+		}
+		if time.Since(pinned) > pinAfter {
+			if err := q.pin(ctx, t); err != nil {
+				return err
+			}
+			pinned = time.Now()
+		}
+	}
+}
+
+// Explain implements the service.
+func (q *Query) Explain(ctx context.Context, r *queryv1.ExplainRequest) (*queryv1.ExplainResponse, error) {
+	if r.GetScan() == nil {
+		return nil, fault.New(fault.Invalid, "query.explain", "scan", "there is no scan to explain")
+	}
+	ctx, run := q.Running.begin(ctx, r.GetScan())
+	defer run.end()
+	t, err := q.open(ctx, r.GetScan().GetDataset(), r.GetScan().GetEpoch(), r.GetScan().GetSeen())
+	if err != nil {
+		return nil, err
+	}
+	req, err := requestOf(r.GetScan())
+	if err != nil {
+		return nil, err
+	}
+	st, err := exec.Open(ctx, t.Source, req)
+	if err != nil {
+		return nil, t.err(err)
+	}
+	defer st.Close()
+	out := &queryv1.ExplainResponse{Fields: fieldsOf(st.Schema()), Epoch: uint64(t.at)}
+	for _, x := range expr.Conjuncts(req.Where) {
+		out.Conjuncts = append(out.Conjuncts, &queryv1.Conjunct{Table: t.Name(), Conjunct: x.String(), Pushed: true, Why: whyPushed(t, x)})
+	}
+	if !r.GetAnalyze() {
+		return out, nil
+	}
+	for {
+		_, err := st.Next()
+		if errors.Is(err, io.EOF) {
+			out.Counters = run.counters(st.Counters())
+			return out, nil
+		}
+		if err != nil {
+			return nil, t.err(run.why(ctx, err))
+		}
+	}
+}
+
+// whyPushed says what a condition spares.
+func whyPushed(t *queryTable, x expr.Expr) string {
+	col, _, _, simple := expr.Comparison(x)
+	switch {
+	case t.Dataset.Type == pool.TypePosix && simple && (col == "size" || col == "mtime" || col == "type"):
+		return "evaluated on the stored records, before a row is made"
+	case t.Dataset.Type == pool.TypeTensor && (simple || len(expr.Columns(x)) == 1):
+		return "prunes chunks by their statistics; columns that are only shown are read for the rows that match"
+	}
+	return "evaluated at the targets; columns that are only shown are read for the rows that match"
+}
+
+// ListQueries implements the service.
+func (q *Query) ListQueries(context.Context, *queryv1.ListQueriesRequest) (*queryv1.ListQueriesResponse, error) {
+	return &queryv1.ListQueriesResponse{Queries: q.Running.list()}, nil
+}
+
+// KillQuery implements the service.
+func (q *Query) KillQuery(_ context.Context, r *queryv1.KillQueryRequest) (*queryv1.KillQueryResponse, error) {
+	if !q.Running.kill(r.GetId()) {
+		return nil, fault.New(fault.NotFound, "query.kill", r.GetId(), "no such query runs here").Do("`daos query ps` shows those that do")
+	}
+	return &queryv1.KillQueryResponse{}, nil
+}
