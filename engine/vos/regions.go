@@ -13,6 +13,10 @@ import (
 // ones are copied.
 const regionFrom = 16 << 10
 
+// readAhead is how far behind the bytes asked for the disk is set to work: who
+// reads a large file goes on with what lies behind them.
+const readAhead = 8 << 20
+
 var _ target.RegionReader = (*Target)(nil)
 
 // Regions appends the verified bytes [skip, skip+n) of a record to out. Of a
@@ -68,6 +72,7 @@ func (t *Target) see(f *segment.File, ds object.DatasetID, r object.Record, skip
 		}
 		to = min(to, r.Length)
 		if s == nil {
+			f.Ahead(r.Pos+at, end-at+readAhead)
 			s = scratch.Get().(*[]byte)
 			defer scratch.Put(s)
 			if cap(*s) < step {

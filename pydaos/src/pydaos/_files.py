@@ -276,6 +276,9 @@ class StagedFile(io.RawIOBase):
 class RemoteFile(io.RawIOBase):
     """A file read, and with a writing mode changed in place; named by its inode number."""
 
+    #: Connections that a large read is shared out over.
+    lanes = 1
+
     def __init__(
         self, dataset: PosixDataset, path: bytes, attr: pb.Attr, *, readable: bool, writable: bool, append: bool
     ) -> None:
@@ -316,7 +319,9 @@ class RemoteFile(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         if not len(view):
             return 0
-        got = self._at_open(lambda source: read_into(self._dataset, source, view, self._pos))
+        from pydaos import _bulk as bulk
+
+        got = self._at_open(lambda source: bulk.read_into(self._dataset, source, view, self._pos, self.lanes))
         self._pos += got
         self._size = max(self._size, self._pos)
         return got

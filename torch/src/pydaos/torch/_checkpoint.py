@@ -9,16 +9,24 @@ import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import torch
+
 import pydaos
-from pydaos._address import Address
+from pydaos._address import Address, encode_path
+from pydaos._bulk import MAX_PIECE, PIECE, StagedStream
+from pydaos.torch._restore import load_into
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 __all__ = ["Checkpoint", "WriteBuffer"]
 
-#: Bytes of one request of a writer.
-CHUNK = 8 << 20
+#: Bytes of one request of a writer, unless told otherwise.
+CHUNK = PIECE
+#: Requests under way at a time, whatever ``workers`` says.
+MAX_WORKERS = 16
+#: Connections that one large read is shared out over.
+READ_LANES = 2
 
 
 class WriteBuffer(io.BufferedIOBase):
@@ -26,46 +34,23 @@ class WriteBuffer(io.BufferedIOBase):
 
     The bytes go to a file that nobody sees. ``close()`` makes it durable and
     puts it under its name in one step; the file that was there stays until
-    then. When the ``with`` block ends with an exception, or the process dies,
-    the staged file is dropped. At most two chunks are held in memory.
+    then. When the ``with`` block ends with an exception, when the stream is
+    never closed, or when the process dies, the staged file is dropped.
+
+    Bytes are copied into chunks that are sent by threads while the caller goes
+    on; no more than ``chunks_limit`` chunks are held. A chunk that could not be
+    stored is raised by a later ``write`` or by ``close``.
     """
 
-    def __init__(self, dataset: Any, path: str, mode: int, chunk: int, parents: bool) -> None:
+    def __init__(self, stream: StagedStream, path: str) -> None:
         super().__init__()
         self.name = path
-        self._staged = dataset.open(path, "wb", buffering=0, parents=parents, permissions=mode)
-        self._chunk = chunk
-        self._held = bytearray()
-        self._written = 0
-        self._failed = False
+        self._stream = stream
 
     def write(self, data: Buffer, /) -> int:
         """Take bytes; they may be reused when this returns."""
         self._check()
-        view = memoryview(data).cast("B")
-        n = view.nbytes
-        if self._held:
-            room = self._chunk - len(self._held)
-            self._held += view[:room]
-            view = view[room:]
-            if len(self._held) < self._chunk:
-                self._written += n
-                return n
-            self._send(self._held)
-            self._held = bytearray()
-        while view.nbytes >= self._chunk:
-            self._send(view[: self._chunk])
-            view = view[self._chunk :]
-        self._held += view
-        self._written += n
-        return n
-
-    def _send(self, data: Buffer) -> None:
-        try:
-            self._staged.write(data)
-        except BaseException:
-            self._failed = True
-            raise
+        return self._stream.write(data)
 
     def _check(self) -> None:
         if self.closed:
@@ -74,18 +59,17 @@ class WriteBuffer(io.BufferedIOBase):
     @property
     def written(self) -> int:
         """Number of bytes taken, of a closed writer too."""
-        return self._written
+        return self._stream.size
 
     def tell(self) -> int:
         """Return the number of bytes written."""
         self._check()
-        return self._written
+        return self._stream.size
 
     def flush(self) -> None:
-        """Hand what is held to the server; nothing is visible before ``close()``."""
-        if not self.closed and self._held:
-            self._send(self._held)
-            self._held = bytearray()
+        """Send what is held on its way to the server; nothing is visible before ``close()``."""
+        if not self.closed:
+            self._stream.flush()
 
     def writable(self) -> bool:
         """Return True."""
@@ -102,29 +86,30 @@ class WriteBuffer(io.BufferedIOBase):
     def discard(self) -> None:
         """Drop what was written; the file that was there stays."""
         if not self.closed:
-            self._held = bytearray()
             try:
-                self._staged.discard()
-                self._staged.close()
+                self._stream.discard()
             finally:
-                super().close()
+                self._end()
 
     def close(self) -> None:
-        """Make the file durable and visible."""
+        """Make the file durable and visible, or raise why it is not; the previous one is kept then."""
         if self.closed:
             return
-        if self._failed:
-            self.discard()
-            raise OSError(
-                f"checkpoint {self.name}: an earlier write failed; nothing was published, the previous file is kept"
-            )
         try:
-            self.flush()
-            self._staged.close()
-        except BaseException:
-            self._failed = True
-            self.discard()
-            raise
+            self._stream.publish()
+        except pydaos.StaleError as e:
+            raise pydaos.StaleError(
+                f"checkpoint {self.name}: the server restarted while it was saved; nothing was published, "
+                "the previous file is kept",
+                resource=self.name,
+                resolution="save it again",
+            ) from e
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        # io's own close() would flush.
+        self.flush = _nothing  # type: ignore[method-assign]
         super().close()
 
     def __exit__(self, kind: object, value: object, trace: object) -> None:
@@ -142,6 +127,10 @@ class WriteBuffer(io.BufferedIOBase):
             return
 
 
+def _nothing() -> None:
+    return
+
+
 class Checkpoint:
     """A folder of checkpoints in a POSIX dataset.
 
@@ -153,14 +142,28 @@ class Checkpoint:
         Folder of the files; names are relative to it, absolute ones too.
     mode : int
         Permission bits of new files.
-    file_chunk_size, transfer_chunk_size : int
-        ``transfer_chunk_size`` is the number of bytes of one request (0: the
-        default of 8 MiB, at most 16 MiB); ``file_chunk_size`` is a property of
-        the dataset here, accepted and not used.
-    open_flags, class_name, chunks_limit, workers
-        Upstream's; accepted and not used: a writer holds at most two chunks.
+    transfer_chunk_size : int
+        Bytes of one request of a writer, a chunk (0: 4 MiB; at most 16 MiB). Multiples
+        of 1 MiB are stored best.
+    chunks_limit : int
+        Chunks that a writer holds at a time, those under way included: together with
+        ``transfer_chunk_size`` the bound of its memory (0: two more than ``workers``).
+    workers : int
+        Requests of a writer under way at a time, at most 16; a large read uses two.
+        They are threads that live as long as the writer, not processes.
     create : bool
         Make the dataset if it is not there.
+    retry : float
+        Seconds to wait for a server that has gone. A save that it was lost in fails
+        (StaleError) and has to be made again.
+    open_flags, class_name, file_chunk_size
+        Upstream's; accepted and not used: they are properties of the dataset here.
+
+    Notes
+    -----
+    ``with`` closes this process's connections; without it they are closed when the
+    object goes. A writer has to be closed, by ``with`` or ``close()``: one that never is
+    has published nothing.
 
     Examples
     --------
@@ -188,6 +191,7 @@ class Checkpoint:
         addr: str | None = None,
         token: str | None = None,
         token_file: str | None = None,
+        retry: float = 60.0,
     ) -> None:
         cont = cont if cont is not None else container
         address = pool if cont is None else f"{pool}/{cont}"
@@ -197,8 +201,12 @@ class Checkpoint:
             raise ValueError(f"transfer_chunk_size={transfer_chunk_size}: a number of bytes, 0 for the default")
         self._prefix = posixpath.normpath("/" + os.fsdecode(where.path) + "/" + prefix).lstrip("/")
         self._mode = stat.S_IMODE(mode)
-        self._chunk = min(transfer_chunk_size or CHUNK, 16 << 20)
-        self._client = pydaos.connect(addr, token=token, token_file=token_file)
+        if chunks_limit < 0 or workers < 0:
+            raise ValueError(f"chunks_limit={chunks_limit}, workers={workers}: can't be negative")
+        self._chunk = min(transfer_chunk_size or CHUNK, MAX_PIECE)
+        self._limit = chunks_limit
+        self._workers = max(1, min(workers, MAX_WORKERS))
+        self._client = pydaos.connect(addr, token=token, token_file=token_file, retry=retry)
         self._read_only = bool(snapshot)
         self._address = f"{dataset}@{snapshot}" if snapshot else dataset
         if create and not snapshot:
@@ -224,7 +232,16 @@ class Checkpoint:
         parent = posixpath.dirname(path)
         if not ensure_path and parent:
             self._dataset.stat(parent)
-        return WriteBuffer(self._dataset, path, self._mode, self._chunk, ensure_path)
+        stream = StagedStream(
+            self._dataset,
+            encode_path(path),
+            parents=ensure_path,
+            mode=self._mode,
+            piece=self._chunk,
+            lanes=self._workers,
+            limit=self._limit,
+        )
+        return WriteBuffer(stream, path)
 
     def reader(self, file: str | os.PathLike[str], stream: BinaryIO | None = None) -> Any:
         """Return a seekable, buffered reader of a checkpoint.
@@ -232,7 +249,8 @@ class Checkpoint:
         With ``stream`` the whole file is written into it and it is returned,
         rewound to its beginning (upstream's second form).
         """
-        source = self._dataset.open(self._path(file), "rb")
+        source: Any = self._dataset.open(self._path(file), "rb")
+        source.raw.lanes = min(READ_LANES, self._workers)
         if stream is None:
             return source
         with source:
@@ -240,6 +258,70 @@ class Checkpoint:
                 stream.write(piece)
         stream.seek(0)
         return stream
+
+    def load(
+        self,
+        file: str | os.PathLike[str],
+        into: Any = None,
+        *,
+        strict: bool = True,
+        map_location: Any = None,
+        weights_only: bool = True,
+    ) -> Any:
+        """Load a checkpoint of ``torch.save``, into tensors that are there already.
+
+        Parameters
+        ----------
+        file : str
+            Its name.
+        into : module, or nested mappings and sequences of tensors, or None
+            A ``state_dict()``, a dict of several, or a module. Each tensor in it is
+            filled in place: its bytes go from the socket into its memory, without a
+            second copy of the model. Shape and dtype must be those of the file; any
+            strides and any device will do (other than rows of the CPU cost a copy of
+            one tensor, of 16 MiB at a time where both are contiguous). None: like
+            ``torch.load(ckpt.reader(file))``.
+        strict : bool
+            Every tensor of ``into`` must be in the file; with False those that are not
+            stay as they are.
+        map_location, weights_only
+            As for ``torch.load``; ``map_location`` is for tensors that are new.
+
+        Returns
+        -------
+        The object that was saved, as ``torch.load`` returns it, with the tensors of
+        ``into`` in their places: what ``into`` has no tensor for (numbers, strings, the
+        state of an optimizer that has not made a step) is in it as new objects.
+
+        Raises
+        ------
+        InvalidError
+            Something does not fit; all that does not is named, with both shapes, and
+            nothing was written. Also for a file that is not in torch's zip format.
+        CorruptError, UnreachableError, ...
+            Reading failed; if that was half way, the message says so.
+
+        Examples
+        --------
+        >>> state = {"model": model.state_dict(), "optim": optimizer.state_dict()}  # doctest: +SKIP
+        >>> saved = ckpt.load("last.pt", into=state)                                # doctest: +SKIP
+        >>> optimizer.load_state_dict(saved["optim"]); step = saved["step"]         # doctest: +SKIP
+        """
+        if into is None:
+            with self.reader(file) as whole:
+                return torch.load(whole, map_location=map_location, weights_only=weights_only)
+        if isinstance(into, torch.nn.Module):
+            into = into.state_dict()
+        with self.reader(file) as source:
+            return load_into(
+                source,
+                into,
+                name=f"{self._address}/{self._path(file)}",
+                strict=strict,
+                map_location=map_location,
+                weights_only=weights_only,
+                lanes=min(READ_LANES, self._workers),
+            )
 
     def exists(self, file: str | os.PathLike[str]) -> bool:
         """Whether there is a checkpoint of that name."""

@@ -1,0 +1,378 @@
+"""Large transfers with several requests under way, each on a connection of its own.
+
+A file that is written from its beginning to its end (`StagedStream`) is cut into
+pieces; threads send them while the caller goes on filling the next one. A large read
+(`read_ranges`) is shared out over threads that receive straight into the caller's
+memory. The threads live as long as the transfer and spend it in system calls.
+
+What a call is, how it is retried and what a staged file is: `_client`, `_files`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pydaos import _errors as errors
+from pydaos import _files as files
+from pydaos._address import decode_path
+from pydaos._proto.daos.posix.v1 import posix_service_pb2 as pb
+
+if TYPE_CHECKING:
+    from pydaos._posix import PosixDataset
+
+#: Bytes of a piece of a staged file: four file chunks, which lie on several targets.
+PIECE = 4 << 20
+#: The largest piece that the server takes.
+MAX_PIECE = 16 << 20
+#: From so many bytes a copy is worth letting other threads run.
+_FREE_GIL = 64 << 10
+
+
+class Lanes:
+    """A few threads that carry out jobs side by side, and remember the first failure.
+
+    After a failure the jobs that have not begun are left out.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = max(1, count)
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._changed = threading.Condition()
+        self._running = 0
+        self._threads = 0
+        self._idle = 0
+        self._ended = False
+        self.failure: BaseException | None = None
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Let a thread carry out a job."""
+        with self._changed:
+            self._jobs.append(job)
+            if self._idle < len(self._jobs) and self._threads < self._count:
+                self._threads += 1
+                threading.Thread(target=self._work, name="pydaos-lane", daemon=True).start()
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._idle += 1
+                while not self._jobs and not self._ended:
+                    self._changed.wait()
+                self._idle -= 1
+                if not self._jobs:
+                    self._threads -= 1
+                    return
+                job = self._jobs.popleft()
+                self._running += 1
+                skip = self.failure is not None
+            failure: BaseException | None = None
+            try:
+                if not skip:
+                    job()
+            except BaseException as e:
+                failure = e
+            del job
+            with self._changed:
+                self._running -= 1
+                self.failure = self.failure or failure
+                self._changed.notify_all()
+
+    def wait(self) -> None:
+        """Wait until everything has been carried out; raise the first failure."""
+        with self._changed:
+            while self._jobs or self._running:
+                self._changed.wait()
+        self.check()
+
+    def check(self) -> None:
+        """Raise the first failure, if there was one."""
+        if self.failure is not None:
+            raise self.failure
+
+    def end(self) -> None:
+        """Let the threads go when they have nothing left to do."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+
+class Buffers:
+    """At most `limit` buffers of one size; `take` waits until one is free."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        self._size = size
+        self._left = max(1, limit)
+        self._free: list[bytearray] = []
+        self._changed = threading.Condition()
+
+    def take(self, alive: Callable[[], None]) -> bytearray:
+        """Return a free buffer; `alive` is called while waiting and may raise."""
+        with self._changed:
+            while not self._free:
+                if self._left:
+                    self._left -= 1
+                    return bytearray(self._size)
+                alive()
+                self._changed.wait(1.0)
+            return self._free.pop()
+
+    def give(self, buffer: bytearray) -> None:
+        """Give a buffer back."""
+        with self._changed:
+            self._free.append(buffer)
+            self._changed.notify()
+
+
+class StagedStream:
+    """A file that is written from its beginning to its end and published whole.
+
+    Nobody sees it before `publish`. Bytes are copied once, so that a buffer may be
+    reused when `write` returns; at most ``limit`` pieces of ``piece`` bytes are held.
+    A piece whose answer was lost with its connection is sent again. A server that has
+    restarted has lost the staged bytes: StaleError.
+    """
+
+    def __init__(
+        self,
+        dataset: PosixDataset,
+        path: bytes,
+        *,
+        exclusive: bool = False,
+        parents: bool = False,
+        mode: int = 0o644,
+        piece: int = 0,
+        lanes: int = 4,
+        limit: int = 0,
+    ) -> None:
+        self.resource = f"{dataset.address}/{decode_path(path)}"
+        self.size = 0
+        self._dataset = dataset
+        self._path = path
+        self._exclusive = exclusive
+        self._parents = parents
+        self._mode = mode
+        self._pid = os.getpid()
+        self._piece = min(piece or PIECE, MAX_PIECE)
+        lanes = max(1, min(lanes, limit or lanes))
+        self._lanes = Lanes(lanes)
+        self._buffers = Buffers(self._piece, limit or lanes + 2)
+        self._buffer: bytearray | None = None
+        self._filled = 0
+        self._sent = 0
+        self._inode = 0
+        self._over = False
+
+    def write(self, data: Any) -> int:
+        """Take bytes; raises what an earlier piece failed with."""
+        self._check()
+        view = memoryview(data).cast("B")
+        taken = len(view)
+        while view:
+            if self._buffer is None:
+                self._buffer = self._buffers.take(self._lanes.check)
+            # Pieces end at multiples of their size, wherever a flush has cut before.
+            room = self._piece - self._sent % self._piece - self._filled
+            part, view = view[:room], view[room:]
+            end = self._filled + len(part)
+            if len(part) >= _FREE_GIL:
+                np.copyto(np.frombuffer(self._buffer, np.uint8)[self._filled : end], np.frombuffer(part, np.uint8))
+            else:
+                self._buffer[self._filled : end] = part
+            self._filled = end
+            if len(part) == room:
+                self._send()
+        self.size += taken
+        return taken
+
+    def flush(self) -> None:
+        """Hand what is held to the threads that send it."""
+        self._check()
+        if self._filled:
+            self._send()
+
+    def _send(self) -> None:
+        buffer, length, offset = self._buffer, self._filled, self._sent
+        assert buffer is not None
+        self._stage()
+        self._buffer, self._filled, self._sent = None, 0, offset + length
+        client, inode, address = self._dataset.client, self._inode, self._dataset.address
+
+        def job() -> None:
+            request = pb.WriteStagedRequest(dataset=address, inode=inode, offset=offset)
+            with memoryview(buffer)[:length] as payload:
+                client.call("posix.WriteStaged", request, pb.WriteStagedResponse, payload)
+            self._buffers.give(buffer)
+
+        self._lanes.submit(job)
+
+    def _stage(self) -> None:
+        if not self._inode:
+            request = pb.StageRequest(dataset=self._dataset.address)
+            self._inode = self._dataset.client.call("posix.Stage", request, pb.StageResponse).inode
+
+    def publish(self) -> None:
+        """Make the file durable and visible in one step; it is discarded if that fails."""
+        if self._over:
+            return
+        try:
+            self._publish()
+        except BaseException:
+            self.discard()
+            raise
+        self._end()
+
+    def _publish(self) -> None:
+        self._check()
+        client = self._dataset.client
+        if not self._inode:
+            create = pb.CreateRequest(
+                dataset=self._dataset.address,
+                path=self._path,
+                mode=self._mode,
+                exclusive=self._exclusive,
+                truncate=True,
+                parents=self._parents,
+            )
+            held = memoryview(self._buffer)[: self._filled] if self._buffer is not None else None
+            client.call("posix.Create", create, pb.CreateResponse, held)
+            return
+        if self._filled:
+            self._send()
+        self._lanes.wait()
+        publish = pb.PublishRequest(
+            dataset=self._dataset.address,
+            inode=self._inode,
+            path=self._path,
+            size=self.size,
+            mode=self._mode,
+            parents=self._parents,
+            exclusive=self._exclusive,
+        )
+        client.call("posix.Publish", publish, pb.PublishResponse, timeout=client._pool.patient(self.size))
+
+    def discard(self) -> None:
+        """Drop what was written: nothing is published."""
+        if self._over:
+            return
+        self._lanes.failure = self._lanes.failure or errors.CanceledError(f"{self.resource}: discarded")
+        self._end()
+        if self._inode and self._pid == os.getpid():
+            request = pb.DiscardRequest(dataset=self._dataset.address, inode=self._inode)
+            try:
+                self._dataset.client.call("posix.Discard", request, pb.DiscardResponse, retry=0.0)
+            except errors.DaosError:
+                pass  # the server drops it by itself when its time is over
+
+    def _end(self) -> None:
+        self._over = True
+        self._buffer = None
+        self._lanes.end()
+
+    def _check(self) -> None:
+        if self._over:
+            raise ValueError(f"{self.resource}: published or discarded already")
+        if self._pid != os.getpid():
+            raise errors.InvalidError(
+                f"{self.resource}: begun in process {self._pid}, its threads are not in this one",
+                resource=self.resource,
+                resolution="write it in the process that opened it",
+            )
+        self._lanes.check()
+
+
+def read_ranges(
+    dataset: PosixDataset, source: files.Source, ranges: Sequence[tuple[int, memoryview]], lanes: int = 2
+) -> list[int]:
+    """Fill buffers from byte ranges of a file, `lanes` at a time.
+
+    Parameters
+    ----------
+    dataset, source
+        The file.
+    ranges
+        Pairs of an offset and the memory that is filled from there on.
+    lanes
+        Requests under way at a time are about three for each.
+
+    Returns
+    -------
+    list
+        For each range the number of bytes, fewer than its buffer has only at the end of the file.
+
+    An exception, an interrupt too, is raised when no thread writes to the buffers any more.
+    """
+    got = [0] * len(ranges)
+    lanes = min(lanes, len(ranges))
+    pending = deque(range(len(ranges)))
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        while not failures:
+            try:
+                i = pending.popleft()
+            except IndexError:
+                return
+            try:
+                got[i] = files.read_into(dataset, source, ranges[i][1], ranges[i][0])
+            except BaseException as e:
+                failures.append(e)
+
+    threads = [threading.Thread(target=work, name="pydaos-read", daemon=True) for _ in range(lanes - 1)]
+    for t in threads:
+        t.start()
+    try:
+        work()
+    except BaseException as e:
+        failures.append(e)
+    for t in threads:
+        _join(t, failures)
+    if failures:
+        raise failures[0]
+    return got
+
+
+def read_many(dataset: PosixDataset, source: files.Source, ranges: Sequence[tuple[int, memoryview]]) -> list[int]:
+    """Fill small buffers from byte ranges of a file, over one connection; returns the bytes of each."""
+    got: list[int] = []
+    for i in range(0, len(ranges), 1024):
+        some = ranges[i : i + 1024]
+        calls = [(files._read_request(dataset, source, offset, len(view)), None) for offset, view in some]
+        for reply in dataset.client.call_many(
+            "posix.Read", calls, pb.ReadResponse, into=[view for _, view in some], window=16
+        ):
+            if isinstance(reply, errors.DaosError):
+                raise reply
+            got.append(len(reply[1]))
+    return got
+
+
+def _join(thread: threading.Thread, failures: list[BaseException]) -> None:
+    """Wait for a thread that writes to memory which is the caller's: an interrupt has to wait too."""
+    while thread.is_alive():
+        try:
+            thread.join()
+        except BaseException as e:
+            failures.append(e)
+
+
+def read_into(
+    dataset: PosixDataset, source: files.Source, view: memoryview, offset: int, lanes: int, stripe: int = 16 << 20
+) -> int:
+    """Fill one buffer from a file, in stripes over `lanes`; see `_files.read_into`."""
+    if lanes < 2 or len(view) < 2 * PIECE:
+        return files.read_into(dataset, source, view, offset)
+    stripe = min(stripe, max(PIECE, -(-len(view) // lanes)))
+    ranges = [(offset + at, view[at : at + stripe]) for at in range(0, len(view), stripe)]
+    total = 0
+    for (_, part), n in zip(ranges, read_ranges(dataset, source, ranges, lanes)):
+        total += n
+        if n < len(part):
+            break
+    return total

@@ -1,0 +1,304 @@
+"""Checkpoint.load: into tensors that are there, as torch.load would have loaded them."""
+
+from __future__ import annotations
+
+import copy
+import random
+import subprocess
+import sys
+import textwrap
+from collections import OrderedDict
+from typing import Any
+
+import pytest
+import torch
+
+import pydaos
+from pydaos.testing import Server
+from pydaos.torch import Checkpoint
+
+
+@pytest.fixture
+def ckpt(server: Server, pool: Any) -> Any:
+    with Checkpoint(pool, "runs", create=True, addr=server.unix) as c:
+        yield c
+
+
+def save(ckpt: Checkpoint, state: Any, name: str = "f.pt") -> None:
+    with ckpt.writer(name) as f:
+        torch.save(state, f)
+
+
+def zeros(value: Any) -> Any:
+    """A copy with other memory, filled with zeros."""
+    if isinstance(value, torch.Tensor):
+        out = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype)
+        return out.zero_()
+    if isinstance(value, dict):
+        return {k: zeros(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(zeros(v) for v in value)
+    return value
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and a.shape == b.shape and bool((a == b).all())
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+def test_fills_tensors_of_every_kind_in_place(ckpt: Checkpoint) -> None:
+    torch.manual_seed(1)
+    base = torch.randn(64, 48)
+    state: dict[str, Any] = OrderedDict(
+        (str(dtype), (torch.rand(3, 5) * 4).to(dtype))
+        for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int8, torch.bool)
+    )
+    state |= {
+        "complex": torch.randn(4, dtype=torch.complex64),
+        "scalar": torch.tensor(7.5),
+        "empty": torch.empty(0, 3),
+        "large": torch.randint(0, 255, (40 << 20,), dtype=torch.uint8),  # more than one stripe
+        "odd": torch.randint(0, 255, ((1 << 20) + 13,), dtype=torch.uint8),
+        "transposed": base.t(),
+        "view": base[3:9, 2:7],
+        "row": base[5],
+        "channels": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
+        "nested": {"list": [torch.ones(3), {"x": torch.arange(10)}], "tuple": (torch.full((2,), 3.0), "text")},
+        "step": 12,
+        "none": None,
+    }
+    save(ckpt, state)
+    into = zeros(state)
+    addresses = {k: v.data_ptr() for k, v in into.items() if isinstance(v, torch.Tensor)}
+    saved = ckpt.load("f.pt", into=into)
+    assert same(into, state)
+    assert same(saved, state)
+    for k, address in addresses.items():
+        assert saved[k] is into[k]
+        assert into[k].data_ptr() == address
+    assert saved["nested"]["list"][1]["x"] is into["nested"]["list"][1]["x"]
+
+
+def test_other_strides_are_copied(ckpt: Checkpoint) -> None:
+    torch.manual_seed(2)
+    state = {"a": torch.randn(30, 20), "b": torch.randn(20, 30).t(), "c": torch.randn(2, 3, 4, 5), "d": torch.randn(50)}
+    save(ckpt, state)
+    into = {
+        "a": torch.zeros(20, 30).t(),
+        "b": torch.zeros(30, 20),
+        "c": torch.zeros(2, 3, 4, 5).to(memory_format=torch.channels_last),
+        "d": torch.zeros(50, 2)[:, 1],  # rows between stay as they are
+    }
+    ckpt.load("f.pt", into=into)
+    assert same(into, state)
+
+
+def test_shared_storages(ckpt: Checkpoint) -> None:
+    weight = torch.randn(10, 10)
+    save(ckpt, {"tied": [weight, weight], "half": weight[5:], "loose": weight[0], "step": 1})
+    mine = torch.zeros(10, 10)
+    saved = ckpt.load("f.pt", into={"tied": [mine, mine]})
+    assert torch.equal(mine, weight)
+    assert saved["tied"][0] is mine
+    assert saved["tied"][1] is mine
+    # What was not asked for is new, whole, and shares its memory as it did.
+    assert torch.equal(saved["half"], weight[5:])
+    assert torch.equal(saved["loose"], weight[0])
+    assert saved["half"].untyped_storage().data_ptr() == saved["loose"].untyped_storage().data_ptr()
+    assert saved["half"].untyped_storage().data_ptr() != mine.untyped_storage().data_ptr()
+
+
+def model(seed: int) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(
+        torch.nn.Linear(20, 50), torch.nn.BatchNorm1d(50), torch.nn.ReLU(), torch.nn.Linear(50, 5)
+    )
+
+
+def step(m: torch.nn.Module, o: torch.optim.Optimizer) -> None:
+    o.zero_grad()
+    m(torch.randn(8, 20)).square().sum().backward()
+    o.step()
+
+
+@pytest.mark.parametrize("stepped", [False, True])
+def test_a_model_and_its_optimizer_go_on(ckpt: Checkpoint, stepped: bool) -> None:
+    one = model(1)
+    optimizer = torch.optim.Adam(one.parameters(), lr=0.1)
+    step(one, optimizer)
+    step(one, optimizer)
+    save(ckpt, {"model": one.state_dict(), "optim": optimizer.state_dict(), "epoch": 3})
+
+    two = model(2)
+    other = torch.optim.Adam(two.parameters(), lr=0.5)
+    if stepped:
+        step(two, other)
+    saved = ckpt.load("f.pt", into={"model": two.state_dict(), "optim": other.state_dict()})
+    other.load_state_dict(saved["optim"])
+    assert saved["epoch"] == 3
+    assert same(dict(two.state_dict()), dict(one.state_dict()))
+    for m, o in ((one, optimizer), (two, other)):
+        torch.manual_seed(9)
+        step(m, o)
+    assert same(dict(two.state_dict()), dict(one.state_dict()))
+
+    save(ckpt, one.state_dict(), "model.pt")
+    three = model(3)
+    ckpt.load("model.pt", into=three)  # a module
+    assert same(dict(three.state_dict()), dict(one.state_dict()))
+    assert all(p.requires_grad for p in three.parameters())
+    step(three, torch.optim.SGD(three.parameters(), lr=0.1))
+
+
+def test_what_does_not_fit_is_named_and_nothing_is_written(ckpt: Checkpoint) -> None:
+    save(ckpt, {"m": {"a": torch.ones(3, 4), "b": torch.ones(2), "c": torch.ones(5), "d": "text"}})
+    into = {"m": {"a": torch.zeros(4, 3), "b": torch.zeros(2, dtype=torch.int64), "c": torch.zeros(5)}}
+    with pytest.raises(pydaos.InvalidError) as wrong:
+        ckpt.load("f.pt", into=into)
+    text = str(wrong.value)
+    assert "m.a: the file has float32[3, 4], the tensor to load into is float32[4, 3]" in text
+    assert "m.b: the file has float32[2], the tensor to load into is int64[2]" in text
+    assert "nothing was loaded" in text
+    assert not into["m"]["c"].any()
+    with pytest.raises(pydaos.InvalidError, match=r"m\.d: holds a str, into has a tensor"):
+        ckpt.load("f.pt", into={"m": {"d": torch.zeros(1)}})
+    with pytest.raises(pydaos.InvalidError, match="meta device"):
+        ckpt.load("f.pt", into={"m": {"c": torch.zeros(5, device="meta")}})
+    into = {"m": {"c": torch.zeros(5), "new": torch.full((2,), 7.0)}}
+    with pytest.raises(pydaos.InvalidError, match=r"m\.new: not in the file"):
+        ckpt.load("f.pt", into=into)
+    assert not into["m"]["c"].any()
+    ckpt.load("f.pt", into=into, strict=False)
+    assert into["m"]["c"].all()
+    assert torch.equal(into["m"]["new"], torch.full((2,), 7.0))
+
+
+def test_thousands_of_small_tensors(ckpt: Checkpoint) -> None:
+    rng = random.Random(5)
+    state = {f"t{i}": torch.full((rng.randrange(1, 3000),), float(i)) for i in range(3000)}
+    save(ckpt, state)
+    into = zeros(state)
+    ckpt.load("f.pt", into=into)
+    assert same(into, state)
+    assert same(ckpt.load("f.pt"), state)  # without into: as torch.load
+
+
+class Own:
+    def __init__(self) -> None:
+        self.t = torch.arange(5)
+
+
+def test_only_weights_unless_told_otherwise(ckpt: Checkpoint) -> None:
+    save(ckpt, {"own": Own(), "w": torch.ones(3)})
+    into = {"w": torch.zeros(3)}
+    with pytest.raises(Exception, match="weights_only"):
+        ckpt.load("f.pt", into=into)
+    assert not into["w"].any()
+    saved = ckpt.load("f.pt", into=into, weights_only=False)
+    assert into["w"].all()
+    assert torch.equal(saved["own"].t, torch.arange(5))
+
+
+def test_other_files_are_refused(ckpt: Checkpoint) -> None:
+    with ckpt.writer("text") as f:
+        f.write(b"not a checkpoint" * 10)
+    with pytest.raises(pydaos.InvalidError, match="zip format"):
+        ckpt.load("text", into={"w": torch.zeros(3)})
+    with pytest.raises(FileNotFoundError):
+        ckpt.load("nothing", into={"w": torch.zeros(3)})
+    with ckpt.writer("legacy") as f:
+        torch.save({"w": torch.ones(3)}, f, _use_new_zipfile_serialization=False)
+    with pytest.raises(pydaos.InvalidError, match="zip format"):
+        ckpt.load("legacy", into={"w": torch.zeros(3)})
+    assert torch.equal(ckpt.load("legacy")["w"], torch.ones(3))
+
+
+def test_a_reader_goes_on_with_the_file_that_it_opened(ckpt: Checkpoint) -> None:
+    first = {"w": torch.arange(2_000_000)}
+    save(ckpt, first)
+    reader = ckpt.reader("f.pt")
+    reader.read(10)
+    save(ckpt, {"w": torch.zeros(10)})
+    reader.seek(0)
+    assert same(torch.load(reader), first)
+    assert ckpt.load("f.pt")["w"].shape == (10,)
+
+
+def test_a_server_that_dies_half_way_is_said(own_server: Server) -> None:
+    client = own_server.connect()
+    client.create_pool("p")
+    with Checkpoint("p", "runs", create=True, addr=own_server.unix, retry=0.5) as c:
+        state = {f"w{i}": torch.ones(4 << 20) for i in range(4)}
+        save(c, state)
+        into = zeros(state)
+        reads = []
+
+        def dies(*args: Any, **kwargs: Any) -> Any:
+            reads.append(1)
+            if len(reads) == 2:
+                own_server.kill()
+            return read(*args, **kwargs)
+
+        from pydaos import _bulk
+
+        read = _bulk.files.read_into
+        with pytest.MonkeyPatch.context() as m, pytest.raises(pydaos.UnreachableError, match="mixture of old and new"):
+            m.setattr(
+                _bulk.files, "read_into", lambda *a, **k: dies(*a, **k) if a[2].nbytes > 1 << 20 else read(*a, **k)
+            )
+            c.load("f.pt", into=into)
+    client.close()
+
+
+MEMORY = """
+    import sys, torch
+    from pydaos.torch import Checkpoint
+
+    def status(key):
+        with open("/proc/self/status") as f:
+            return next(int(line.split()[1]) for line in f if line.startswith(key)) << 10
+
+    def peak(work):
+        open("/proc/self/clear_refs", "w").write("5")  # the high-water mark begins anew
+        before = status("VmRSS")
+        work()
+        return (status("VmHWM") - before) >> 20
+
+    c = Checkpoint(sys.argv[1], "runs", addr=sys.argv[2], create=True)
+    state = {f"w{i}": torch.ones(8 << 20) for i in range(8)}  # 256 MiB
+
+    def save():
+        with c.writer("f.pt") as f:
+            torch.save(state, f)
+
+    save()
+    print(peak(save), peak(lambda: c.load("f.pt", into=state)))
+"""
+
+
+def test_memory_is_bounded(server: Server, pool: Any) -> None:
+    """A save holds its chunks, six of 4 MiB; loading into tensors holds nothing to speak of."""
+    out = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(MEMORY), str(pool), server.unix],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    saving, loading = map(int, out)
+    assert saving < 48, f"{saving} MiB"
+    assert loading < 24, f"{loading} MiB"
+
+
+def test_copies_are_independent(ckpt: Checkpoint) -> None:
+    state = {"a": torch.randn(5), "b": [torch.randn(3), 4]}
+    save(ckpt, state)
+    before = copy.deepcopy(state)
+    saved = ckpt.load("f.pt", into={"b": [torch.zeros(3)]})  # a shorter list: the rest is new
+    assert same(saved, before)
+    saved["a"].zero_()
+    assert same(ckpt.load("f.pt"), before)
