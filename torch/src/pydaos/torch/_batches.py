@@ -304,8 +304,10 @@ class BatchIterator:
             self._stream = None
 
     def __del__(self) -> None:
-        if getattr(self, "_stream", None) is not None:
+        try:
             self.close()
+        except (AttributeError, TypeError):
+            pass  # half made, or the interpreter is going down
 
 
 def split_state(state: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
