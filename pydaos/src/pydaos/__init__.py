@@ -29,6 +29,7 @@ from pydaos._kv_batch import KVBatch
 from pydaos._kv_schema import KVField, KVSchema
 from pydaos._manifest import BatchPipe, Column, Manifest
 from pydaos._pool import Pool, PoolInfo
+from pydaos._upstream import DaosClient, DCont, DDict, InvalidModeError, ObjClassID, check
 from pydaos._version import __version__
 
 # Upstream's names.
@@ -40,9 +41,13 @@ __all__ = [
     "BatchPipe",
     "Client",
     "Column",
+    "DCont",
+    "DDict",
     "DObjNotFound",
+    "DaosClient",
     "Dataset",
     "DatasetInfo",
+    "InvalidModeError",
     "KV",
     "KVBatch",
     "KVEntry",
@@ -50,11 +55,13 @@ __all__ = [
     "KVSchema",
     "KVStat",
     "Manifest",
+    "ObjClassID",
     "Pool",
     "PoolInfo",
     "PyDError",
     "Snapshot",
     "__version__",
+    "check",
     "connect",
     *_errors.__all__,
 ]
