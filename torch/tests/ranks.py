@@ -72,6 +72,7 @@ def run_ranks(program: str | Path, size: int, server: Server, args: list[str], t
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "TORCHELASTIC_RUN_ID": "ranks",
+        "GROUP_RANK": "0",
         "ACCELERATE_USE_CPU": "true",
         "CUDA_VISIBLE_DEVICES": "",
         "HF_HUB_OFFLINE": "1",
@@ -86,7 +87,14 @@ def run_ranks(program: str | Path, size: int, server: Server, args: list[str], t
             env = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
             if size == 1:
                 # Alone: no launcher has said anything.
-                for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID"):
+                for name in (
+                    "RANK",
+                    "WORLD_SIZE",
+                    "LOCAL_RANK",
+                    "LOCAL_WORLD_SIZE",
+                    "TORCHELASTIC_RUN_ID",
+                    "GROUP_RANK",
+                ):
                     env.pop(name)
             with log.open("wb") as out:
                 processes.append(
