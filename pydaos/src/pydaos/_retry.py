@@ -105,6 +105,7 @@ class ConnectionPool:
         # A client that nobody closed, as those of fsspec. One that was inherited is left alone.
         try:
             if self._pid == os.getpid():
+                self._closed = True  # what is given back from here on, in one cycle with this, is closed
                 for conn in self._idle:
                     conn.close()
             else:

@@ -8,10 +8,12 @@ stream of requests (`_here.Here`), or in torch's worker processes
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -410,6 +412,9 @@ class PassIterator:
         self._run = loader._book.begin()
         self._counters = loader._counters
         self._feed = loader._run(self._run)
+        # Not __del__: in a cycle of somebody else's the sockets might be finalized first.
+        self._cleanup: list[Callable[[], None]] = [functools.partial(_leave, self._feed, self._counters)]
+        self._finalize = weakref.finalize(self, _clean_up, self._pid, self._cleanup)
         self._last: float | None = None
         self._began = 0.0
         self._samples, self._waited = 0, 0.0
@@ -419,6 +424,8 @@ class PassIterator:
             attach(self._counters, snapshot=what, rank=making.world.rank if making is not None else 0)
         if loader.progress and self._run.total is not None:
             self._bar = make_progress(loader.progress, f"pass {self._run.number}", self._run.total)
+            if self._bar is not None:
+                self._cleanup.append(self._bar.close)
         self._device: Any = None
         if loader._accelerate:
             self._begin_accelerate()
@@ -471,22 +478,8 @@ class PassIterator:
 
     def close(self) -> None:
         """End threads and processes of this iteration; persistent workers stay."""
-        feed, self._feed = self._feed, None
-        if feed is not None and self._pid == os.getpid():
-            self._counters.retried(feed.retries)
-            feed.leave()
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-        if getattr(self, "_device", None) is not None:
-            self._device = None
-            _gradient_state()._remove_dataloader(self._loader)
-
-    def __del__(self) -> None:
-        try:
-            self.close()
-        except (AttributeError, TypeError):
-            pass  # half made, or the interpreter is going down
+        self._feed = None
+        self._finalize()
 
     def __getstate__(self) -> NoReturn:
         raise NotImplementedError("an iterator can't be pickled; pickle the loader and its state_dict()")
@@ -503,12 +496,29 @@ class PassIterator:
             loader.remainder = 0 if book.walk.drop_last or book.walk.uneven == "drop" else tail
         self._device = PartialState().device
         _gradient_state()._add_dataloader(loader)
+        self._cleanup.append(functools.partial(_forget, loader))
 
     def _place(self, batch: Any) -> Any:
         from accelerate.utils import send_to_device
 
         self._loader.end_of_dataloader = self._run.complete
         return send_to_device(batch, self._device) if self._device is not None else batch
+
+
+def _clean_up(pid: int, what: list[Callable[[], None]]) -> None:
+    """End what an iteration has running, in the process that it runs in."""
+    if pid == os.getpid():
+        for end in what:
+            end()
+
+
+def _leave(feed: Here | Crew | _Drawn, counters: Counters) -> None:
+    counters.retried(feed.retries)
+    feed.leave()
+
+
+def _forget(loader: DataLoader) -> None:
+    _gradient_state()._remove_dataloader(loader)
 
 
 def _gradient_state() -> Any:
