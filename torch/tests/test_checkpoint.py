@@ -136,3 +136,101 @@ def test_names(ckpt: Checkpoint, server: Server, pool: Any) -> None:
         assert same.list() == ["absolute"]
     with pytest.raises(pydaos.DObjNotFound):
         Checkpoint(pool, "missing", addr=server.unix)
+
+
+# The grid of upstream's own tests: sizes of a chunk, limits of chunks held, workers.
+CHUNKS = [449, 4 << 10, 1 << 20, 4 << 20]
+LIMITS = [0, 1, 2, 3, 8]
+WORKERS = [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_grid(ckpt: Checkpoint, server: Server, pool: Any, chunk: int) -> None:
+    """Every limit and number of workers: whole, partial and odd chunks, and a shorter file over a longer one."""
+    rng = random.Random(chunk)
+    longest = min(40 * chunk, 3 * chunk + (2 << 20))
+    source = rng.randbytes(longest + 17)
+    for limit in LIMITS:
+        for workers in WORKERS:
+            with Checkpoint(
+                pool, "runs", "/g", transfer_chunk_size=chunk, chunks_limit=limit, workers=workers, addr=server.unix
+            ) as c:
+                name = f"l{limit}/w{workers}/nested/file"
+                # One write, many odd ones, and one that is cut by flushes.
+                for size, step, flush in (
+                    (longest + 17, longest + 17, False),
+                    (longest, 977 + chunk // 3, rng.random() < 0.5),
+                    (chunk, 313 + chunk // 5, True),
+                ):
+                    with c.writer(name) as f:
+                        for at in range(0, size, step):
+                            assert f.write(source[at : min(at + step, size)]) == min(step, size - at)
+                            if flush:
+                                f.flush()
+                        assert f.tell() == size
+                    assert f.written == size
+                    assert c.reader(name, io.BytesIO()).getvalue() == source[:size], (limit, workers, size)
+                with c.writer(name):
+                    pass
+                assert c.reader(name).read() == b""
+                with pytest.raises(OSError) as missing:
+                    c.writer(f"no/l{limit}/w{workers}/file", ensure_path=False)
+                assert missing.value.errno == errno.ENOENT
+                with c.writer(f"/abs{limit}{workers}", ensure_path=False) as f:
+                    f.write(b"below the prefix")
+                assert c.reader(f"abs{limit}{workers}").read() == b"below the prefix"
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5])
+def test_no_more_than_the_limit_is_held(ckpt: Checkpoint, server: Server, pool: Any, limit: int) -> None:
+    chunk = 1 << 20
+    with Checkpoint(pool, "runs", transfer_chunk_size=chunk, chunks_limit=limit, addr=server.unix) as c:
+        f = c.writer("f")
+        made = 0
+        for i in range(20):
+            f.write(bytes([i]) * chunk)
+            buffers = f._stream._buffers
+            made = max(made, limit - buffers._left)
+            assert len(buffers._free) + (f._stream._buffer is not None) <= limit
+        f.close()
+        assert 1 <= made <= limit
+        assert c.reader("f").read() == b"".join(bytes([i]) * chunk for i in range(20))
+
+
+def test_a_failed_chunk_fails_the_save(ckpt: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ckpt.writer("f") as f:
+        f.write(b"first")
+    sent = []
+    call = pydaos.Client.call
+
+    def fails(client: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+        if method == "posix.WriteStaged":
+            sent.append(method)
+            if len(sent) == 3:
+                raise pydaos.NoSpaceError("the pool is full")
+        return call(client, method, *args, **kwargs)
+
+    monkeypatch.setattr(pydaos.Client, "call", fails)
+    with pytest.raises(pydaos.NoSpaceError, match="full"), ckpt.writer("f") as f:
+        for _ in range(20):
+            f.write(b"x" * (4 << 20))
+    assert ckpt.reader("f").read() == b"first"
+    with pytest.raises(ValueError, match="closed"):
+        f.write(b"late")
+
+
+def test_a_writer_stays_in_its_process(ckpt: Checkpoint) -> None:
+    f = ckpt.writer("f")
+    f.write(b"parent" * 1_000_000)
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            f.write(b"child")
+        except pydaos.InvalidError as e:
+            status = 0 if "process" in str(e) else 2
+        finally:
+            os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0
+    f.close()
+    assert ckpt.reader("f").read() == b"parent" * 1_000_000
