@@ -114,7 +114,7 @@ func newRoot(a *app) *cobra.Command {
 	pf.DurationVar(&a.timeout, "timeout", 0, "give up a single call after this long (default 2m)")
 	root.AddCommand(
 		newServe(a), newConfig(a),
-		newPool(a), newDataset(a), newSnapshot(a), newFS(a), newKV(a), newTensor(a), newLoader(a), newCkpt(a),
+		newPool(a), newDataset(a), newSnapshot(a), newFS(a), newKV(a), newArray(a), newTensor(a), newLoader(a), newCkpt(a),
 		newSystem(a), newToken(a), newVersion(a), newDocs(a),
 	)
 	root.InitDefaultHelpCmd()
