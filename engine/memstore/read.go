@@ -133,6 +133,15 @@ func (s *Store) Get(ctx context.Context, at object.Epoch, oid object.ID, dk, ak 
 	return nil, 0, fault.New(fault.NotFound, "object.get", object.KeyName(oid, dk, ak), "no value at epoch %d", uint64(at))
 }
 
+// Locate implements object.Locator.
+func (s *Store) Locate(ctx context.Context, at object.Epoch, oid object.ID, dk, ak []byte) (object.Record, object.Epoch, error) {
+	data, e, err := s.Get(ctx, at, oid, dk, ak)
+	if err != nil {
+		return object.Record{}, 0, err
+	}
+	return record(data), e, nil
+}
+
 // Extents implements object.Reader.
 func (s *Store) Extents(ctx context.Context, at object.Epoch, oid object.ID, dk, ak []byte, off, n uint64) ([]object.Extent, error) {
 	if err := object.CheckRange(oid, dk, ak, off, n); err != nil {

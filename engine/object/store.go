@@ -50,6 +50,13 @@ type Record struct {
 	Inline  []byte
 }
 
+// Locator says where single values lie, for readers that keep locations.
+type Locator interface {
+	// Locate returns the record of the single value that Get would read, and the
+	// epoch that wrote it; fault.NotFound as Get.
+	Locate(ctx context.Context, at Epoch, oid ID, dkey, akey []byte) (Record, Epoch, error)
+}
+
 // Item is one single value met by List.
 type Item struct {
 	Dkey, Akey []byte

@@ -158,7 +158,15 @@ func (j *join) lookUp(ctx context.Context) error {
 					return err
 				}
 				var xs []object.Extent
-				if s.size > 0 {
+				if named, ok := j.m.tree.(namedTree); ok && s.size > 0 {
+					path, err := j.m.paths.path(i)
+					if err != nil {
+						return err
+					}
+					if xs, err = named.LocatePath(ctx, string(path)); err != nil {
+						return fault.Wrap(err, "loader.location", j.m.describe(i))
+					}
+				} else if s.size > 0 {
 					a := posix.Attr{Type: posix.TypeFile, Size: s.size, ChunkSize: s.chunk, Object: s.oid, Inode: s.oid.Lo}
 					if xs, err = j.m.tree.Locate(ctx, a, 0, s.size); err != nil {
 						return fault.Wrap(err, "loader.location", j.m.describe(i))

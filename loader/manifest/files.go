@@ -102,7 +102,7 @@ func buildFiles(ctx context.Context, dir, path string, info Info, src Tree, prog
 				return err
 			}
 		}
-		if s.Dir != lastDir {
+		if s.Dir != lastDir || entries == 1 {
 			lastDir = s.Dir
 			below = strings.TrimPrefix(strings.TrimPrefix(s.Dir, root), "/")
 			if s.Dir == root || len(s.Dir) < len(root) { // the root itself is a file

@@ -80,6 +80,14 @@ func (s *Loader) request(ctx context.Context, r *loaderv1.OpenManifestRequest) (
 		req.Info.Tensor, req.Table = true, t.Table
 		return req, a, nil
 	}
+	if found.Dataset.Type == pool.TypeKV {
+		k, err := s.datasets.OpenKV(&found)
+		if err != nil {
+			return req, a, fullName(a, err)
+		}
+		req.Tree = manifest.TreeOf(k.At(at), string(r.GetPath()))
+		return req, a, nil
+	}
 	fs, err := s.datasets.OpenTree(ctx, &found)
 	if err != nil {
 		return req, a, fullName(a, err)

@@ -149,7 +149,7 @@ class Source:
         client = self.client()
         request = dspb.GetDatasetRequest(dataset=dataset)
         kind = client.call("dataset.GetDataset", request, dspb.GetDatasetResponse).dataset.type
-        self.is_files = kind == dspb.TYPE_POSIX
+        self.is_files = kind in (dspb.TYPE_POSIX, dspb.TYPE_KV)  # a value by key is a sample as a file is
         if label_dirname and not self.is_files:
             raise ValueError(f'labels="dirname" is for files; {dataset} is a tensor dataset, its labels are a column')
         snapshot = where.snapshot
