@@ -3,8 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
-	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,24 +14,29 @@ import (
 	"daos/internal/fault"
 	"daos/loader/order"
 	"daos/loader/token"
-	datasetv1 "daos/proto/gen/daos/dataset/v1"
 	loaderv1 "daos/proto/gen/daos/loader/v1"
 )
 
 func newLoader(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "loader", Short: "The loader: what a pass reads, in which order, and where a run stands"}
-	cmd.AddCommand(loaderPlan(a), loaderState(a))
+	cmd.AddCommand(loaderPlan(a), loaderSimulate(a), loaderState(a))
 	return cmd
 }
 
-// selection is what of a dataset is read.
+// selection is what of a dataset is read, and in which order.
 type selection struct {
 	glob    string
 	columns []string
 	label   bool
-	order   string
-	seed    uint64
-	pass    uint64
+
+	kind          string
+	block, window uint64
+	weights       []string
+	draws         uint64
+	seed          uint64
+	pass          uint64
+	token         string
+	given         func(flag string) bool
 }
 
 func (s *selection) add(cmd *cobra.Command) {
@@ -40,13 +44,181 @@ func (s *selection) add(cmd *cobra.Command) {
 	f.StringVar(&s.glob, "glob", "", "glob over the path, for files (default: all)")
 	f.StringSliceVar(&s.columns, "columns", nil, "columns, for tensors (default: all)")
 	f.BoolVar(&s.label, "label-dirname", false, "label every file by its first directory")
-	f.StringVar(&s.order, "order", string(order.Shuffle), "shuffle or sequential")
+	f.StringVar(&s.kind, "order", string(order.Shuffle), strings.Join(kindNames(), ", "))
+	f.Uint64Var(&s.block, "block", 0, "samples of a block, for --order block (default 4096) and window (default: no blocks)")
+	f.Uint64Var(&s.window, "window", 0, "samples of the window, for --order window (default 65536)")
+	f.StringSliceVar(&s.weights, "weights", nil, "CLASS=WEIGHT,..., for --order weighted")
+	f.Uint64Var(&s.draws, "draws", 0, "draws of a pass, for --order weighted (default: the number of samples)")
 	f.Uint64Var(&s.seed, "seed", 0, "seed of the order")
 	f.Uint64Var(&s.pass, "pass", 0, "number of the pass")
+	s.given = f.Changed
+	if err := cmd.RegisterFlagCompletionFunc("order", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return kindNames(), cobra.ShellCompDirectiveNoFileComp
+	}); err != nil {
+		panic(err) // the flag is there
+	}
 }
 
-func (s *selection) spec() order.Spec {
-	return order.Spec{Kind: order.Kind(s.order), Seed: s.seed, Pass: s.pass}
+// addToken adds --token, from which the order and the position can come.
+func (s *selection) addToken(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&s.token, "token", "", "resume token whose order and position are taken: JSON, a file, or - for standard input")
+}
+
+func kindNames() []string {
+	names := make([]string, 0, len(order.Kinds()))
+	for _, k := range order.Kinds() {
+		names = append(names, string(k))
+	}
+	return names
+}
+
+// spec is the order that the flags ask for, without what depends on the samples.
+func (s *selection) spec() (order.Spec, error) {
+	out := order.Spec{Kind: order.Kind(s.kind), Seed: s.seed, Pass: s.pass}
+	if out.Kind.Version() == 0 {
+		f := fault.New(fault.Invalid, "loader.order", "", "unknown order %q", s.kind)
+		if near := nearest(s.kind, kindNames()); near != "" {
+			return out, f.Do("did you mean %s?", near)
+		}
+		return out, f.Do("use one of %s", strings.Join(kindNames(), ", "))
+	}
+	for _, p := range []struct {
+		flag  string
+		kinds []order.Kind
+	}{
+		{"block", []order.Kind{order.Block, order.Window}}, {"window", []order.Kind{order.Window}},
+		{"weights", []order.Kind{order.Weighted}}, {"draws", []order.Kind{order.Weighted}},
+	} {
+		fits := false
+		for _, k := range p.kinds {
+			fits = fits || k == out.Kind
+		}
+		if s.given(p.flag) && !fits {
+			return out, fault.New(fault.Invalid, "loader.order", "", "order %s takes no --%s", out.Kind, p.flag).Do("--%s is for --order %s", p.flag, p.kinds[0])
+		}
+	}
+	switch out.Kind {
+	case order.Block:
+		out.Params.Block = 4096
+	case order.Window:
+		out.Params.Window = 65536
+	}
+	if s.given("block") {
+		out.Params.Block = s.block
+	}
+	if s.given("window") {
+		out.Params.Window = s.window
+	}
+	if out.Kind.ByGroups() {
+		return out, nil // its parameters come with the manifest
+	}
+	return out, out.Check()
+}
+
+// bound is an order over a manifest.
+type bound struct {
+	order.Order
+	spec     order.Spec
+	position uint64 // of the token, or 0
+}
+
+// bind makes the order over a manifest: that of the flags, or of the token.
+func (s *selection) bind(a *app, m *loaderv1.Manifest) (*bound, error) {
+	b := &bound{}
+	if s.token != "" {
+		for _, flag := range []string{"order", "block", "window", "draws", "seed", "pass"} {
+			if s.given(flag) {
+				return nil, fault.New(fault.Invalid, "loader.order", "", "--token and --%s were both given", flag).Do("leave out --%s: the token says it", flag)
+			}
+		}
+		text, isToken, err := a.tokenText(s.token)
+		if err != nil {
+			return nil, err
+		}
+		if !isToken {
+			return nil, fault.New(fault.NotFound, "loader.token", s.token, "no such file").Do("give the token's JSON, a file that has it, or -")
+		}
+		t, err := token.Parse(text)
+		if err != nil {
+			return nil, err
+		}
+		if err := t.Check(m.GetId(), m.GetSamples()); err != nil {
+			return nil, err
+		}
+		b.spec, b.position = t.Spec(), t.Position
+	} else {
+		var err error
+		if b.spec, err = s.spec(); err != nil {
+			return nil, err
+		}
+	}
+	g, err := s.groups(b.spec.Kind, m)
+	if err != nil {
+		return nil, err
+	}
+	if g != nil {
+		s.complete(&b.spec, g, m.GetSamples())
+	}
+	b.Order, err = b.spec.New(m.GetSamples(), g)
+	return b, err
+}
+
+// complete fills in the parameters that follow from the groups.
+func (s *selection) complete(spec *order.Spec, g *order.Groups, samples uint64) {
+	if s.token != "" {
+		return
+	}
+	if spec.Kind == order.Stratified {
+		spec.Params.Strata = g.Digest(spec.Kind)
+		return
+	}
+	if spec.Params.Samples = samples; s.given("draws") {
+		spec.Params.Samples = s.draws
+	}
+	spec.Params.Weights = g.Digest(spec.Kind)
+}
+
+// groups are the classes of a manifest, with the weights of --weights.
+func (s *selection) groups(kind order.Kind, m *loaderv1.Manifest) (*order.Groups, error) {
+	if !kind.ByGroups() || len(m.GetClasses()) == 0 {
+		return nil, nil // New says that there are no classes
+	}
+	g := &order.Groups{Sizes: m.GetClassSizes()}
+	if kind == order.Stratified {
+		return g, nil
+	}
+	if len(s.weights) == 0 {
+		return nil, fault.New(fault.Invalid, "loader.order", "", "order weighted needs --weights").Do("give --weights %s=1,...", m.GetClasses()[0])
+	}
+	label := make(map[string]int, len(m.GetClasses()))
+	for i, c := range m.GetClasses() {
+		label[c] = i
+	}
+	weights, have := make([]float64, len(label)), make([]bool, len(label))
+	for _, w := range s.weights {
+		name, number, ok := strings.Cut(w, "=")
+		v, err := strconv.ParseFloat(number, 64)
+		if !ok || err != nil {
+			return nil, fault.New(fault.Invalid, "loader.order", "", "--weights %s: not CLASS=WEIGHT", w)
+		}
+		i, ok := label[name]
+		if !ok {
+			f := fault.New(fault.NotFound, "loader.order", "", "no class %q", name)
+			if near := nearest(name, m.GetClasses()); near != "" {
+				return nil, f.Do("did you mean %s?", near)
+			}
+			return nil, f.Do("there are %d classes; `daos loader plan --label-dirname` lists them", len(label))
+		}
+		weights[i], have[i] = v, true
+	}
+	for i, ok := range have {
+		if !ok {
+			return nil, fault.New(fault.Invalid, "loader.order", "", "class %q has no weight", m.GetClasses()[i]).Do("give each class one, 0 to leave it out")
+		}
+	}
+	var err error
+	g.Weights, err = order.Quantise(weights, 32)
+	return g, err
 }
 
 // open builds or finds the manifest, with a meter.
@@ -89,284 +261,48 @@ func (s *selection) open(ctx context.Context, a *app, c *client.Client, x addres
 	}
 }
 
-// planJSON is a plan in --json.
-type planJSON struct {
-	Manifest  string       `json:"manifest"`
-	Dataset   string       `json:"dataset"`
-	Snapshot  string       `json:"snapshot"`
-	Epoch     uint64       `json:"epoch"`
-	Samples   uint64       `json:"samples"`
-	Bytes     uint64       `json:"bytes"`
-	MaxSample uint64       `json:"max_sample_bytes"`
-	Columns   []columnJSON `json:"columns"`
-	Classes   []string     `json:"classes"`
-	Skipped   uint64       `json:"symlinks_skipped"`
-	Built     bool         `json:"built"`
-	Batches   uint64       `json:"batches"`
-	First     []sampleJSON `json:"first"`
-	Token     string       `json:"token"`
-}
-
-type sampleJSON struct {
-	Position uint64 `json:"position"`
-	Sample   uint64 `json:"sample"`
-	Path     string `json:"path,omitempty"`
-	Size     uint64 `json:"size,omitempty"`
-}
-
-func loaderPlan(a *app) *cobra.Command {
-	var s selection
-	var batch, first, start uint64
-	var drop bool
-	cmd := &cobra.Command{
-		Use: "plan POOL/DATASET@SNAPSHOT[/PATH]", Short: "Show what a pass reads: samples, columns, batches, first samples", Args: cobra.ExactArgs(1),
-		Long: `Build the manifest of a snapshot, or find it, and show what a pass over it reads:
-samples and bytes, columns, classes, batches, the first samples in the order of
-the pass, and the resume token of its beginning.`,
-		Example: "  daos loader plan p/photos@v1/train --label-dirname --batch-size 256\n  daos loader plan p/train@v1 --seed 7 --pass 3 --first 10 --json",
-		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
-			x, err := a.parse(args[0])
-			if err != nil {
-				return err
-			}
-			m, err := s.open(ctx, a, c, x)
-			if err != nil {
-				return err
-			}
-			o, err := s.spec().New(m.GetSamples(), nil)
-			if err != nil {
-				return err
-			}
-			if batch == 0 {
-				return fault.New(fault.Invalid, "loader.plan", args[0], "--batch-size 0").Do("use at least 1")
-			}
-			out := planOf(m, &s, batch, drop)
-			if start > m.GetSamples() {
-				return fault.New(fault.Invalid, "loader.plan", args[0], "--start %d, and there are %d samples", start, m.GetSamples())
-			}
-			if out.First, err = firstSamples(ctx, c, m, o, start, min(first, 65536)); err != nil {
-				return err
-			}
-			return a.print(out, func() error { return a.showPlan(&out, m, &s, batch) })
-		}),
-	}
-	s.add(cmd)
-	f := cmd.Flags()
-	f.Uint64Var(&batch, "batch-size", 32, "samples a batch, for the number of batches")
-	f.BoolVar(&drop, "drop-last", false, "don't count a last batch that is not full")
-	f.Uint64Var(&first, "first", 5, "show so many samples of the order")
-	f.Uint64Var(&start, "start", 0, "position of the first one shown")
-	return cmd
-}
-
-func planOf(m *loaderv1.Manifest, s *selection, batch uint64, drop bool) planJSON {
-	out := planJSON{
-		Manifest: m.GetId(), Dataset: m.GetDataset(), Snapshot: m.GetSnapshot(), Epoch: m.GetEpoch(), Samples: m.GetSamples(), Bytes: m.GetBytes(),
-		MaxSample: m.GetMaxSampleBytes(), Columns: []columnJSON{}, Classes: append([]string{}, m.GetClasses()...), Skipped: m.GetSymlinksSkipped(), Built: m.GetBuilt(),
-		Batches: m.GetSamples() / batch, Token: string(tokenOf(m, s, 0).Encode()),
-	}
-	if !drop && m.GetSamples()%batch > 0 {
-		out.Batches++
-	}
-	for _, c := range m.GetColumns() {
-		out.Columns = append(out.Columns, columnJSON{
-			Name: c.GetName(), Layout: strings.ToLower(strings.TrimPrefix(c.GetLayout().String(), "LAYOUT_")), DType: c.GetDtype(),
-			Shape: append([]uint64{}, c.GetShape()...), Nullable: c.GetNullable(),
-		})
-	}
-	return out
-}
-
-func tokenOf(m *loaderv1.Manifest, s *selection, position uint64) *token.Token {
-	kind := order.Kind(s.order)
+// tokenOf is the token of a position in an order over a manifest.
+func tokenOf(m *loaderv1.Manifest, s *order.Spec, position uint64) *token.Token {
 	return &token.Token{
-		Manifest: m.GetId(), Snapshot: m.GetDataset() + "@" + m.GetSnapshot(), Order: kind, OrderV: kind.Version(),
-		Seed: s.seed, Pass: s.pass, Position: position,
+		Manifest: m.GetId(), Snapshot: m.GetDataset() + "@" + m.GetSnapshot(), Order: s.Kind, OrderV: s.Kind.Version(),
+		Seed: s.Seed, Pass: s.Pass, Position: position, Params: s.Params,
 	}
 }
 
-// firstSamples are n samples of the order from a position on, with the paths
-// of files.
-func firstSamples(ctx context.Context, c *client.Client, m *loaderv1.Manifest, o order.Order, start, n uint64) ([]sampleJSON, error) {
-	n = min(n, o.Len()-start)
-	out := make([]sampleJSON, 0, n)
-	if n == 0 {
-		return out, nil
-	}
-	index := make([]uint64, n)
-	o.Fill(index, start)
-	names, err := c.Loader.Samples(ctx, &loaderv1.SamplesRequest{Handle: m.GetHandle(), Indices: index})
-	if err != nil && !fault.Is(err, fault.Unsupported, fault.Invalid) { // tensors have no paths
-		return nil, err
-	}
-	for i, k := range index {
-		s := sampleJSON{Position: start + uint64(i), Sample: k}
-		if i < len(names.GetPaths()) {
-			s.Path = strings.ToValidUTF8(string(names.GetPaths()[i]), "\uFFFD")
-		}
-		if i < len(names.GetSizes()) {
-			s.Size = names.GetSizes()[i]
-		}
-		out = append(out, s)
-	}
-	return out, nil
+// orderJSON is an order in --json.
+type orderJSON struct {
+	Kind    string `json:"kind"`
+	Version int    `json:"version"`
+	Seed    uint64 `json:"seed"`
+	Pass    uint64 `json:"pass"`
+	Block   uint64 `json:"block,omitempty"`
+	Window  uint64 `json:"window,omitempty"`
+	Samples uint64 `json:"samples,omitempty"`
+	Weights string `json:"weights,omitempty"`
+	Strata  string `json:"strata,omitempty"`
 }
 
-func (a *app) showPlan(out *planJSON, m *loaderv1.Manifest, s *selection, batch uint64) error {
-	cols := make([]string, 0, len(out.Columns))
-	for _, c := range m.GetColumns() {
-		cols = append(cols, printable(c.GetName())+" "+typeText(c))
-	}
-	how := "found"
-	if out.Built {
-		how = "built"
-	}
-	pairs := []string{
-		"dataset", out.Dataset + "@" + out.Snapshot, "manifest", fmt.Sprintf("%.16s (%s)", out.Manifest, how),
-		"samples", formatCount(out.Samples), "bytes", fmt.Sprintf("%s, largest sample %s", formatSize(out.Bytes), formatSize(out.MaxSample)),
-		"columns", strings.Join(cols, ", "), "batches", fmt.Sprintf("%s of %s", formatCount(out.Batches), formatCount(batch)),
-		"order", fmt.Sprintf("%s, seed %d, pass %d", s.order, s.seed, s.pass),
-	}
-	if len(out.Classes) > 0 {
-		text := strings.Join(out.Classes[:min(len(out.Classes), 10)], ", ")
-		if len(out.Classes) > 10 {
-			text += ", ..."
-		}
-		pairs = append(pairs, "classes", fmt.Sprintf("%d: %s", len(out.Classes), printable(text)))
-	}
-	if out.Skipped > 0 {
-		pairs = append(pairs, "left out", formatCount(out.Skipped)+" symbolic links")
-	}
-	pairs = append(pairs, "token", out.Token)
-	if err := fields(a.out, pairs...); err != nil || len(out.First) == 0 {
-		return err
-	}
-	t := &table{columns: []column{{head: "POSITION", right: true}, {head: "SAMPLE", right: true}, {head: "SIZE", right: true}, {head: "PATH", shrink: true}}}
-	if out.First[0].Path == "" { // tensors
-		t.columns = t.columns[:2]
-	}
-	for _, x := range out.First {
-		if x.Path == "" {
-			t.row(formatCount(x.Position), formatCount(x.Sample))
-			continue
-		}
-		t.row(formatCount(x.Position), formatCount(x.Sample), formatSize(x.Size), printable(x.Path))
-	}
-	if _, err := fmt.Fprintln(a.out); err != nil {
-		return err
-	}
-	return a.table(t)
+func orderOf(s *order.Spec) orderJSON {
+	p := s.Params
+	return orderJSON{string(s.Kind), s.Kind.Version(), s.Seed, s.Pass, p.Block, p.Window, p.Samples, p.Weights, p.Strata}
 }
 
-// stateJSON is a resume token explained, in --json.
-type stateJSON struct {
-	Manifest string `json:"manifest"`
-	Snapshot string `json:"snapshot"`
-	Order    string `json:"order"`
-	OrderV   int    `json:"order_v"`
-	Seed     uint64 `json:"seed"`
-	Pass     uint64 `json:"pass"`
-	Position uint64 `json:"position"`
-	Bytes    int    `json:"token_bytes"`
-	Exists   *bool  `json:"snapshot_exists,omitempty"`
-}
-
-func loaderState(a *app) *cobra.Command {
-	var s selection
-	var position uint64
-	var offline bool
-	cmd := &cobra.Command{
-		Use: "state TOKEN|FILE|-|POOL/DATASET@SNAPSHOT[/PATH]", Short: "Explain a resume token, or write one", Args: cobra.ExactArgs(1),
-		Long: `Explain a resume token, given as JSON, in a file or on standard input (-): what
-is read, in which order, how far the run has come, and whether the snapshot is
-still there. Given an address instead, write the token of a position in a pass
-over it: a run started from it begins there.`,
-		Example: "  daos loader state run.token\n  daos loader state p/photos@v1/train --seed 7 --pass 3 --position 6400 > run.token",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx := cmd.Context()
-			text, isToken, err := a.tokenText(args[0])
-			if err != nil {
-				return err
-			}
-			if isToken {
-				t, err := token.Parse(text)
-				if err != nil {
-					return err
-				}
-				return a.showState(ctx, t, len(text), offline)
-			}
-			c, err := a.connect(ctx)
-			if err != nil {
-				return err
-			}
-			x, err := a.parse(args[0])
-			if err != nil {
-				return err
-			}
-			m, err := s.open(ctx, a, c, x)
-			if err != nil {
-				return err
-			}
-			if _, err := s.spec().New(m.GetSamples(), nil); err != nil {
-				return err
-			}
-			if position > m.GetSamples() {
-				return fault.New(fault.Invalid, "loader.state", args[0], "position %d, and a pass has %d samples", position, m.GetSamples())
-			}
-			_, err = fmt.Fprintf(a.out, "%s\n", tokenOf(m, &s, position).Encode())
-			return err
-		},
+// orderText is an order for people.
+func orderText(s *order.Spec) string {
+	p := s.Params
+	text := string(s.Kind)
+	switch s.Kind {
+	case order.Block:
+		text += fmt.Sprintf(", blocks of %s", formatCount(p.Block))
+	case order.Window:
+		text += fmt.Sprintf(", window of %s", formatCount(p.Window))
+		if p.Block > 0 {
+			text += fmt.Sprintf(" over blocks of %s", formatCount(p.Block))
+		}
+	case order.Weighted:
+		text += fmt.Sprintf(", %s draws by weights %s", formatCount(p.Samples), p.Weights)
+	case order.Stratified:
+		text += ", classes " + p.Strata
 	}
-	s.add(cmd)
-	cmd.Flags().Uint64Var(&position, "position", 0, "samples consumed, of the token that is written")
-	cmd.Flags().BoolVar(&offline, "offline", false, "ask no server whether the snapshot is still there")
-	return cmd
-}
-
-// tokenText finds out what an argument of state is.
-func (a *app) tokenText(arg string) (text []byte, isToken bool, err error) {
-	if strings.HasPrefix(strings.TrimSpace(arg), "{") {
-		return []byte(strings.TrimSpace(arg)), true, nil
-	}
-	var r io.Reader = a.in
-	if arg != "-" {
-		f, err := os.Open(arg)
-		if err != nil {
-			return nil, false, nil // an address, then
-		}
-		defer f.Close()
-		r = f
-	}
-	b, err := io.ReadAll(io.LimitReader(r, token.MaxSize+1))
-	return []byte(strings.TrimSpace(string(b))), true, err
-}
-
-func (a *app) showState(ctx context.Context, t *token.Token, size int, offline bool) error {
-	out := stateJSON{t.Manifest, t.Snapshot, string(t.Order), t.OrderV, t.Seed, t.Pass, t.Position, size, nil}
-	there := "not looked up"
-	if !offline {
-		c, err := a.connect(ctx)
-		if err != nil {
-			return err
-		}
-		x, err := a.parseDataset(t.Snapshot)
-		if err != nil {
-			return err
-		}
-		_, err = c.Datasets.GetDataset(ctx, &datasetv1.GetDatasetRequest{Dataset: x.DatasetName()})
-		if err != nil && !fault.Is(err, fault.NotFound) {
-			return err
-		}
-		ok := err == nil
-		out.Exists = &ok
-		there = "there"
-		if !ok {
-			there = "gone: a run can't go on from this token"
-		}
-	}
-	return a.print(out, func() error {
-		return fields(a.out, "snapshot", printable(t.Snapshot)+" ("+there+")", "manifest", printable(t.Manifest),
-			"order", fmt.Sprintf("%s (version %d), seed %d", t.Order, t.OrderV, t.Seed), "pass", formatCount(t.Pass),
-			"position", fmt.Sprintf("%s samples consumed", formatCount(t.Position)), "token", fmt.Sprintf("%d bytes", size))
-	})
+	return fmt.Sprintf("%s, seed %d, pass %d", text, s.Seed, s.Pass)
 }

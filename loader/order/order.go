@@ -87,17 +87,17 @@ func (k Kind) ByGroups() bool { return k == Weighted || k == Stratified }
 func (s *Spec) Check() error {
 	newest := s.Kind.Version()
 	if newest == 0 {
-		return fault.New(fault.Unsupported, "loader.order", string(s.Kind), "unknown kind of order %q", s.Kind).
+		return fault.New(fault.Unsupported, "loader.order", "", "unknown kind of order %q", s.Kind).
 			Do("use one of %v", Kinds())
 	}
 	if s.Version != 0 && s.Version != newest {
-		return fault.New(fault.Unsupported, "loader.order", string(s.Kind), "version %d of order %q is not known here, only %d", s.Version, s.Kind, newest).
+		return fault.New(fault.Unsupported, "loader.order", "", "version %d of order %q is not known here, only %d", s.Version, s.Kind, newest).
 			Do("use the version of daos that made the token")
 	}
 	want := Params{}
 	p := &s.Params
 	invalid := func(what string, v uint64, least int) error {
-		return fault.New(fault.Invalid, "loader.order", string(s.Kind), "order %q: %s is %d, it goes from %d to 2^62", s.Kind, what, v, least)
+		return fault.New(fault.Invalid, "loader.order", "", "order %q: %s is %d, it goes from %d to 2^62", s.Kind, what, v, least)
 	}
 	switch s.Kind {
 	case Block:
@@ -121,7 +121,7 @@ func (s *Spec) Check() error {
 		want.Strata = p.Strata
 	}
 	if want != *p {
-		return fault.New(fault.Invalid, "loader.order", string(s.Kind), "order %q has no such parameters: %+v", s.Kind, *p)
+		return fault.New(fault.Invalid, "loader.order", "", "order %q has no such parameters: %+v", s.Kind, *p)
 	}
 	return nil
 }
@@ -153,7 +153,7 @@ func (s Spec) New(n uint64, g *Groups) (Order, error) {
 
 func (s *Spec) grouped(n uint64, g *Groups, key uint64) (Order, error) {
 	if g == nil {
-		return nil, fault.New(fault.Invalid, "loader.order", string(s.Kind), "order %q goes by class, and what is read has no classes", s.Kind).
+		return nil, fault.New(fault.Invalid, "loader.order", "", "order %q goes by class, and what is read has no classes", s.Kind).
 			Do("label files by their directory (--label-dirname)")
 	}
 	if err := g.check(s.Kind, n); err != nil {

@@ -101,3 +101,18 @@ func (p *Plan) At(step, rank uint64) (s Slice, ok bool) {
 
 // Worker is the worker that reads a step: w takes steps w, w+W, ...
 func (p *Plan) Worker(step uint64) uint64 { return step % p.Workers }
+
+// Tail says how many samples come again at the end of the pass, and how many
+// are left out of it.
+func (p *Plan) Tail() (repeated, leftOut uint64) {
+	_, samples, own := p.tail()
+	switch {
+	case own == 0:
+		return 0, samples
+	case p.Uneven == Pad:
+		return own*p.Ranks - samples, 0
+	case p.Uneven == Drop:
+		return 0, samples - own*p.Ranks
+	}
+	return 0, 0
+}
