@@ -187,6 +187,40 @@ def test_fresh_workers_use_a_loaded_state_once(reseeded: bool, numbered: Any, da
             assert [i for batch in loader for i in numbered.ids(batch)] == want
 
 
+def a_rank(rank: int, ready: Any, out: Any) -> None:
+    """A rank that was spawned with a copy of what another made; its workers are told its own pass."""
+    warnings.simplefilter("ignore")
+    loader = DataLoader(ready, batch_size=None, num_workers=1, persistent_workers=True)
+    passes = []
+    for epoch in (rank + 5, rank + 7, rank + 7):
+        ready.set_epoch(epoch)
+        passes.append([i for batch in loader for i in ids(batch)])
+    out.put((rank, passes))
+
+
+def ids(batch: torch.Tensor) -> list[int]:
+    return [int(i) for i in batch.view(torch.int64).flatten()]
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_ranks_that_got_copies_do_not_tell_each_other(context: str, numbered: Any, data: Dataset) -> None:
+    """Each uses the loaded state once, for the pass that it was made in."""
+    ready = data.batches(10, shuffle=True, seed=1, world=(0, 1))
+    ready.load_state_dict(data.state_dict(40, seed=1, pass_=6))
+    ready.set_epoch(6)
+    processes = torch.multiprocessing.get_context(context)
+    out = processes.Queue()
+    started = [processes.Process(target=a_rank, args=(r, ready, out)) for r in range(2)]
+    for process in started:
+        process.start()
+    got = dict(out.get(timeout=100) for _ in started)
+    for process in started:
+        process.join(30)
+    assert got[0] == [numbered.order(1, e) for e in (5, 7, 7)]
+    assert got[1] == [numbered.order(1, 6, 40), numbered.order(1, 8), numbered.order(1, 8)]
+    assert [i for batch in ready for i in ids(batch)] == numbered.order(1, 6, 40)
+
+
 def test_a_pass_of_workers_has_no_position_but_the_one_that_is_said(numbered: Any, data: Dataset) -> None:
     ready = data.batches(10, shuffle=True, seed=1)
     loader = DataLoader(ready, batch_size=None, num_workers=2)

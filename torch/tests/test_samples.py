@@ -6,8 +6,11 @@ import io
 import logging
 import os
 import pickle
+import re
 import signal
+import subprocess
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -262,12 +265,19 @@ def test_a_ragged_batch_crosses_from_workers_as_one_buffer(files: Any, server: A
 # -- the snapshot of a run -----------------------------------------------------------
 
 
-def test_a_run_pins_one_snapshot_for_all_its_processes(files: Any, server: Any) -> None:
+def test_a_run_pins_one_snapshot_for_all_its_processes(files: Any, server: Any, daos_binary: str) -> None:
     put(files, {f"{i}": bytes([i]) for i in range(6)})
     data = Dataset(files.address, addr=server.unix)
     (pin,) = files.snapshots()
     assert pin.auto
     assert pin.expires_unix_nanos - pin.created_unix_nanos == 7 * 24 * 3600 * 10**9
+    listed = subprocess.run(
+        [daos_binary, "snapshot", "list", files.address, "--json", "--addr", server.unix],
+        env={**os.environ, "DAOS_TOKEN": server.token},
+        capture_output=True,
+        check=True,
+    )
+    assert re.search(rb'"auto": ?true', listed.stdout), listed.stdout
     files.write_bytes("0", b"changed")
     files.write_bytes("9", b"new")
     for options in ({}, {"num_workers": 2}, {"num_workers": 1, "multiprocessing_context": "spawn"}):
@@ -387,7 +397,13 @@ def test_a_server_that_hangs_runs_into_the_deadline(doomed: Any) -> None:
         begun = time.monotonic()
         with pytest.raises(pydaos.DeadlineError, match="sample 3, p/d@v1"):
             data[3]
+        ready = data.batches(2, shuffle=True, seed=1)
+        with pytest.raises(pydaos.DeadlineError, match="batch 0 of pass 0, p/d@v1"):
+            next(iter(ready))
         assert time.monotonic() - begun < 10
     finally:
         os.kill(doomed.pid, signal.SIGCONT)
     assert data[3] == bytes([3]) * 100
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert sum(len(b) for b in ready) == 40

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import mmap
 import os
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from multiprocessing.context import get_spawning_popen
@@ -283,8 +284,8 @@ class Dataset(torch.utils.data.Dataset[Any]):
         warnings.warn(NEEDLESS_WORKERS.format(workers or "..."), stacklevel=3)
 
     def __getstate__(self) -> dict[str, Any]:
-        if get_spawning_popen() is not None and self._samples.ready and not self._said[0]:
-            # On its way to a spawned process, mostly a worker; that one could tell no other.
+        if self._samples.ready and not self._said[0] and _starts_worker():
+            # A spawned worker shares no byte with the next one: it is said here.
             self._needless(None)
         state = self.__dict__.copy()
         del state["_said"]
@@ -467,6 +468,18 @@ class Dataset(torch.utils.data.Dataset[Any]):
 
     def __repr__(self) -> str:
         return f"Dataset({self.address!r}, samples={len(self)})"
+
+
+def _starts_worker() -> bool:
+    """Whether a DataLoader is pickling its dataset for a worker; a rank that is spawned with one is none."""
+    if get_spawning_popen() is None:
+        return False
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").endswith("dataloader"):
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
 
 
 class ObjectList(Sequence[Any]):
