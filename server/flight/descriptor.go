@@ -20,6 +20,7 @@ type target struct {
 	scan    *scanv1.ScanRequest
 	tensor  *flightv1.TensorRead
 	write   *flightv1.TensorWrite
+	kv      *flightv1.KvRead
 }
 
 const describe = `use the path ["POOL", "DATASET[@SNAPSHOT]"], or a command daos.flight.v1.Command`
@@ -68,10 +69,27 @@ func parseCommand(b []byte) (target, error) {
 		t.tensor, name = of.Tensor, of.Tensor.GetDataset()
 	case *flightv1.Command_Write:
 		t.write, name = of.Write, of.Write.GetDataset()
+	case *flightv1.Command_Kv:
+		t.kv, name = of.Kv, of.Kv.GetDataset()
 	default:
 		return target{}, fault.New(fault.Invalid, "flight.descriptor", "", "a command that asks for nothing").Do(describe)
 	}
 	var err error
 	t.address, err = address.ParseDataset(name)
 	return t, err
+}
+
+// command names the command of a target, for errors.
+func (t *target) command() string {
+	switch {
+	case t.scan != nil:
+		return "scan"
+	case t.tensor != nil:
+		return "tensor"
+	case t.kv != nil:
+		return "kv"
+	case t.write != nil:
+		return "write"
+	}
+	return "path"
 }

@@ -49,6 +49,9 @@ func (s *Server) DoGet(t *flight.Ticket, out flight.FlightService_DoGetServer) e
 	if to.tensor != nil {
 		epoch = object.Epoch(to.tensor.GetEpoch())
 	}
+	if to.kv != nil {
+		epoch = object.Epoch(to.kv.GetEpoch())
+	}
 	if r.Snapshot != nil && r.Snapshot.Epoch != epoch {
 		return fault.New(fault.Stale, "flight.get", to.address.DatasetName(), "the snapshot of this ticket was destroyed, another one has its name now").
 			Do("call GetFlightInfo again")
@@ -65,6 +68,8 @@ func (s *Server) DoGet(t *flight.Ticket, out flight.FlightService_DoGetServer) e
 		err = s.getScan(ctx, to.scan, &r, out)
 	case to.tensor != nil && r.Dataset.Type == pool.TypeTensor:
 		err = s.getTensor(ctx, to.tensor, &r, out)
+	case to.kv != nil && r.Dataset.Type == pool.TypeKV:
+		err = s.getKV(ctx, to.kv, &r, out)
 	default:
 		err = fault.New(fault.Invalid, "flight.get", to.address.DatasetName(), "the ticket does not fit a dataset of type %s", r.Dataset.Type)
 	}

@@ -153,6 +153,8 @@ func (s *Server) info(ctx context.Context, d *flight.FlightDescriptor) (*info, e
 		return s.scanInfo(ctx, &t, r)
 	case pool.TypeTensor:
 		return s.tensorInfo(ctx, &t, r)
+	case pool.TypeKV:
+		return s.kvInfo(ctx, &t, r)
 	}
 	return nil, fault.New(fault.Unsupported, "flight.info", t.address.DatasetName(), "datasets of type %s can't be read over Flight", r.Dataset.Type)
 }
@@ -160,12 +162,12 @@ func (s *Server) info(ctx context.Context, d *flight.FlightDescriptor) (*info, e
 // wrongType says that a command does not fit its dataset.
 func wrongType(a address.Address, is pool.Type, want string) error {
 	return fault.New(fault.Invalid, "flight.command", a.DatasetName(), "a %s command for a dataset of type %s", want, is).
-		Do("use the command scan for posix and tensor for tensor, or the path of the dataset")
+		Do("use the command scan for posix, tensor for tensor and kv for kv, or the path of the dataset")
 }
 
 func (s *Server) tensorInfo(ctx context.Context, t *target, r pool.Resolved) (*info, error) {
-	if t.scan != nil {
-		return nil, wrongType(t.address, r.Dataset.Type, "scan")
+	if t.scan != nil || t.kv != nil {
+		return nil, wrongType(t.address, r.Dataset.Type, t.command())
 	}
 	if t.address.Path != "" {
 		return nil, fault.New(fault.Invalid, "flight.info", t.address.String(), "a tensor dataset has no paths").Do("name the dataset alone")
@@ -220,8 +222,8 @@ func below(a address.Address, dir string, err error) error {
 }
 
 func (s *Server) scanInfo(ctx context.Context, t *target, r pool.Resolved) (*info, error) {
-	if t.tensor != nil {
-		return nil, wrongType(t.address, r.Dataset.Type, "tensor")
+	if t.tensor != nil || t.kv != nil {
+		return nil, wrongType(t.address, r.Dataset.Type, t.command())
 	}
 	req := &scanv1.ScanRequest{}
 	if t.scan != nil {

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
+	"daos/dataset/kv"
 	"daos/dataset/posix"
 	"daos/engine/object"
 	"daos/internal/address"
@@ -32,6 +33,8 @@ type Options struct {
 	Catalog Catalog
 	// Tree opens the tree of a POSIX dataset.
 	Tree func(ctx context.Context, r *pool.Resolved) (*posix.FS, error)
+	// Pairs opens a KV dataset; nil: those are not served.
+	Pairs func(r *pool.Resolved) (*kv.Dataset, error)
 	// Manifest opens the manifest of a tensor dataset at its snapshot, from
 	// which samples are read with the least work; nil: they are read through
 	// the table, as those of a live dataset are.

@@ -35,6 +35,7 @@ type Command struct {
 	//	*Command_Scan
 	//	*Command_Tensor
 	//	*Command_Write
+	//	*Command_Kv
 	Of            isCommand_Of `protobuf_oneof:"of"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -104,6 +105,15 @@ func (x *Command) GetWrite() *TensorWrite {
 	return nil
 }
 
+func (x *Command) GetKv() *KvRead {
+	if x != nil {
+		if x, ok := x.Of.(*Command_Kv); ok {
+			return x.Kv
+		}
+	}
+	return nil
+}
+
 type isCommand_Of interface {
 	isCommand_Of()
 }
@@ -123,11 +133,18 @@ type Command_Write struct {
 	Write *TensorWrite `protobuf:"bytes,3,opt,name=write,proto3,oneof"`
 }
 
+type Command_Kv struct {
+	// Pairs of a KV dataset.
+	Kv *KvRead `protobuf:"bytes,4,opt,name=kv,proto3,oneof"`
+}
+
 func (*Command_Scan) isCommand_Of() {}
 
 func (*Command_Tensor) isCommand_Of() {}
 
 func (*Command_Write) isCommand_Of() {}
+
+func (*Command_Kv) isCommand_Of() {}
 
 // TensorRead asks for rows of a tensor dataset.
 type TensorRead struct {
@@ -211,6 +228,117 @@ func (x *TensorRead) GetEpoch() uint64 {
 	return 0
 }
 
+// KvRead asks for pairs of a KV dataset, in the byte order of (key, akey): the
+// columns key, akey, then value, or the fields of the values where they have
+// some, and version.
+type KvRead struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "POOL/DATASET[@SNAPSHOT]".
+	Dataset string `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	// Columns; empty: all.
+	Columns []string `protobuf:"bytes,2,rep,name=columns,proto3" json:"columns,omitempty"`
+	// Only keys that begin so.
+	Prefix []byte `protobuf:"bytes,3,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	// Only keys from here (inclusive); empty: from the first.
+	Start []byte `protobuf:"bytes,4,opt,name=start,proto3" json:"start,omitempty"`
+	// Only keys to here (exclusive); empty: to the last.
+	Stop []byte `protobuf:"bytes,5,opt,name=stop,proto3" json:"stop,omitempty"`
+	// In falling order.
+	Reverse bool `protobuf:"varint,6,opt,name=reverse,proto3" json:"reverse,omitempty"`
+	// At most so many pairs; 0: all.
+	Limit uint64 `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Epoch to read at; 0: the address's.
+	Epoch         uint64 `protobuf:"varint,8,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KvRead) Reset() {
+	*x = KvRead{}
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KvRead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KvRead) ProtoMessage() {}
+
+func (x *KvRead) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KvRead.ProtoReflect.Descriptor instead.
+func (*KvRead) Descriptor() ([]byte, []int) {
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *KvRead) GetDataset() string {
+	if x != nil {
+		return x.Dataset
+	}
+	return ""
+}
+
+func (x *KvRead) GetColumns() []string {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *KvRead) GetPrefix() []byte {
+	if x != nil {
+		return x.Prefix
+	}
+	return nil
+}
+
+func (x *KvRead) GetStart() []byte {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *KvRead) GetStop() []byte {
+	if x != nil {
+		return x.Stop
+	}
+	return nil
+}
+
+func (x *KvRead) GetReverse() bool {
+	if x != nil {
+		return x.Reverse
+	}
+	return false
+}
+
+func (x *KvRead) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *KvRead) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 // TensorWrite says what DoPut does with the samples that follow.
 type TensorWrite struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -230,7 +358,7 @@ type TensorWrite struct {
 
 func (x *TensorWrite) Reset() {
 	*x = TensorWrite{}
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[2]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -242,7 +370,7 @@ func (x *TensorWrite) String() string {
 func (*TensorWrite) ProtoMessage() {}
 
 func (x *TensorWrite) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[2]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -255,7 +383,7 @@ func (x *TensorWrite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TensorWrite.ProtoReflect.Descriptor instead.
 func (*TensorWrite) Descriptor() ([]byte, []int) {
-	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{2}
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *TensorWrite) GetDataset() string {
@@ -313,7 +441,7 @@ type Ticket struct {
 
 func (x *Ticket) Reset() {
 	*x = Ticket{}
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[3]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -325,7 +453,7 @@ func (x *Ticket) String() string {
 func (*Ticket) ProtoMessage() {}
 
 func (x *Ticket) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[3]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -338,7 +466,7 @@ func (x *Ticket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ticket.ProtoReflect.Descriptor instead.
 func (*Ticket) Descriptor() ([]byte, []int) {
-	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{3}
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Ticket) GetVersion() uint32 {
@@ -373,11 +501,12 @@ var File_daos_flight_v1_flight_proto protoreflect.FileDescriptor
 
 const file_daos_flight_v1_flight_proto_rawDesc = "" +
 	"\n" +
-	"\x1bdaos/flight/v1/flight.proto\x12\x0edaos.flight.v1\x1a\x1fdaos/scan/v1/scan_service.proto\"\xab\x01\n" +
+	"\x1bdaos/flight/v1/flight.proto\x12\x0edaos.flight.v1\x1a\x1fdaos/scan/v1/scan_service.proto\"\xd5\x01\n" +
 	"\aCommand\x12/\n" +
 	"\x04scan\x18\x01 \x01(\v2\x19.daos.scan.v1.ScanRequestH\x00R\x04scan\x124\n" +
 	"\x06tensor\x18\x02 \x01(\v2\x1a.daos.flight.v1.TensorReadH\x00R\x06tensor\x123\n" +
-	"\x05write\x18\x03 \x01(\v2\x1b.daos.flight.v1.TensorWriteH\x00R\x05writeB\x04\n" +
+	"\x05write\x18\x03 \x01(\v2\x1b.daos.flight.v1.TensorWriteH\x00R\x05write\x12(\n" +
+	"\x02kv\x18\x04 \x01(\v2\x16.daos.flight.v1.KvReadH\x00R\x02kvB\x04\n" +
 	"\x02of\"\x80\x01\n" +
 	"\n" +
 	"TensorRead\x12\x18\n" +
@@ -385,7 +514,16 @@ const file_daos_flight_v1_flight_proto_rawDesc = "" +
 	"\acolumns\x18\x02 \x03(\tR\acolumns\x12\x14\n" +
 	"\x05start\x18\x03 \x01(\x04R\x05start\x12\x12\n" +
 	"\x04stop\x18\x04 \x01(\x04R\x04stop\x12\x14\n" +
-	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\"\xb6\x01\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\"\xc4\x01\n" +
+	"\x06KvRead\x12\x18\n" +
+	"\adataset\x18\x01 \x01(\tR\adataset\x12\x18\n" +
+	"\acolumns\x18\x02 \x03(\tR\acolumns\x12\x16\n" +
+	"\x06prefix\x18\x03 \x01(\fR\x06prefix\x12\x14\n" +
+	"\x05start\x18\x04 \x01(\fR\x05start\x12\x12\n" +
+	"\x04stop\x18\x05 \x01(\fR\x04stop\x12\x18\n" +
+	"\areverse\x18\x06 \x01(\bR\areverse\x12\x14\n" +
+	"\x05limit\x18\a \x01(\x04R\x05limit\x12\x14\n" +
+	"\x05epoch\x18\b \x01(\x04R\x05epoch\"\xb6\x01\n" +
 	"\vTensorWrite\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\x12\x1c\n" +
 	"\toverwrite\x18\x02 \x01(\bR\toverwrite\x12\x14\n" +
@@ -413,23 +551,25 @@ func file_daos_flight_v1_flight_proto_rawDescGZIP() []byte {
 	return file_daos_flight_v1_flight_proto_rawDescData
 }
 
-var file_daos_flight_v1_flight_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_daos_flight_v1_flight_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_daos_flight_v1_flight_proto_goTypes = []any{
 	(*Command)(nil),        // 0: daos.flight.v1.Command
 	(*TensorRead)(nil),     // 1: daos.flight.v1.TensorRead
-	(*TensorWrite)(nil),    // 2: daos.flight.v1.TensorWrite
-	(*Ticket)(nil),         // 3: daos.flight.v1.Ticket
-	(*v1.ScanRequest)(nil), // 4: daos.scan.v1.ScanRequest
+	(*KvRead)(nil),         // 2: daos.flight.v1.KvRead
+	(*TensorWrite)(nil),    // 3: daos.flight.v1.TensorWrite
+	(*Ticket)(nil),         // 4: daos.flight.v1.Ticket
+	(*v1.ScanRequest)(nil), // 5: daos.scan.v1.ScanRequest
 }
 var file_daos_flight_v1_flight_proto_depIdxs = []int32{
-	4, // 0: daos.flight.v1.Command.scan:type_name -> daos.scan.v1.ScanRequest
+	5, // 0: daos.flight.v1.Command.scan:type_name -> daos.scan.v1.ScanRequest
 	1, // 1: daos.flight.v1.Command.tensor:type_name -> daos.flight.v1.TensorRead
-	2, // 2: daos.flight.v1.Command.write:type_name -> daos.flight.v1.TensorWrite
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	3, // 2: daos.flight.v1.Command.write:type_name -> daos.flight.v1.TensorWrite
+	2, // 3: daos.flight.v1.Command.kv:type_name -> daos.flight.v1.KvRead
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_daos_flight_v1_flight_proto_init() }
@@ -441,15 +581,16 @@ func file_daos_flight_v1_flight_proto_init() {
 		(*Command_Scan)(nil),
 		(*Command_Tensor)(nil),
 		(*Command_Write)(nil),
+		(*Command_Kv)(nil),
 	}
-	file_daos_flight_v1_flight_proto_msgTypes[2].OneofWrappers = []any{}
+	file_daos_flight_v1_flight_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_daos_flight_v1_flight_proto_rawDesc), len(file_daos_flight_v1_flight_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -8,14 +8,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Command(_message.Message):
-    __slots__ = ("scan", "tensor", "write")
+    __slots__ = ("scan", "tensor", "write", "kv")
     SCAN_FIELD_NUMBER: _ClassVar[int]
     TENSOR_FIELD_NUMBER: _ClassVar[int]
     WRITE_FIELD_NUMBER: _ClassVar[int]
+    KV_FIELD_NUMBER: _ClassVar[int]
     scan: _scan_service_pb2.ScanRequest
     tensor: TensorRead
     write: TensorWrite
-    def __init__(self, scan: _Optional[_Union[_scan_service_pb2.ScanRequest, _Mapping]] = ..., tensor: _Optional[_Union[TensorRead, _Mapping]] = ..., write: _Optional[_Union[TensorWrite, _Mapping]] = ...) -> None: ...
+    kv: KvRead
+    def __init__(self, scan: _Optional[_Union[_scan_service_pb2.ScanRequest, _Mapping]] = ..., tensor: _Optional[_Union[TensorRead, _Mapping]] = ..., write: _Optional[_Union[TensorWrite, _Mapping]] = ..., kv: _Optional[_Union[KvRead, _Mapping]] = ...) -> None: ...
 
 class TensorRead(_message.Message):
     __slots__ = ("dataset", "columns", "start", "stop", "epoch")
@@ -30,6 +32,26 @@ class TensorRead(_message.Message):
     stop: int
     epoch: int
     def __init__(self, dataset: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., start: _Optional[int] = ..., stop: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class KvRead(_message.Message):
+    __slots__ = ("dataset", "columns", "prefix", "start", "stop", "reverse", "limit", "epoch")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
+    REVERSE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    prefix: bytes
+    start: bytes
+    stop: bytes
+    reverse: bool
+    limit: int
+    epoch: int
+    def __init__(self, dataset: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., prefix: _Optional[bytes] = ..., start: _Optional[bytes] = ..., stop: _Optional[bytes] = ..., reverse: _Optional[bool] = ..., limit: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class TensorWrite(_message.Message):
     __slots__ = ("dataset", "overwrite", "start", "expect_length", "request_id")

@@ -1,0 +1,113 @@
+"""KV datasets over Arrow Flight, from a stock pyarrow client that knows nothing of pydaos."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.flight as fl
+import pytest
+
+from pydaos._proto.daos.flight.v1 import flight_pb2
+
+ERRORS = (fl.FlightError, pa.ArrowException)
+
+
+@pytest.fixture
+def kv(client, pool):
+    return client.create_dataset(f"{pool}/kv", type="kv")
+
+
+@pytest.fixture
+def flight(server):
+    with fl.connect(f"grpc://{server.address}") as client:
+        yield client
+
+
+@pytest.fixture
+def options(server):
+    return fl.FlightCallOptions(headers=[(b"authorization", f"Bearer {server.token}".encode())], timeout=60)
+
+
+def read(flight, options, descriptor):
+    info = flight.get_flight_info(descriptor, options)
+    tables = [flight.do_get(e.ticket, options).read_all() for e in info.endpoints]
+    assert all(t.schema == info.schema for t in tables)
+    return pa.concat_tables(tables)
+
+
+def path(address, *more):
+    return fl.FlightDescriptor.for_path(*address.split("/"), *more)
+
+
+def command(**fields):
+    read = flight_pb2.KvRead(**fields)
+    return fl.FlightDescriptor.for_command(flight_pb2.Command(kv=read).SerializeToString())
+
+
+def test_pairs(flight, options, kv):
+    rng = np.random.default_rng(1)
+    want = {f"k{i:05d}".encode(): rng.bytes(int(rng.integers(0, 3000))) for i in range(5000)}
+    want |= {b"\xff\x00": b"bytes", b"large": rng.bytes(9 << 20)}
+    kv.put_many(want)
+    kv.put("k00007", "second", akey="x")
+    kv.snapshot("s1")
+    kv.put_many(dict.fromkeys(want, b"changed"))
+    got = read(flight, options, path(f"{kv.address}@s1"))
+    assert got.column_names == ["key", "akey", "value", "version"]
+    rows = got.to_pylist()
+    assert [(r["key"], r["akey"]) for r in rows] == sorted([(k, b"") for k in want] + [(b"k00007", b"x")])
+    assert {r["key"]: r["value"] for r in rows if not r["akey"]} == want
+    live = read(flight, options, path(kv.address))
+    assert set(live["value"].to_pylist()) == {b"changed", b"second"}
+    part = read(flight, options, path(f"{kv.address}@s1", "k0001"))
+    assert part["key"].to_pylist() == [f"k0001{i}".encode() for i in range(10)]
+
+
+def test_command(flight, options, kv):
+    kv.put_many({f"{i:03d}": str(i) for i in range(100)})
+    got = read(
+        flight,
+        options,
+        command(dataset=kv.address, start=b"010", stop=b"090", reverse=True, limit=3, columns=["version", "key"]),
+    )
+    assert got.column_names == ["version", "key"]
+    assert got["key"].to_pylist() == [b"089", b"088", b"087"]
+    assert got["version"].to_pylist() == [kv.entry("089").version] * 3
+    info = flight.get_flight_info(command(dataset=kv.address), options)
+    kv["000"] = "new"
+    assert flight.do_get(info.endpoints[0].ticket, options).read_all()["value"][0].as_py() == b"0"
+    assert json.loads(info.app_metadata)["type"] == "kv"
+    with pytest.raises(ERRORS, match="nope"):
+        flight.get_flight_info(command(dataset=kv.address, columns=["nope"]), options)
+    tensor = flight_pb2.Command(tensor=flight_pb2.TensorRead(dataset=kv.address)).SerializeToString()
+    with pytest.raises(ERRORS, match="tensor command"):
+        flight.get_flight_info(fl.FlightDescriptor.for_command(tensor), options)
+
+
+@pytest.mark.parametrize("encoding", ["json", "struct"])
+def test_fields_are_columns(flight, options, kv, encoding):
+    kv.define(
+        {"loss": "float32", "step": "int64", "note": "string?", "ok": "bool", "version": "uint8"}, encoding=encoding
+    )
+    kv["a"] = {"loss": 0.5, "step": -3, "note": "naïve", "ok": True, "version": 9}
+    kv["b"] = {"loss": float("inf"), "step": 1 << 60, "ok": False, "version": 0}
+    got = read(flight, options, path(kv.address))
+    assert got.schema.field("loss").type == pa.float32() and got.schema.field("note").nullable
+    assert got.drop_columns(["version"]).to_pylist() == [
+        {"key": b"a", "akey": b"", "loss": 0.5, "step": -3, "note": "naïve", "ok": True, "value.version": 9},
+        {
+            "key": b"b",
+            "akey": b"",
+            "loss": float("inf"),
+            "step": 1 << 60,
+            "note": None,
+            "ok": False,
+            "value.version": 0,
+        },
+    ]
+
+
+def test_empty_and_listed(flight, options, kv):
+    assert read(flight, options, path(kv.address)).num_rows == 0
+    mine = [i for i in flight.list_flights(kv.address.encode(), options)]
+    assert len(mine) == 1 and mine[0].schema.names == ["key", "akey", "value", "version"]
