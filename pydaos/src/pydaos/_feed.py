@@ -13,6 +13,7 @@ are the socket's own (SO_RCVTIMEO), so that waiting needs no extra system call.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
 import sys
@@ -184,6 +185,12 @@ class FeedConnection:
             conn.close()
             raise
         return conn
+
+    def readable(self) -> bool:
+        """Whether something has arrived that was not received yet."""
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         """Close the socket; a second call does nothing. Never call it in a forked child."""

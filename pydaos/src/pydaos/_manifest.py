@@ -214,6 +214,8 @@ class BatchPipe:
         self._waiting: deque[tuple[bytes, int | None]] = deque()
         # What a batch looks like, by its number of samples.
         self._expected: dict[int, Expected | None] = {}
+        #: How often the server was lost, and everything unanswered asked for again.
+        self.lost = 0
 
     def __len__(self) -> int:
         """Return the number of requests without an answer."""
@@ -253,6 +255,17 @@ class BatchPipe:
         except errors.UnreachableError:
             self._drop()  # recv_batch asks for all of them again
 
+    def readable(self) -> bool:
+        """Whether the oldest answer has begun to arrive, so that `recv_batch` will not wait for the server."""
+        conn = self._conn
+        return (
+            conn is not None
+            and self._forks == _process.forks
+            and bool(self._waiting)
+            and self._waiting[0][1] is not None
+            and conn.readable()
+        )
+
     def expected(self) -> Expected | None:
         """Return what the oldest unanswered batch will look like, if that is known."""
         return self._expected.get(len(self._waiting[0][0]) >> 3) if self._waiting else None
@@ -288,6 +301,7 @@ class BatchPipe:
                 answer = conn.recv_batch(call_id, alloc or _empty, hope, room)
             except (errors.UnreachableError, errors.OverloadedError) as e:
                 self._drop()
+                self.lost += 1
                 if patience is None:
                     patience = Patience(self._client._pool.retry)
                 patience.wait(e)

@@ -68,9 +68,9 @@ class Here:
 
     def _next_made(self, stream: StreamLike, pool: OrderedThreads) -> tuple[Slice, Any]:
         readable = getattr(stream, "readable", None)
-        while self._asked and len(pool) < self._prefetch:
-            # Blocks where there is nothing to wait for but the answer.
-            if len(pool) and (readable is None or not readable()) and (readable is not None or pool.head_done):
+        while self._asked and len(pool) <= self._prefetch:  # one is taken now
+            # What is being made comes before waiting for the server.
+            if len(pool) and readable is not None and not readable():
                 break
             task = self._asked.popleft()
             self._made.append(task)

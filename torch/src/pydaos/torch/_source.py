@@ -472,6 +472,15 @@ class Stream:
         meta, payload = self._pipe.recv_batch(process_pool().lease)
         return Raw(meta, payload)
 
+    def readable(self) -> bool:
+        """Whether take() will find an answer that has begun to arrive."""
+        return self._pipe.readable()
+
+    @property
+    def retries(self) -> int:
+        """How often the server was lost and asked again."""
+        return self._pipe.lost
+
     def close(self) -> None:
         """Give the connection back."""
         self._pipe.close()

@@ -96,7 +96,7 @@ def _digest(*parts: str | bytes) -> str:
         data = p.encode() if isinstance(p, str) else p
         h.update(len(data).to_bytes(8, "little"))
         h.update(data)
-    return h.hexdigest()
+    return h.hexdigest()[:32]
 
 
 # -- Subset, random_split --------------------------------------------------------
@@ -139,13 +139,15 @@ class _SubsetStream:
         self._indices = indices
         self.take = stream.take
         self.close = stream.close
-        readable = getattr(stream, "readable", None)
-        if readable is not None:
-            self.readable = readable
+        self.readable = getattr(stream, "readable", None)
 
     @property
     def room(self) -> bool:
         return self._stream.room
+
+    @property
+    def retries(self) -> int:
+        return getattr(self._stream, "retries", 0)
 
     def ask(self, indices: U64) -> None:
         self._stream.ask(self._indices[indices])
@@ -242,6 +244,14 @@ class _ConcatStream:
                 stream = self._streams[k] = self._view.walks[k].stream(self._depth)
             stream.ask(np.asarray(share, dtype=np.uint64))
         self._asked.append(rows)
+
+    def readable(self) -> bool:
+        of = [getattr(self._streams[k], "readable", None) for k in {k for k, _ in self._asked[0]}]
+        return all(r is None or r() for r in of)
+
+    @property
+    def retries(self) -> int:
+        return sum(getattr(s, "retries", 0) for s in self._streams.values())
 
     def take(self) -> _ConcatRaw:
         rows = self._asked.popleft()
@@ -359,6 +369,9 @@ class _PlainStream:
 
     def ask(self, indices: Any) -> None:
         self._asked.append(indices)
+
+    def readable(self) -> bool:
+        return True
 
     def take(self) -> _PlainRaw:
         return self._fetch(self._asked.popleft())
