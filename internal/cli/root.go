@@ -52,7 +52,12 @@ func (a *app) run(ctx context.Context, args []string) int {
 // report prints err on stderr: one line for people, one object with --json.
 func (a *app) report(err error) {
 	if !a.json {
-		fmt.Fprintln(a.err, "daos:", printable(err.Error()))
+		// The lines of an error are kept: some mark a place in what was typed.
+		lines := strings.Split(err.Error(), "\n")
+		for i := range lines {
+			lines[i] = printable(lines[i])
+		}
+		fmt.Fprintln(a.err, "daos:", strings.Join(lines, "\n"))
 		return
 	}
 	kind := fault.KindOf(err)
@@ -114,7 +119,7 @@ func newRoot(a *app) *cobra.Command {
 	pf.DurationVar(&a.timeout, "timeout", 0, "give up a single call after this long (default 2m)")
 	root.AddCommand(
 		newServe(a), newConfig(a),
-		newPool(a), newDataset(a), newSnapshot(a), newFS(a), newKV(a), newArray(a), newTensor(a), newLoader(a), newCkpt(a),
+		newPool(a), newDataset(a), newSnapshot(a), newFS(a), newKV(a), newArray(a), newTensor(a), newQuery(a), newLoader(a), newCkpt(a),
 		newSystem(a), newToken(a), newVersion(a), newDocs(a),
 	)
 	root.InitDefaultHelpCmd()

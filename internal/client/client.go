@@ -18,6 +18,7 @@ import (
 	loaderv1 "daos/proto/gen/daos/loader/v1"
 	poolv1 "daos/proto/gen/daos/pool/v1"
 	posixv1 "daos/proto/gen/daos/posix/v1"
+	queryv1 "daos/proto/gen/daos/query/v1"
 	scanv1 "daos/proto/gen/daos/scan/v1"
 	systemv1 "daos/proto/gen/daos/system/v1"
 	tensorv1 "daos/proto/gen/daos/tensor/v1"
@@ -47,6 +48,7 @@ type Client struct {
 	Datasets datasetv1.DatasetServiceClient
 	Posix    posixv1.PosixServiceClient
 	Scan     scanv1.ScanServiceClient
+	Query    queryv1.QueryServiceClient
 	KV       kvv1.KvServiceClient
 	Array    arrayv1.ArrayServiceClient
 	Tensor   tensorv1.TensorServiceClient
@@ -99,6 +101,7 @@ func Open(s Server, o Options) (*Client, error) {
 	c.Datasets = datasetv1.NewDatasetServiceClient(conn)
 	c.Posix = posixv1.NewPosixServiceClient(conn)
 	c.Scan = scanv1.NewScanServiceClient(conn)
+	c.Query = queryv1.NewQueryServiceClient(conn)
 	c.KV = kvv1.NewKvServiceClient(conn)
 	c.Array = arrayv1.NewArrayServiceClient(conn)
 	c.Tensor = tensorv1.NewTensorServiceClient(conn)

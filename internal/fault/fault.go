@@ -96,7 +96,11 @@ func (e *Error) Error() string {
 		b.WriteString(e.Kind.String())
 	}
 	if e.Resolution != "" {
-		b.WriteString("; ")
+		sep := "; "
+		if strings.Contains(e.Detail, "\n") { // a place in a text is marked
+			sep = "\n  "
+		}
+		b.WriteString(sep)
 		b.WriteString(e.Resolution)
 	}
 	return b.String()

@@ -347,3 +347,25 @@ func Comparison(x Expr) (column string, op Fn, v Value, ok bool) {
 	}
 	return col.Name, op, lit.Value, true
 }
+
+// Prunes reports whether the statistics of a column can decide a condition.
+func Prunes(x Expr) bool {
+	c, ok := x.(*Call)
+	if !ok {
+		return false
+	}
+	switch c.Fn {
+	case And, Or, Not:
+		for _, a := range c.Args {
+			if Prunes(a) {
+				return true
+			}
+		}
+		return false
+	case Between, In, IsNull, NotNull, Like, Glob, Prefix, IsNaN:
+		_, ok := c.Args[0].(*Column)
+		return ok
+	}
+	_, _, v, ok := Comparison(x)
+	return ok && v.Type != Null
+}

@@ -227,13 +227,18 @@ func (q *Query) Explain(ctx context.Context, r *queryv1.ExplainRequest) (*queryv
 // whyPushed says what a condition spares.
 func whyPushed(t *queryTable, x expr.Expr) string {
 	col, _, _, simple := expr.Comparison(x)
+	late := "columns that are only shown are read for the rows that match"
 	switch {
 	case t.Dataset.Type == pool.TypePosix && simple && (col == "size" || col == "mtime" || col == "type"):
 		return "evaluated on the stored records, before a row is made"
-	case t.Dataset.Type == pool.TypeTensor && (simple || len(expr.Columns(x)) == 1):
-		return "prunes chunks by their statistics; columns that are only shown are read for the rows that match"
+	case t.Dataset.Type == pool.TypePosix:
+		return "evaluated at the targets"
+	case t.Dataset.Type == pool.TypeKV && simple && (col == "key" || col == "key_text"):
+		return "only this range of keys is read"
+	case (t.Dataset.Type == pool.TypeTensor || t.Dataset.Type == pool.TypeArray) && expr.Prunes(x):
+		return "prunes chunks by their statistics; " + late
 	}
-	return "evaluated at the targets; columns that are only shown are read for the rows that match"
+	return "evaluated at the targets; " + late
 }
 
 // ListQueries implements the service.

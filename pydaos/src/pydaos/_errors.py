@@ -103,7 +103,8 @@ class DaosError(Exception):
         retry_after: float = 0.0,
     ) -> None:
         if resolution and not text.endswith(resolution):
-            text = f"{text}; {resolution}"
+            # A text with lines marks a place in what was asked.
+            text = f"{text}{chr(10) + '  ' if chr(10) in text else '; '}{resolution}"
         super().__init__(text)
         self.op = op
         self.resource = resource

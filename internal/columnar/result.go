@@ -1,0 +1,374 @@
+package columnar
+
+import (
+	"bufio"
+	"encoding/csv"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/ipc"
+	"github.com/apache/arrow/go/v17/parquet"
+	"github.com/apache/arrow/go/v17/parquet/pqarrow"
+
+	"daos/dataset/tensor"
+	"daos/dataset/tensor/tensorarrow"
+	"daos/internal/fault"
+)
+
+// ResultFormats are the forms in which the result of a query can be written.
+func ResultFormats() []string {
+	return []string{"table", "csv", "json", "ndjson", "arrow", "parquet", "npy"}
+}
+
+// Table is a result for people: the first rows as text.
+type Table struct {
+	Heads []string
+	Right []bool // numbers
+	Rows  [][]string
+	Total int64
+}
+
+// CollectTable reads a whole result and keeps the first rows.
+func CollectTable(r io.Reader, keep int) (*Table, error) {
+	t := &Table{}
+	err := eachRecord(r, func(s *arrow.Schema) error {
+		for _, f := range s.Fields() {
+			t.Heads = append(t.Heads, f.Name)
+			t.Right = append(t.Right, arrow.IsInteger(f.Type.ID()) || arrow.IsFloating(f.Type.ID()))
+		}
+		return nil
+	}, func(rec arrow.Record) error {
+		for i := 0; i < int(rec.NumRows()) && len(t.Rows) < keep; i++ {
+			row := make([]string, rec.NumCols())
+			for c := range row {
+				row[c] = show(rec.Column(c), i)
+			}
+			t.Rows = append(t.Rows, row)
+		}
+		t.Total += rec.NumRows()
+		return nil
+	})
+	return t, err
+}
+
+// show is a cell for people: long ones are cut.
+func show(col arrow.Array, i int) string {
+	if col.IsNull(i) {
+		return "NULL"
+	}
+	switch a := col.(type) {
+	case *array.Binary:
+		if b := a.Value(i); len(b) > 32 {
+			return fmt.Sprintf("<%d bytes>", len(b))
+		}
+		return "x'" + hex.EncodeToString(a.Value(i)) + "'"
+	case *array.FixedSizeList, *array.List:
+		s, e := a.(array.ListLike).ValueOffsets(i)
+		if e-s > 8 {
+			return fmt.Sprintf("%s[%d elements]", a.(array.ListLike).ListValues().DataType(), e-s)
+		}
+	}
+	return plainText(cellOf(col, i))
+}
+
+// plainText is a cell as text, without quotes.
+func plainText(v any) string {
+	switch x := v.(type) {
+	case nil:
+		return ""
+	case string:
+		return x
+	case json.RawMessage:
+		return string(x)
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return string(b)
+}
+
+// cellOf is a cell as a value for JSON: bytes in hex, times as RFC 3339, numbers
+// that JSON has not ("NaN", "Infinity") as text.
+func cellOf(col arrow.Array, i int) any {
+	if col.IsNull(i) {
+		return nil
+	}
+	switch a := col.(type) {
+	case *array.Boolean:
+		return a.Value(i)
+	case *array.Int8:
+		return a.Value(i)
+	case *array.Int16:
+		return a.Value(i)
+	case *array.Int32:
+		return a.Value(i)
+	case *array.Int64:
+		return a.Value(i)
+	case *array.Uint8:
+		return a.Value(i)
+	case *array.Uint16:
+		return a.Value(i)
+	case *array.Uint32:
+		return a.Value(i)
+	case *array.Uint64:
+		return a.Value(i)
+	case *array.Float16:
+		return number32(a.Value(i).Float32())
+	case *array.Float32:
+		return number32(a.Value(i))
+	case *array.Float64:
+		return number64(a.Value(i), 64)
+	case *array.String:
+		return a.Value(i)
+	case *array.Binary:
+		return hex.EncodeToString(a.Value(i))
+	case *array.Timestamp:
+		unit := a.DataType().(*arrow.TimestampType).Unit
+		return a.Value(i).ToTime(unit).UTC().Format(time.RFC3339Nano)
+	case *array.FixedSizeList, *array.List:
+		l := a.(array.ListLike)
+		from, to := l.ValueOffsets(i)
+		out := make([]any, 0, to-from)
+		for k := from; k < to; k++ {
+			out = append(out, cellOf(l.ListValues(), int(k)))
+		}
+		return out
+	}
+	return col.ValueStr(i)
+}
+
+func number32(f float32) any { return number64(float64(f), 32) }
+
+func number64(f float64, bits int) any {
+	switch {
+	case math.IsNaN(f):
+		return "NaN"
+	case math.IsInf(f, 1):
+		return "Infinity"
+	case math.IsInf(f, -1):
+		return "-Infinity"
+	}
+	return json.RawMessage(strconv.FormatFloat(f, 'g', -1, bits))
+}
+
+func eachRecord(r io.Reader, head func(*arrow.Schema) error, each func(arrow.Record) error) error {
+	rd, err := ipc.NewReader(r)
+	if err != nil {
+		return wrap(err)
+	}
+	defer rd.Release()
+	if err := head(rd.Schema()); err != nil {
+		return err
+	}
+	for rd.Next() {
+		if err := each(rd.Record()); err != nil {
+			return err
+		}
+	}
+	if err := rd.Err(); err != nil && !errors.Is(err, io.EOF) {
+		return wrap(err)
+	}
+	return nil
+}
+
+// WriteResult writes a result, one Arrow IPC stream, in a format of
+// ResultFormats but "table". It returns the number of rows.
+func WriteResult(w io.Writer, r io.Reader, format string) (rows int64, err error) {
+	out := bufio.NewWriterSize(w, 256<<10)
+	count := func(each func(arrow.Record) error) func(arrow.Record) error {
+		return func(rec arrow.Record) error {
+			rows += rec.NumRows()
+			return each(rec)
+		}
+	}
+	none := func(*arrow.Schema) error { return nil }
+	switch format {
+	case "ndjson":
+		err = eachRecord(r, none, count(func(rec arrow.Record) error { return jsonRows(out, rec, "", "\n") }))
+	case "json":
+		begin := func(*arrow.Schema) error { return out.WriteByte('[') }
+		err = eachRecord(r, begin, func(rec arrow.Record) error {
+			sep := "\n "
+			if rows > 0 {
+				sep = ",\n "
+			}
+			rows += rec.NumRows()
+			return jsonRowsJoined(out, rec, sep)
+		})
+		if err == nil {
+			_, err = out.WriteString("\n]\n")
+		}
+	case "csv":
+		c := csv.NewWriter(out)
+		err = eachRecord(r, func(s *arrow.Schema) error { return c.Write(fieldNames(s)) }, count(func(rec arrow.Record) error { return csvRecord(c, rec) }))
+		c.Flush()
+		err = errors.Join(err, c.Error())
+	case "arrow":
+		var iw *ipc.Writer
+		err = eachRecord(r, func(s *arrow.Schema) error { iw = ipc.NewWriter(out, ipc.WithSchema(s)); return nil },
+			count(func(rec arrow.Record) error { return iw.Write(rec) }))
+		if iw != nil {
+			err = errors.Join(err, iw.Close())
+		}
+	case "parquet":
+		var pw *pqarrow.FileWriter
+		err = eachRecord(r, func(s *arrow.Schema) (err error) {
+			pw, err = pqarrow.NewFileWriter(s, struct{ io.Writer }{out}, parquet.NewWriterProperties(), pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema()))
+			return err
+		}, count(func(rec arrow.Record) error { return pw.WriteBuffered(rec) }))
+		if pw != nil {
+			err = errors.Join(err, pw.Close())
+		}
+	case "npy":
+		rows, err = npyRows(out, r)
+	default:
+		return 0, fault.New(fault.Invalid, "query.format", format, "not a format").Do("use one of %s", strings.Join(ResultFormats(), ", "))
+	}
+	return rows, errors.Join(err, out.Flush())
+}
+
+func fieldNames(s *arrow.Schema) []string {
+	var out []string
+	for _, f := range s.Fields() {
+		out = append(out, f.Name)
+	}
+	return out
+}
+
+func csvRecord(c *csv.Writer, rec arrow.Record) error {
+	row := make([]string, rec.NumCols())
+	for i := range int(rec.NumRows()) {
+		for k := range row {
+			row[k] = plainText(cellOf(rec.Column(k), i))
+		}
+		if err := c.Write(row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// jsonRow is one row as an object, its members in the order of the columns.
+func jsonRow(out *bufio.Writer, rec arrow.Record, i int) error {
+	out.WriteByte('{')
+	for c := range int(rec.NumCols()) {
+		if c > 0 {
+			out.WriteString(", ")
+		}
+		for k, v := range []any{rec.ColumnName(c), cellOf(rec.Column(c), i)} {
+			b, err := marshal(v)
+			if err != nil {
+				return err
+			}
+			if k == 1 {
+				out.WriteString(": ")
+			}
+			out.Write(b)
+		}
+	}
+	return out.WriteByte('}')
+}
+
+// marshal is JSON with characters as they are.
+func marshal(v any) ([]byte, error) {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return []byte(strings.TrimSuffix(b.String(), "\n")), err
+}
+
+func jsonRows(out *bufio.Writer, rec arrow.Record, before, after string) error {
+	for i := range int(rec.NumRows()) {
+		out.WriteString(before)
+		if err := jsonRow(out, rec, i); err != nil {
+			return err
+		}
+		if _, err := out.WriteString(after); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func jsonRowsJoined(out *bufio.Writer, rec arrow.Record, sep string) error {
+	for i := range int(rec.NumRows()) {
+		if i > 0 {
+			sep = ",\n "
+		}
+		if _, err := out.WriteString(sep); err != nil {
+			return err
+		}
+		if err := jsonRow(out, rec, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// npyRows writes a result of one column of numbers or equal tensors. The file
+// begins with the number of rows, so the result is kept until it is known; it is
+// bounded.
+func npyRows(out io.Writer, r io.Reader) (int64, error) {
+	const most = 1 << 30
+	var cols []tensor.Column
+	var parts []*tensor.Rows
+	rows, bytes := int64(0), int64(0)
+	err := eachRecord(r, func(s *arrow.Schema) (err error) {
+		if cols, err = tensorarrow.ColumnsOf(s); err == nil && len(cols) != 1 {
+			err = fault.New(fault.Invalid, "query.format", "npy", "an .npy file has one column, the result has %d", len(cols)).Do("choose one with --columns")
+		}
+		return err
+	}, func(rec arrow.Record) error {
+		got, err := tensorarrow.RowsOf(rec, cols)
+		if err != nil {
+			return err
+		}
+		if got.Columns[0].Valid != nil {
+			for _, v := range got.Columns[0].Valid {
+				if v == 0 {
+					return fault.New(fault.Invalid, "query.format", "npy", "the column %q has nulls, which an .npy file can't hold", cols[0].Name).
+						Do("leave them out: --where %q", cols[0].Name+" is not null")
+				}
+			}
+		}
+		one := tensor.Data{Values: append([]byte(nil), got.Columns[0].Values...), Offsets: append([]uint64(nil), got.Columns[0].Offsets...)}
+		parts = append(parts, &tensor.Rows{N: got.N, Columns: []tensor.Data{one}})
+		rows += int64(got.N)
+		if bytes += int64(len(one.Values)); bytes > most {
+			return fault.New(fault.TooBig, "query.format", "npy", "the result has over 1 GiB").Do("use --format arrow or parquet")
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	longest := 1
+	for _, p := range parts {
+		if o := p.Columns[0].Offsets; cols[0].Layout != tensor.Fixed {
+			for i := range p.N {
+				longest = max(longest, int(o[i+1]-o[i]))
+			}
+		}
+	}
+	w, err := NewNpyWriter(out, cols[0], rows, longest)
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range parts {
+		if err := w.Write(&p.Columns[0], p.N); err != nil {
+			return 0, err
+		}
+	}
+	return rows, w.Close()
+}
