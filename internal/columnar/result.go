@@ -194,7 +194,7 @@ func WriteResult(w io.Writer, r io.Reader, format string) (rows int64, err error
 	none := func(*arrow.Schema) error { return nil }
 	switch format {
 	case "ndjson":
-		err = eachRecord(r, none, count(func(rec arrow.Record) error { return jsonRows(out, rec, "", "\n") }))
+		err = eachRecord(r, none, count(func(rec arrow.Record) error { return jsonRows(out, rec, "", "", "\n") }))
 	case "json":
 		begin := func(*arrow.Schema) error { return out.WriteByte('[') }
 		err = eachRecord(r, begin, func(rec arrow.Record) error {
@@ -203,7 +203,7 @@ func WriteResult(w io.Writer, r io.Reader, format string) (rows int64, err error
 				sep = ",\n "
 			}
 			rows += rec.NumRows()
-			return jsonRowsJoined(out, rec, sep)
+			return jsonRows(out, rec, sep, ",\n ", "")
 		})
 		if err == nil {
 			_, err = out.WriteString("\n]\n")
@@ -258,25 +258,24 @@ func csvRecord(c *csv.Writer, rec arrow.Record) error {
 	return nil
 }
 
-// jsonRow is one row as an object, its members in the order of the columns.
-func jsonRow(out *bufio.Writer, rec arrow.Record, i int) error {
-	out.WriteByte('{')
+// appendRow appends one row as an object, its members in the order of the columns.
+func appendRow(out []byte, rec arrow.Record, i int) ([]byte, error) {
+	out = append(out, '{')
 	for c := range int(rec.NumCols()) {
+		name, err := marshal(rec.ColumnName(c))
+		if err != nil {
+			return nil, err
+		}
+		v, err := marshal(cellOf(rec.Column(c), i))
+		if err != nil {
+			return nil, err
+		}
 		if c > 0 {
-			out.WriteString(", ")
+			out = append(out, ", "...)
 		}
-		for k, v := range []any{rec.ColumnName(c), cellOf(rec.Column(c), i)} {
-			b, err := marshal(v)
-			if err != nil {
-				return err
-			}
-			if k == 1 {
-				out.WriteString(": ")
-			}
-			out.Write(b)
-		}
+		out = append(append(append(out, name...), ": "...), v...)
 	}
-	return out.WriteByte('}')
+	return append(out, '}'), nil
 }
 
 // marshal is JSON with characters as they are.
@@ -288,28 +287,18 @@ func marshal(v any) ([]byte, error) {
 	return []byte(strings.TrimSuffix(b.String(), "\n")), err
 }
 
-func jsonRows(out *bufio.Writer, rec arrow.Record, before, after string) error {
+// jsonRows writes rows as objects, first before the first of them and next before
+// the others, after behind each.
+func jsonRows(out *bufio.Writer, rec arrow.Record, first, next, after string) error {
+	var line []byte
 	for i := range int(rec.NumRows()) {
-		out.WriteString(before)
-		if err := jsonRow(out, rec, i); err != nil {
+		line = append(line[:0], first...)
+		first = next
+		var err error
+		if line, err = appendRow(line, rec, i); err != nil {
 			return err
 		}
-		if _, err := out.WriteString(after); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func jsonRowsJoined(out *bufio.Writer, rec arrow.Record, sep string) error {
-	for i := range int(rec.NumRows()) {
-		if i > 0 {
-			sep = ",\n "
-		}
-		if _, err := out.WriteString(sep); err != nil {
-			return err
-		}
-		if err := jsonRow(out, rec, i); err != nil {
+		if _, err := out.Write(append(line, after...)); err != nil {
 			return err
 		}
 	}
