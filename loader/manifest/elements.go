@@ -145,6 +145,9 @@ func (v *View) elements(column int, extra uint64, elements, samples, starts []ui
 			return 0, fault.New(fault.Invalid, "loader.elements", v.columnName(column), "element %d of %d", t, total)
 		}
 		chunk := sort.Search(c.n, func(k int) bool { return before(k+1) > t })
+		if chunk == c.n || before(chunk) > t {
+			return 0, damaged(v.f.path, "a chunk table of sizes that are not valid")
+		}
 		ch := c.at(chunk)
 		row, start, err := v.findRow(c, chunk, ch, extra, t-before(chunk))
 		if err != nil {

@@ -229,6 +229,23 @@ def test_subsets_and_workers(part: Any) -> None:
     assert ids(workers) == got
 
 
+def fail(row: dict[str, Any]) -> int:
+    if int(row["id"]) == 1003:
+        raise KeyError("a transform's own error")
+    return 1
+
+
+def test_errors_say_where(part: Any) -> None:
+    mix = Mixture([(part("b", transform_fn=fail), 1)], seed=1)
+    at = [s for _, s in mix.where(range(7))].index(3)
+    with pytest.raises(KeyError) as err:
+        mix[at]
+    assert f"sample {at}, mix/b@v1" in "".join(err.value.__notes__)
+    with pytest.raises(KeyError) as err:
+        list(DataLoader(mix, batch_size=3))
+    assert "mix/b@v1" in "".join(err.value.__notes__)
+
+
 def test_merging_refuses_what_differs() -> None:
     rows = [torch.tensor([0]), torch.tensor([1])]
     for a, b in (

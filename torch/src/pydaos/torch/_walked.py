@@ -13,7 +13,8 @@ from pydaos.torch._map import key_of
 from pydaos.torch._order import OrderSpec
 from pydaos.torch._plan import Maker, Pass, Walkable
 from pydaos.torch._sampler import PassSampler
-from pydaos.torch._world import WorldArg
+from pydaos.torch._where import tell_where, words
+from pydaos.torch._world import WorldArg, resolve
 
 __all__ = ["WalkedDataset"]
 
@@ -42,14 +43,33 @@ class WalkedDataset(torch.utils.data.Dataset[Any]):
 
     def __getitem__(self, index: SupportsIndex) -> Any:
         k = self._index(index)
-        return self._samples.one(self.source.fetch([k]), 0, k, getattr(index, "key", (0, 0)))
+        try:
+            return self._samples.one(self.source.fetch([k]), 0, k, getattr(index, "key", (0, 0)))
+        except Exception as err:
+            tell_where(err, self._where(f"sample {k}"))
+            raise
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         wanted = [self._index(i) for i in indices]
-        raw = self.source.fetch(wanted)
-        if self._samples.ready:
-            return ReadyList(self.source.batch(raw), raw.count, lambda i: self.source.sample_at(raw, i))
-        return self._samples.each(raw, wanted, key_of(indices))
+        try:
+            raw = self.source.fetch(wanted)
+            if self._samples.ready:
+                return ReadyList(self.source.batch(raw), raw.count, lambda i: self.source.sample_at(raw, i))
+            return self._samples.each(raw, wanted, key_of(indices))
+        except Exception as err:
+            first = f", the first of them sample {wanted[0]}" if wanted else ""
+            tell_where(err, self._where(f"a batch of {len(wanted)} samples{first}"))
+            raise
+
+    def _where(self, samples: str) -> str:
+        info = torch.utils.data.get_worker_info()
+        world = resolve()
+        return words(
+            self.source.snapshot,
+            world=world[:2] if world.size > 1 else None,
+            worker=(info.id, info.num_workers) if info is not None else (0, 0),
+            samples=samples,
+        )
 
     def __iter__(self) -> Iterator[Any]:
         for k in range(len(self)):
