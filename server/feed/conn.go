@@ -40,6 +40,7 @@ var errEnd = errors.New("end of the connection")
 type conn struct {
 	s      *Server
 	nc     net.Conn
+	peer   auth.Peer
 	br     *bufio.Reader
 	w      writer
 	ctx    context.Context
@@ -48,7 +49,7 @@ type conn struct {
 	ready  bool        // guarded by s.mu
 
 	batcher batcher        // of batches that the reader answers
-	relief  *time.Timer    // runs while it does
+	relief  *time.Timer    // runs while it does; nil where a socket says that it blocks
 	readers sync.WaitGroup // those that read, and have read
 	ended   chan error     // why reading has ended; one value
 
@@ -69,17 +70,23 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{s: s, nc: nc, br: bufio.NewReaderSize(nc, readBuffer)}
-	c.w = writer{c: c, nc: nc}
-	c.ended = make(chan error, 1)
-	c.relief = time.AfterFunc(time.Hour, c.relieve)
-	c.relief.Stop()
-	c.mu.open = map[uint64]*call{}
-	c.space, c.work, c.inbox = sync.NewCond(&c.mu), sync.NewCond(&c.mu), sync.NewCond(&c.mu)
-	c.ctx, c.cancel = context.WithCancel(peer.NewContext(context.Background(), &peer.Peer{Addr: nc.RemoteAddr(), LocalAddr: nc.LocalAddr()}))
+	c := &conn{s: s, peer: auth.PeerOf(nc)}
 	if u, ok := nc.(*net.UnixConn); ok {
 		growSendBuffer(u)
 	}
+	nc = newSocket(nc, &s.lingering)
+	c.nc, c.br = nc, bufio.NewReaderSize(nc, readBuffer)
+	c.w = writer{c: c, nc: nc}
+	c.ended = make(chan error, 1)
+	if s, ok := nc.(*socket); ok {
+		s.blocked = c.relieve
+	} else {
+		c.relief = time.AfterFunc(time.Hour, c.relieve)
+		c.relief.Stop()
+	}
+	c.mu.open = map[uint64]*call{}
+	c.space, c.work, c.inbox = sync.NewCond(&c.mu), sync.NewCond(&c.mu), sync.NewCond(&c.mu)
+	c.ctx, c.cancel = context.WithCancel(peer.NewContext(context.Background(), &peer.Peer{Addr: nc.RemoteAddr(), LocalAddr: nc.LocalAddr()}))
 	return c
 }
 
@@ -117,7 +124,9 @@ func (c *conn) run() {
 	}
 	c.abort()
 	<-done
-	c.relief.Stop()
+	if c.relief != nil {
+		c.relief.Stop()
+	}
 	c.readers.Wait()
 	c.mu.Lock()
 	left := c.mu.open
@@ -185,7 +194,7 @@ func (c *conn) hello() error {
 	if m.GetVersion() < feedframe.Version {
 		return fault.New(fault.Invalid, "feed.hello", "", "protocol version %d, this server speaks %d", m.GetVersion(), feedframe.Version).Do("use a newer client")
 	}
-	id, err := c.s.o.Auth.Check(m.GetToken(), auth.PeerOf(c.nc))
+	id, err := c.s.o.Auth.Check(m.GetToken(), c.peer)
 	if err != nil {
 		return err
 	}

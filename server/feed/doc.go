@@ -10,9 +10,10 @@
 // socket, at most feedframe.MaxPipelined ahead, and handles CANCEL at once; the
 // executor runs calls one after another in order of arrival and writes their
 // answers. A batch that nothing waits before is answered by the reader itself;
-// if that lasts, another goroutine reads in its place. What a client can make
-// the server hold is bounded by frames, by bytes a connection and by bytes of
-// all connections.
+// if that lasts, another goroutine reads in its place. Without TLS both work on
+// a socket outside of Go's poller, whose waiting costs more than a small batch.
+// What a client can make the server hold is bounded by frames, by bytes a
+// connection and by bytes of all connections.
 //
 // # Ownership
 //

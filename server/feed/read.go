@@ -3,10 +3,8 @@ package feed
 import (
 	"errors"
 	"io"
-	"syscall"
+	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"daos/internal/fault"
 	"daos/internal/feedframe"
@@ -75,7 +73,9 @@ func (c *conn) frame(h feedframe.Header) error {
 
 // inlineMax is how long the reader may be busy with a batch before another
 // goroutine reads in its place: a client may send all that is read ahead before
-// it takes an answer, and must be able to cancel.
+// it takes an answer, and must be able to cancel. On a socket of ours the other
+// one begins when the answer does not fit into the socket's buffer, so that no
+// timer runs.
 const inlineMax = 2 * time.Millisecond
 
 // errTaken ends a reader in whose place another one reads.
@@ -83,9 +83,13 @@ var errTaken = errors.New("another goroutine reads")
 
 // inline answers a batch on the reader's goroutine.
 func (c *conn) inline(k *call) error {
-	c.relief.Reset(inlineMax)
+	if c.relief != nil {
+		c.relief.Reset(inlineMax)
+	}
 	err := c.execute(k, &c.batcher)
-	c.relief.Stop()
+	if c.relief != nil {
+		c.relief.Stop()
+	}
 	c.mu.Lock()
 	mine := c.mu.inline == k
 	if mine {
@@ -102,7 +106,8 @@ func (c *conn) inline(k *call) error {
 }
 
 // relieve lets another goroutine read if the reader is busy with a batch. A
-// timer that fires late may relieve it of the next one: that does no harm.
+// timer that fires late may relieve it of the next one: that does no harm. w.mu
+// may be held.
 func (c *conn) relieve() {
 	c.mu.Lock()
 	busy := c.mu.inline != nil && !c.mu.closed
@@ -269,24 +274,26 @@ const hangupAfter = 500 * time.Millisecond
 // watchHangup ends the connection when the client goes away while the reader
 // does not read. It looks at the socket only if that lasts; stop ends it.
 func (c *conn) watchHangup() (stop func()) {
-	sc, ok := c.nc.(syscall.Conn)
+	sock, ok := c.nc.(*socket)
 	if !ok { // over TLS the deadlines of the calls must do
 		return func() {}
 	}
+	var mu sync.Mutex
+	var end func() // ends the watch that has begun
+	stopped := false
 	done := make(chan struct{})
 	t := time.AfterFunc(hangupAfter, func() {
 		defer close(done)
-		raw, err := sc.SyscallConn()
+		wait, stop, err := sock.hangup()
 		if err != nil {
 			return
 		}
-		// The poller wakes it for every arrival, and for the end.
-		err = raw.Read(func(fd uintptr) bool {
-			p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
-			n, err := unix.Poll(p, 0)
-			return err == nil && n > 0
-		})
-		if err == nil {
+		mu.Lock()
+		if end = stop; stopped {
+			stop()
+		}
+		mu.Unlock()
+		if wait() {
 			c.abort()
 		}
 	})
@@ -294,9 +301,12 @@ func (c *conn) watchHangup() (stop func()) {
 		if t.Stop() {
 			return
 		}
-		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+		mu.Lock()
+		if stopped = true; end != nil {
+			end()
+		}
+		mu.Unlock()
 		<-done
-		c.betweenFrames(0)
 	}
 }
 

@@ -91,6 +91,8 @@ type Server struct {
 	budget   *budget
 	stats    stats
 
+	lingering atomic.Int32 // threads that wait for a socket
+
 	mu struct {
 		sync.Mutex
 		conns    map[*conn]struct{}
@@ -158,7 +160,7 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) ServeConn(nc net.Conn) {
 	c := newConn(s, nc)
 	if !s.admit(c) {
-		_ = nc.Close()
+		_ = c.nc.Close()
 		return
 	}
 	defer s.running.Done()

@@ -167,7 +167,13 @@ func (w *writer) flush() error {
 	}
 	w.vec = w.arr
 	w.since.Store(time.Now().UnixNano())
-	n, err := w.vec.WriteTo(w.nc)
+	var n int64
+	var err error
+	if s, ok := w.nc.(*socket); ok {
+		n, err = s.WriteBuffers(w.vec)
+	} else {
+		n, err = w.vec.WriteTo(w.nc)
+	}
 	w.since.Store(0)
 	clear(w.arr) // keeps no reference to what was written
 	return w.done(n, err)

@@ -1,0 +1,378 @@
+package feed
+
+import (
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// lingerFor is how long a goroutine waits for a socket on a thread of its
+	// own before it waits in Go's poller. The next request of a loader that
+	// waits for its batch comes within that.
+	lingerFor = 20 * time.Millisecond
+	// maxLingering bounds the threads that wait so.
+	maxLingering = 128
+	// yieldAfter is how long a goroutine that never blocks in Go's eyes keeps its
+	// processor: from 10 ms on the runtime takes it away in every system call,
+	// which costs more than a small batch.
+	yieldAfter = 5 * time.Millisecond
+)
+
+// socket is a connected socket outside of Go's poller. Under the poller every
+// arrival and every bit of free space wakes a thread that waits in epoll, which
+// then finds the goroutine and a processor for it; a thread that waits in
+// poll(2) is woken itself, mostly on the processor of the process that has sent
+// something and waits for the answer. That is a third of the time of a small
+// batch. Threads are not for free, though: a socket on which nothing happens is
+// waited for in the poller like any other, through a second descriptor.
+//
+// One goroutine may read and another one write.
+type socket struct {
+	fd            int
+	local, remote net.Addr
+	lingering     *atomic.Int32 // threads of all sockets
+	blocked       func()        // called before a write waits; may be nil
+	read, write   side
+
+	mu     sync.Mutex
+	users  int
+	closed bool
+}
+
+// side is one direction of a socket.
+type side struct {
+	deadline atomic.Int64 // unix nanoseconds, 0: none
+	since    time.Time    // of the last yield; its goroutine's
+
+	mu     sync.Mutex
+	parked *os.File // while a goroutine waits in the poller
+}
+
+// newSocket takes nc's place, if it is a plain TCP or unix connection; else it
+// returns nc. The connection given is closed and must not be used any more.
+func newSocket(nc net.Conn, lingering *atomic.Int32) net.Conn {
+	var raw syscall.RawConn
+	var err error
+	switch c := nc.(type) {
+	case *net.UnixConn:
+		raw, err = c.SyscallConn()
+	case *net.TCPConn:
+		raw, err = c.SyscallConn()
+	default:
+		return nc
+	}
+	if err != nil {
+		return nc
+	}
+	fd := -1
+	if ctl := raw.Control(func(old uintptr) { fd, err = dup(int(old)) }); ctl != nil || err != nil {
+		return nc
+	}
+	s := &socket{fd: fd, local: nc.LocalAddr(), remote: nc.RemoteAddr(), lingering: lingering, users: 1}
+	_ = nc.Close()
+	return s
+}
+
+func dup(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0) }
+
+// enter begins a use of the descriptor; after it leave must be called.
+func (s *socket) enter() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return net.ErrClosed
+	}
+	s.users++
+	return nil
+}
+
+func (s *socket) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.users--; s.users == 0 {
+		_ = unix.Close(s.fd)
+	}
+}
+
+// Close ends all waiting at once. The descriptor is closed when nobody uses it
+// any more.
+func (s *socket) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return net.ErrClosed
+	}
+	s.closed = true
+	_ = unix.Shutdown(s.fd, unix.SHUT_RDWR)
+	s.mu.Unlock()
+	s.leave()
+	return nil
+}
+
+// CloseWrite says that nothing more will be written.
+func (s *socket) CloseWrite() error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	return unix.Shutdown(s.fd, unix.SHUT_WR)
+}
+
+// Read implements net.Conn.
+func (s *socket) Read(b []byte) (int, error) {
+	if err := s.enter(); err != nil {
+		return 0, err
+	}
+	defer s.leave()
+	for {
+		// A read without data would cost as much as the look whether there is some.
+		if err := s.wait(&s.read, unix.POLLIN); err != nil {
+			return 0, err
+		}
+		switch n, err := unix.Read(s.fd, b); {
+		case err == unix.EINTR, err == unix.EAGAIN:
+		case err != nil:
+			return 0, os.NewSyscallError("read", err)
+		case n == 0 && len(b) > 0:
+			return 0, io.EOF
+		default:
+			return n, nil
+		}
+	}
+}
+
+// Write implements net.Conn.
+func (s *socket) Write(b []byte) (int, error) {
+	n, err := s.put(len(b), func(done int) (int, error) { return unix.Write(s.fd, b[done:]) })
+	return int(n), err
+}
+
+// WriteBuffers writes all of bufs, which it changes, with as few system calls as
+// the socket's buffer allows.
+func (s *socket) WriteBuffers(bufs [][]byte) (int64, error) {
+	size, begun := 0, 0
+	for _, b := range bufs {
+		size += len(b)
+	}
+	return s.put(size, func(done int) (int, error) {
+		for n := done - begun; n > 0; {
+			k := min(n, len(bufs[0]))
+			if bufs[0] = bufs[0][k:]; len(bufs[0]) == 0 {
+				bufs = bufs[1:]
+			}
+			n -= k
+		}
+		begun = done
+		return unix.Writev(s.fd, bufs)
+	})
+}
+
+// put calls write until size bytes are written.
+func (s *socket) put(size int, write func(done int) (int, error)) (int64, error) {
+	if err := s.enter(); err != nil {
+		return 0, err
+	}
+	defer s.leave()
+	for done := 0; ; {
+		n, err := write(done)
+		switch err {
+		case nil:
+			if done += n; done == size {
+				return int64(done), nil
+			}
+		case unix.EINTR:
+		case unix.EAGAIN:
+			if s.blocked != nil {
+				s.blocked()
+			}
+			if err := s.wait(&s.write, unix.POLLOUT); err != nil {
+				return int64(done), err
+			}
+		default:
+			return int64(done), os.NewSyscallError("write", err)
+		}
+	}
+}
+
+// wait returns when an event may be there. The socket is in use.
+func (s *socket) wait(d *side, events int16) error {
+	if s.isClosed() {
+		return net.ErrClosed
+	}
+	now := time.Now()
+	if now.Sub(d.since) > yieldAfter {
+		d.since = now
+		runtime.Gosched()
+	}
+	pause := lingerFor
+	if at := d.deadline.Load(); at != 0 {
+		left := time.Unix(0, at).Sub(now)
+		if left <= 0 && !ready(s.fd, events, 0) {
+			return os.ErrDeadlineExceeded
+		}
+		pause = min(pause, max(left, 0))
+	}
+	defer s.lingering.Add(-1)
+	if s.lingering.Add(1) <= maxLingering && ready(s.fd, events, pause) {
+		return nil
+	}
+	return s.park(d, events)
+}
+
+// ready says whether an event, an error or the end is there.
+func ready(fd int, events int16, wait time.Duration) bool {
+	p := [1]unix.PollFd{{Fd: int32(fd), Events: events}}
+	n, err := unix.Poll(p[:], int((wait+time.Millisecond-1)/time.Millisecond))
+	return err == nil && n > 0
+}
+
+// park waits in Go's poller.
+func (s *socket) park(d *side, events int16) error {
+	f, err := s.poller()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	d.mu.Lock()
+	d.parked = f
+	_ = setDeadline(f, d.deadline.Load())
+	d.mu.Unlock()
+	defer func() {
+		d.mu.Lock()
+		d.parked = nil
+		d.mu.Unlock()
+	}()
+	return await(f, events)
+}
+
+// poller returns the socket as a file in Go's poller.
+func (s *socket) poller() (*os.File, error) {
+	fd, err := dup(s.fd)
+	if err != nil {
+		return nil, os.NewSyscallError("dup", err)
+	}
+	return os.NewFile(uintptr(fd), "socket"), nil // non-blocking, as the socket is
+}
+
+// await waits for an event, the deadline of f or its close.
+func await(f *os.File, events int16) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	in := func(fd uintptr) bool { return ready(int(fd), events, 0) }
+	if events == unix.POLLOUT {
+		return raw.Write(in)
+	}
+	return raw.Read(in)
+}
+
+func setDeadline(f *os.File, at int64) error {
+	if at == 0 {
+		return f.SetDeadline(time.Time{})
+	}
+	return f.SetDeadline(time.Unix(0, at))
+}
+
+func (s *socket) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+func (d *side) set(t time.Time) error {
+	at := int64(0)
+	if !t.IsZero() {
+		at = max(t.UnixNano(), 1)
+	}
+	d.deadline.Store(at)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.parked != nil {
+		return setDeadline(d.parked, at)
+	}
+	return nil
+}
+
+// SetDeadline implements net.Conn. A goroutine that lingers looks at the new
+// deadline after lingerFor at the latest.
+func (s *socket) SetDeadline(t time.Time) error {
+	if err := s.read.set(t); err != nil {
+		return err
+	}
+	return s.write.set(t)
+}
+
+// SetReadDeadline implements net.Conn.
+func (s *socket) SetReadDeadline(t time.Time) error { return s.read.set(t) }
+
+// SetWriteDeadline implements net.Conn.
+func (s *socket) SetWriteDeadline(t time.Time) error { return s.write.set(t) }
+
+// LocalAddr implements net.Conn.
+func (s *socket) LocalAddr() net.Addr { return s.local }
+
+// RemoteAddr implements net.Conn.
+func (s *socket) RemoteAddr() net.Addr { return s.remote }
+
+// SyscallConn implements syscall.Conn.
+func (s *socket) SyscallConn() (syscall.RawConn, error) { return rawSocket{s}, nil }
+
+// hangup returns a function that waits until the other end has closed its
+// sending half, and one that ends the waiting.
+func (s *socket) hangup() (wait func() bool, stop func(), err error) {
+	if err := s.enter(); err != nil {
+		return nil, nil, err
+	}
+	defer s.leave()
+	f, err := s.poller()
+	if err != nil {
+		return nil, nil, err
+	}
+	wait = func() bool {
+		defer f.Close()
+		return await(f, unix.POLLRDHUP) == nil
+	}
+	return wait, func() { _ = f.SetDeadline(time.Unix(1, 0)) }, nil
+}
+
+// rawSocket is a socket for those who make system calls themselves.
+type rawSocket struct{ s *socket }
+
+func (r rawSocket) Control(f func(fd uintptr)) error {
+	if err := r.s.enter(); err != nil {
+		return err
+	}
+	defer r.s.leave()
+	f(uintptr(r.s.fd))
+	return nil
+}
+
+func (r rawSocket) Read(f func(fd uintptr) bool) error {
+	return r.do(f, &r.s.read, unix.POLLIN)
+}
+
+func (r rawSocket) Write(f func(fd uintptr) bool) error {
+	return r.do(f, &r.s.write, unix.POLLOUT)
+}
+
+func (r rawSocket) do(f func(fd uintptr) bool, d *side, events int16) error {
+	if err := r.s.enter(); err != nil {
+		return err
+	}
+	defer r.s.leave()
+	for !f(uintptr(r.s.fd)) {
+		if err := r.s.wait(d, events); err != nil {
+			return err
+		}
+	}
+	return nil
+}

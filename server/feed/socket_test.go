@@ -1,0 +1,232 @@
+package feed
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// ends returns a socket and the plain connection at its other end.
+func ends(t *testing.T, network string, lingering *atomic.Int32) (*socket, net.Conn) {
+	t.Helper()
+	address := "127.0.0.1:0"
+	if network == "unix" {
+		address = filepath.Join(t.TempDir(), "s")
+	}
+	l, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	other, err := net.Dial(network, l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, ok := newSocket(c, lingering).(*socket)
+	if !ok {
+		t.Fatal("not taken over")
+	}
+	t.Cleanup(func() { s.Close(); other.Close() })
+	return s, other
+}
+
+// each runs fn for both networks, with threads to wait on and without.
+func each(t *testing.T, fn func(t *testing.T, s *socket, other net.Conn)) {
+	for _, network := range []string{"unix", "tcp"} {
+		for _, where := range []string{"thread", "poller"} {
+			t.Run(network+"/"+where, func(t *testing.T) {
+				var lingering atomic.Int32
+				if where == "poller" {
+					lingering.Store(maxLingering)
+				}
+				s, other := ends(t, network, &lingering)
+				fn(t, s, other)
+			})
+		}
+	}
+}
+
+func TestSocket_BytesArriveBothWays(t *testing.T) {
+	each(t, func(t *testing.T, s *socket, other net.Conn) {
+		seed := rand.Uint64()
+		t.Logf("seed %d", seed)
+		rng := rand.New(rand.NewPCG(seed, 0))
+		data := make([]byte, 8<<20) // more than the buffers of both ends: writes must wait
+		for i := range data {
+			data[i] = byte(rng.Uint32())
+		}
+		blocked := 0
+		s.blocked = func() { blocked++ }
+		errs := make(chan error, 2)
+		go func() { // echoes
+			_, err := io.Copy(other, io.LimitReader(other, int64(len(data))))
+			errs <- err
+		}()
+		go func() {
+			for at := 0; at < len(data); {
+				var bufs [][]byte
+				for range 1 + rng.IntN(40) {
+					n := min(rng.IntN(100_000), len(data)-at)
+					bufs = append(bufs, data[at:at+n])
+					at += n
+				}
+				if _, err := s.WriteBuffers(bufs); err != nil {
+					errs <- err
+					return
+				}
+			}
+			errs <- nil
+		}()
+		got := make([]byte, len(data))
+		time.Sleep(10 * time.Millisecond) // lets the buffers fill; the bytes are right without it
+		if _, err := io.ReadFull(s, got); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := <-errs; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !bytes.Equal(got, data) {
+			t.Fatal("other bytes came back")
+		}
+		other.Close()
+		if n, err := s.Read(got); n != 0 || err != io.EOF {
+			t.Fatalf("at the end: %d, %v", n, err)
+		}
+	})
+}
+
+func TestSocket_DeadlinesEndWaiting(t *testing.T) {
+	each(t, func(t *testing.T, s *socket, other net.Conn) {
+		b := make([]byte, 1)
+		for _, wait := range []time.Duration{-time.Second, time.Millisecond, 2 * lingerFor} {
+			begun := time.Now()
+			_ = s.SetReadDeadline(begun.Add(wait))
+			if _, err := s.Read(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatalf("after %v: %v", wait, err)
+			}
+			if took := time.Since(begun); took < wait {
+				t.Fatalf("a deadline in %v passed after %v", wait, took)
+			}
+		}
+		// One that is set while a goroutine waits, in any stage of that.
+		for _, after := range []time.Duration{0, lingerFor / 2, 2 * lingerFor} {
+			_ = s.SetReadDeadline(time.Time{})
+			end := make(chan error, 1)
+			go func() { _, err := s.Read(b); end <- err }()
+			time.Sleep(after)
+			_ = s.SetDeadline(time.Now())
+			if err := <-end; !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatal(err)
+			}
+		}
+		_ = s.SetDeadline(time.Time{})
+		if _, err := other.Write([]byte{7}); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := s.Read(b); n != 1 || err != nil || b[0] != 7 {
+			t.Fatal(n, err, b)
+		}
+		_ = s.SetWriteDeadline(time.Now().Add(lingerFor))
+		if _, err := s.Write(make([]byte, 64<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestSocket_CloseEndsWaitingAndTheDescriptor(t *testing.T) {
+	each(t, func(t *testing.T, s *socket, other net.Conn) {
+		for _, after := range []time.Duration{0, lingerFor / 2, 2 * lingerFor} {
+			var lingering atomic.Int32
+			lingering.Store(s.lingering.Load())
+			mine, peer := ends(t, s.local.Network(), &lingering)
+			end := make(chan error, 2)
+			go func() { _, err := mine.Read(make([]byte, 1)); end <- err }()
+			go func() { _, err := mine.Write(make([]byte, 64<<20)); end <- err }()
+			time.Sleep(after)
+			mine.Close()
+			for range 2 {
+				if err := <-end; err == nil {
+					t.Fatal("no error")
+				}
+			}
+			if mine.users != 0 {
+				t.Fatalf("%d users", mine.users)
+			}
+			if _, err := mine.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+				t.Fatal(err)
+			}
+			if lingering.Load() != s.lingering.Load() {
+				t.Fatalf("%d threads left", lingering.Load())
+			}
+			if _, err := io.Copy(io.Discard, peer); err != nil {
+				t.Logf("the other end saw %v", err) // TCP resets where something was unread
+			}
+		}
+	})
+}
+
+func TestSocket_Hangup(t *testing.T) {
+	each(t, func(t *testing.T, s *socket, other net.Conn) {
+		if _, err := other.Write([]byte("unread")); err != nil {
+			t.Fatal(err)
+		}
+		wait, stop, err := s.hangup()
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone := make(chan bool, 1)
+		go func() { gone <- wait() }()
+		time.Sleep(time.Millisecond)
+		stop()
+		if <-gone {
+			t.Fatal("nobody has hung up")
+		}
+		if wait, _, err = s.hangup(); err != nil {
+			t.Fatal(err)
+		}
+		go func() { gone <- wait() }()
+		other.Close()
+		if !<-gone {
+			t.Fatal("not seen")
+		}
+	})
+}
+
+// TestSocket_DescriptorsAreGivenBack waits often enough in the poller that a
+// descriptor lost each time would show.
+func TestSocket_DescriptorsAreGivenBack(t *testing.T) {
+	var lingering atomic.Int32
+	lingering.Store(maxLingering)
+	s, other := ends(t, "unix", &lingering)
+	open := func() int {
+		list, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	before := open()
+	b := make([]byte, 1)
+	for range 200 {
+		go func() { _, _ = other.Write([]byte{1}) }()
+		if _, err := s.Read(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after := open(); after > before+20 {
+		t.Fatalf("%d descriptors, then %d", before, after)
+	}
+}
