@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import json
+import pickle
+import sys
+import threading
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import ConcatDataset, Subset, random_split
 
 from pydaos.testing import Server
-from pydaos.torch import DataLoader, Dataset
+from pydaos.torch import DataLoader, Dataset, IterableDataset
 from pydaos.torch._order import Order
 
 N = 103
@@ -101,3 +108,519 @@ def test_state_counts_what_the_loop_got(pool_of_numbers: Any, way: dict[str, int
     assert other.state_dict() == state
     assert flat(drain(other)) == order[40:]
     assert flat(drain(other)) == expected(3, 1)
+
+
+# -- passes ---------------------------------------------------------------------------
+
+
+def test_the_quickstarts_loop(pool_of_numbers: Any) -> None:
+    """Three runs of one training, each ended somewhere; what they saw together is each pass once."""
+    data = open_numbers(pool_of_numbers)
+    saved: dict[str, Any] | None = None
+    seen: dict[int, list[int]] = {}
+    for end_after in (17, 8 + 13, 1000):  # batches: in mid pass, at the very end of a pass, at the end of all
+        loader = DataLoader(data, 8, shuffle=True, seed=4)
+        if saved is not None:
+            loader.load_state_dict(saved)
+        count = 0
+        for loader_pass in range(loader.epoch, 4):
+            assert loader.epoch == loader_pass
+            for batch in loader:
+                assert loader.epoch == loader_pass
+                seen.setdefault(loader_pass, []).extend(ids(batch))
+                saved = loader.state_dict()
+                count += 1
+                if count == end_after:
+                    break
+            if count == end_after:
+                break
+            saved = loader.state_dict()
+            assert (saved["pass"], saved["position"]) == (loader_pass + 1, 0)
+    assert seen == {k: expected(4, k) for k in range(4)}
+    # All four are done: the state of the end leaves nothing of them to do.
+    loader = DataLoader(data, 8, shuffle=True)
+    loader.load_state_dict(saved or {})
+    assert list(range(loader.epoch, 4)) == []
+
+
+def test_a_state_of_the_last_batch_goes_on_with_the_next_pass(pool_of_numbers: Any) -> None:
+    data = open_numbers(pool_of_numbers)
+    loader = DataLoader(data, 8, shuffle=True, seed=4)
+    for _ in loader:
+        state = loader.state_dict()
+    assert (state["pass"], state["position"]) == (0, N)
+    again = DataLoader(data, 8)
+    again.load_state_dict(state)
+    assert again.epoch == 1
+    assert again.state_dict() == state
+    assert flat(drain(again)) == expected(4, 1)
+    # Who says which pass, gets that one: of this one nothing is left, the next begins at 0.
+    again.load_state_dict(state)
+    again.set_epoch(0)
+    assert drain(again) == []
+    assert again.epoch == 1
+    again.load_state_dict(state)
+    again.set_epoch(1)
+    assert flat(drain(again)) == expected(4, 1)
+
+
+def test_set_epoch_keeps_the_loaded_position_of_that_pass_only(pool_of_numbers: Any) -> None:
+    data = open_numbers(pool_of_numbers)
+    token = {**data.state_dict(consumed=40, seed=4), "pass": 2}
+    loader = DataLoader(data, 8)
+    loader.load_state_dict(token)
+    loader.set_epoch(2)
+    assert flat(drain(loader)) == expected(4, 2)[40:]
+    loader.load_state_dict(token)
+    loader.set_epoch(5)
+    assert flat(drain(loader)) == expected(4, 5)
+
+
+def test_loaded_state_is_used_by_one_iteration(pool_of_numbers: Any) -> None:
+    data = open_numbers(pool_of_numbers)
+    loader = DataLoader(data, 8)
+    loader.load_state_dict(data.state_dict(consumed=40, seed=4))
+    assert ids(next(iter(loader))) == expected(4, 0)[40:48]
+    # That one was abandoned: the pass restarts, from its begin.
+    assert loader.epoch == 0
+    assert flat(drain(loader)) == expected(4, 0)
+
+
+def test_a_loop_that_counts_batches_has_seen_the_pass(pool_of_numbers: Any) -> None:
+    loader = DataLoader(open_numbers(pool_of_numbers), 8, shuffle=True, seed=4)
+    for k in range(3):
+        it = iter(loader)
+        assert flat([ids(next(it)) for _ in range(len(loader))]) == expected(4, k)
+
+
+def test_a_second_iterator_takes_over_the_position(pool_of_numbers: Any) -> None:
+    loader = DataLoader(open_numbers(pool_of_numbers), 8)
+    old = iter(loader)
+    next(old)
+    new = iter(loader)
+    next(old)
+    assert loader.state_dict()["position"] == 0
+    next(new)
+    assert loader.state_dict()["position"] == 8
+    assert sum(1 for _ in old) == 11
+    assert loader.epoch == 0  # the end of the old one is not the end of the new one
+    assert loader.state_dict()["position"] == 8
+
+
+def test_persistent_workers_walk_pass_after_pass(pool_of_numbers: Any) -> None:
+    loader = DataLoader(
+        open_numbers(pool_of_numbers, noisy), 8, shuffle=True, seed=4, num_workers=2, persistent_workers=True
+    )
+    alone = DataLoader(open_numbers(pool_of_numbers, noisy), 8, shuffle=True, seed=4)
+    for k in range(2):
+        assert drain(loader) == drain(alone), k
+    loader.set_epoch(7)
+    alone.set_epoch(7)
+    next(iter(loader))
+    assert drain(loader) == drain(alone)
+    loader.close()
+    assert drain(loader) == drain(alone)
+    loader.close()
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_random_transforms_resume_exactly(pool_of_numbers: Any, way: dict[str, int]) -> None:
+    whole = flat(drain(DataLoader(open_numbers(pool_of_numbers, noisy), 8, shuffle=True, seed=4)))
+    assert len(set(whole)) == N
+    loader = DataLoader(open_numbers(pool_of_numbers, noisy), 8, shuffle=True, seed=4, **way)
+    it = iter(loader)
+    first = flat([ids(next(it)) for _ in range(4)])
+    again = DataLoader(open_numbers(pool_of_numbers, noisy), 3, **way)
+    again.load_state_dict(loader.state_dict())
+    assert first + flat(drain(again)) == whole
+
+
+# -- ranks ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+@pytest.mark.parametrize("uneven", ["pad", "drop", "keep"])
+def test_ranks_share_global_batches(pool_of_numbers: Any, way: dict[str, int], uneven: str) -> None:
+    if way and uneven != "pad":
+        way = {"transform_threads": 2}
+    data = open_numbers(pool_of_numbers)
+    order = expected(2, 0)
+    size, batch = 4, 8
+    ranks = [DataLoader(data, batch, shuffle=True, seed=2, world=(r, size), uneven=uneven, **way) for r in range(size)]
+    got = []
+    for loader in ranks:
+        parts = []
+        for b in loader:
+            parts.append((ids(b), loader.repeated, loader.state_dict()["position"]))
+        assert len(parts) == len(loader)
+        got.append(parts)
+    width = size * batch
+    for r in range(size):
+        for k in range(N // width):
+            assert got[r][k] == (order[k * width + r * batch :][:batch], 0, (k + 1) * width)
+    tails = [p[N // width :] for p in got]
+    tail = order[N // width * width :]  # seven samples
+    if uneven == "keep":
+        assert tails == [[(tail, 0, N)], [], [], []]
+    elif uneven == "drop":
+        assert tails == [[(tail[r : r + 1], 0, N)] for r in range(size)]
+    else:
+        filled = tail + order[:1]
+        assert tails == [[(filled[2 * r : 2 * r + 2], int(r == 3), N)] for r in range(size)]
+
+
+def test_elastic_resume_with_the_exact_remaining_order(pool_of_numbers: Any) -> None:
+    """4 ranks, then 2, then 3, with other batch sizes and ways; nothing lost or repeated."""
+    data = open_numbers(pool_of_numbers)
+    seen: list[int] = []
+    state: dict[str, Any] | None = None
+    for size, batch, way, steps in ((4, 3, {}, 3), (2, 5, {"transform_threads": 2}, 2), (3, 4, {"num_workers": 1}, 99)):
+        options: dict[str, Any] = {"shuffle": True, "seed": 2, "uneven": "keep", **way}
+        ranks = [DataLoader(data, batch, world=(r, size), **options) for r in range(size)]
+        for loader in ranks:
+            if state is not None:
+                loader.load_state_dict(state)
+        walks = [iter(loader) for loader in ranks]
+        for _ in range(steps):
+            step = [ids(b) for b in (next(w, None) for w in walks) if b is not None]
+            if not step:
+                break
+            seen += flat(step)
+            states = [loader.state_dict() for loader in ranks]
+        state = states[0]
+        assert state["position"] == len(seen)
+    assert seen == expected(2, 0)
+
+
+def test_drop_last_leaves_out_the_tail_for_all(pool_of_numbers: Any) -> None:
+    data = open_numbers(pool_of_numbers)
+    for size in (1, 4):
+        loader = DataLoader(data, 8, drop_last=True, world=(0, size))
+        assert len(loader) == N // (8 * size)
+        assert all(len(b) == 8 for b in drain(loader))
+        assert loader.epoch == 1
+
+
+# -- datasets -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_torchs_wrappers(pool_of_numbers: Any, way: dict[str, int]) -> None:
+    data = open_numbers(pool_of_numbers, noisy)
+    part = Subset(data, list(range(90, 20, -2)))
+    whole = [int(x) for x in flat(drain(DataLoader(part, 8, seed=1, **way)))]
+    assert whole == list(range(90, 20, -2))
+    one, other = random_split(data, [60, 43], generator=torch.Generator().manual_seed(0))
+    loader = DataLoader(one, 7, shuffle=True, seed=1, **way)
+    it = iter(loader)
+    first = flat([ids(next(it)) for _ in range(3)])
+    state = loader.state_dict()
+    rest = flat([ids(b) for b in it])
+    # A sample is what it is through any subset, its random generator too.
+    direct = DataLoader(data, batch_sampler=[[one.indices[i] for i in Order("shuffle", 60, 1, 0).take(0, 60)]])
+    assert [int(x) for x in first + rest] == [int(x) for x in flat(drain(direct))]
+    again = DataLoader(one, 4, **way)
+    again.load_state_dict(state)
+    assert flat(drain(again)) == rest
+    with pytest.raises(ValueError, match="same parts of the same snapshots"):
+        DataLoader(other, 7).load_state_dict(state)
+    both = ConcatDataset([other, one])
+    loader = DataLoader(both, 10, shuffle=True, seed=3, **way)
+    assert sorted(int(x) for x in flat(drain(loader))) == list(range(N))
+    ordered = [int(x) for x in flat(drain(DataLoader(both, 10, **way)))]
+    assert ordered == [*other.indices, *one.indices]
+
+
+def test_wrappers_of_ready_batches(pool_of_numbers: Any) -> None:
+    data = open_numbers(pool_of_numbers, None)
+    part = Subset(data, [5, 3, -1])
+    (batch,) = DataLoader(part, 8)
+    assert batch.shape == (3, 8)
+    assert ids(batch) == [5, 3, N - 1]
+    assert ids(next(iter(DataLoader(ConcatDataset([part, data]), 5)))) == [5, 3, N - 1, 0, 1]
+    with pytest.raises(IndexError, match="do not have"):
+        DataLoader(Subset(data, [N]), 8)
+
+
+def test_iterables_and_batches_of_ours(pool_of_numbers: Any) -> None:
+    name, server = pool_of_numbers
+    data = Dataset(f"{name}/rows@v1", addr=server.unix)
+    samples = IterableDataset(f"{name}/rows@v1", addr=server.unix, shuffle=True, seed=2)
+    loader = DataLoader(samples, 8)
+    assert flat(drain(loader)) == expected(2, 0)
+    assert samples.epoch == loader.epoch == 1
+    loader = DataLoader(data.batches(9, shuffle=True, seed=2, drop_last=True, with_index=True), batch_size=None)
+    assert len(loader) == 11
+    for k, (index, batch) in enumerate(loader):
+        assert index.tolist() == batch["id"].tolist() == expected(2, 0)[9 * k : 9 * k + 9]
+    with pytest.raises(ValueError, match="pass batch_size=None"):
+        DataLoader(data.batches(9), 9)
+    for wrong in ({"seed": 1}, {"order": "shuffle"}, {"world": (0, 2)}, {"uneven": "keep"}, {"shuffle": True}):
+        with pytest.raises(ValueError, match="the order of an iterable dataset is its own; give"):
+            DataLoader(samples, 8, **wrong)
+
+
+def test_a_sampler_of_ours_is_the_order(pool_of_numbers: Any) -> None:
+    data = open_numbers(pool_of_numbers)
+    sampler = data.sampler(seed=6)
+    loader = DataLoader(data, 8, sampler=sampler, num_workers=1)
+    it = iter(loader)
+    assert ids(next(it)) == expected(6, 0)[:8]
+    assert loader.state_dict()["position"] == 8
+    assert flat([ids(b) for b in it]) == expected(6, 0)[8:]
+    assert sampler.epoch == 1
+    with pytest.raises(ValueError, match="the order is the sampler's"):
+        DataLoader(data, 8, sampler=data.sampler(), seed=5)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_samplers_of_others_are_counted(pool_of_numbers: Any, way: dict[str, int]) -> None:
+    data = open_numbers(pool_of_numbers)
+    backwards = [[-1, -2], [N - 3], list(range(10))]
+    loader = DataLoader(data, batch_sampler=backwards, **way)
+    assert len(loader) == 3
+    assert drain(loader) == [[N - 1, N - 2], [N - 3], list(range(10))]
+    it = iter(loader)
+    next(it), next(it)
+    state = json.loads(json.dumps(loader.state_dict()))
+    assert state == {"v": 1, "order": "sampler", "pass": 1, "batches": 2}
+    again = DataLoader(data, batch_sampler=backwards, **way)
+    again.load_state_dict(state)
+    assert again.epoch == 1
+    assert drain(again) == [list(range(10))]
+    assert len(drain(again)) == 3
+    distributed = torch.utils.data.DistributedSampler(data, num_replicas=2, rank=1, seed=3)
+    loader = DataLoader(data, 8, sampler=distributed, **way)
+    loader.set_epoch(5)
+    distributed_alone = torch.utils.data.DistributedSampler(data, num_replicas=2, rank=1, seed=3)
+    distributed_alone.set_epoch(5)
+    assert flat(drain(loader)) == list(distributed_alone)
+    with pytest.raises(ValueError, match="order is that of its sampler"):
+        loader.load_state_dict(data.state_dict(consumed=1, seed=0))
+    with pytest.raises(ValueError, match="resume token"):
+        DataLoader(data, 8).load_state_dict(state)
+    with pytest.raises(IndexError, match=r"batch 0 .*beyond|sample 200"):
+        drain(DataLoader(data, batch_sampler=[[200]], **way))
+
+
+class Other(torch.utils.data.Dataset[int]):
+    """A map-style dataset of somebody else's."""
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, i: int) -> int:
+        return i * i
+
+
+class Stream(torch.utils.data.IterableDataset[int]):
+    """An iterable of somebody else's."""
+
+    def __iter__(self) -> Any:
+        info = torch.utils.data.get_worker_info()
+        share, of = (info.id, info.num_workers) if info else (0, 1)
+        return iter(range(share, 40, of))
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_datasets_of_others(way: dict[str, int]) -> None:
+    loader = DataLoader(Other(), 6, shuffle=True, seed=1, **way)
+    order = [int(i) ** 2 for i in Order("shuffle", 20, 1, 0).take(0, 20)]
+    it = iter(loader)
+    first = next(it).tolist()
+    again = DataLoader(Other(), 3)
+    again.load_state_dict(loader.state_dict())
+    assert first + [i for b in again for i in b.tolist()] == order
+    with pytest.raises(ValueError, match="manifest"):
+        DataLoader(list(range(20)), 3).load_state_dict(loader.state_dict())
+    with pytest.raises(TypeError, match="no len"):
+        DataLoader({1: 2}.items().__iter__(), 3)  # neither map nor iterable
+    if "transform_threads" in way:
+        with pytest.raises(ValueError, match="transform_threads"):
+            DataLoader(Stream(), 5, **way)
+        return
+    loader = DataLoader(Stream(), 5, **way)
+    whole = [b.tolist() for b in loader]
+    assert sorted(flat(whole)) == list(range(40))
+    assert loader.epoch == 1
+    it = iter(loader)
+    next(it)
+    again = DataLoader(Stream(), 5, **way)
+    again.load_state_dict(loader.state_dict())
+    assert [b.tolist() for b in again] == whole[1:]
+
+
+def test_batch_size_none_gives_samples(pool_of_numbers: Any) -> None:
+    loader = DataLoader(open_numbers(pool_of_numbers), batch_size=None, shuffle=True, seed=1)
+    it = iter(loader)
+    assert [next(it) for _ in range(5)] == expected(1, 0)[:5]
+    assert loader.state_dict()["position"] == 5
+    assert len(loader) == N
+    (x, *_) = iter(DataLoader(open_numbers(pool_of_numbers, None), batch_size=None))
+    assert bytes(x) == bytes(8)
+
+
+# -- what torch's loader is ------------------------------------------------------------------
+
+
+def test_arguments_and_attributes_are_torchs(pool_of_numbers: Any) -> None:
+    data = open_numbers(pool_of_numbers)
+    loader = DataLoader(data, 8, True, drop_last=True, seed=4)
+    assert isinstance(loader, torch.utils.data.DataLoader)
+    assert (loader.batch_size, loader.drop_last, loader.num_workers, loader.dataset) == (8, True, 0, data)
+    assert isinstance(loader.sampler, torch.utils.data.DistributedSampler)
+    assert isinstance(loader.batch_sampler, torch.utils.data.BatchSampler)
+    assert flat(list(loader.batch_sampler)) == expected(4, 0)[: N // 8 * 8]
+    for name in ("batch_size", "dataset", "sampler", "drop_last", "seed", "order", "world", "transform_threads"):
+        with pytest.raises(ValueError, match=f"{name} attribute should not be set after DataLoader is init"):
+            setattr(loader, name, 1)
+    for wrong, words in (
+        ({"in_order": False}, "in_order"),
+        ({"num_workers": -1}, "non-negative"),
+        ({"batch_size": 0}, "at least one sample"),
+        ({"prefetch": 0}, "prefetch"),
+        ({"uneven": "cut"}, "pad, drop, keep"),
+        ({"world": (2, 2)}, "rank"),
+        ({"prefetch_factor": 2}, "multiprocessing"),
+        ({"persistent_workers": True}, "num_workers"),
+        ({"sampler": [1], "shuffle": True}, "mutually exclusive"),
+        ({"batch_sampler": [[1]], "drop_last": True}, "mutually exclusive"),
+        ({"multiprocessing_context": "fork"}, "num_workers"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            DataLoader(data, **wrong)
+    loader = DataLoader(data, 8, num_workers=1, multiprocessing_context="fork", timeout=30, prefetch_factor=3)
+    assert loader.prefetch_factor == 3
+    assert len(flat(drain(loader))) == N
+
+
+def test_own_collate_and_worker_init(pool_of_numbers: Any) -> None:
+    for way in WAYS:
+        data = open_numbers(pool_of_numbers, None)
+        assert flat(list(DataLoader(data, 8, collate_fn=numbers_of, **way))) == list(range(N))
+    loader = DataLoader(open_numbers(pool_of_numbers), 8, num_workers=1, worker_init_fn=fail_at_start)
+    with pytest.raises(RuntimeError, match="worker 0 does not like it"):
+        next(iter(loader))
+
+
+def numbers_of(samples: list[bytes]) -> list[int]:
+    return [number(s) for s in samples]
+
+
+def fail_at_start(worker: int) -> None:
+    raise RuntimeError(f"worker {worker} does not like it")
+
+
+def test_a_loader_pickles_without_what_runs(pool_of_numbers: Any) -> None:
+    loader = DataLoader(open_numbers(pool_of_numbers), 8, shuffle=True, seed=4, transform_threads=1)
+    it = iter(loader)
+    next(it)
+    buffer = io.BytesIO()
+    pickle.dump(loader, buffer)
+    copy = pickle.loads(buffer.getvalue())
+    assert copy.state_dict() == loader.state_dict()
+    assert flat(drain(copy)) == expected(4, 0)
+    with pytest.raises(NotImplementedError, match="state_dict"):
+        pickle.dumps(it)
+
+
+def test_batches_are_yours_to_keep(pool_of_numbers: Any) -> None:
+    data = open_numbers(pool_of_numbers, None)
+    assert flat([ids(b) for b in list(DataLoader(data, 4, prefetch=8))]) == list(range(N))
+    first, second = list(DataLoader(data, 4, transform_threads=2))[:2]
+    assert ids(first) == [0, 1, 2, 3] and ids(second) == [4, 5, 6, 7]
+
+
+def test_needless_workers_are_told_once(pool_of_numbers: Any) -> None:
+    with pytest.warns(UserWarning, match="num_workers=1 over a dataset without a Python transform"):
+        loader = DataLoader(open_numbers(pool_of_numbers, None), 8, num_workers=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert flat(drain(loader)) == list(range(N))
+
+
+# -- counters, progress, metrics ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_stats_count_what_was_returned(pool_of_numbers: Any, way: dict[str, int]) -> None:
+    loader = DataLoader(open_numbers(pool_of_numbers), 8, **way)
+    assert loader.stats()["samples"] == 0
+    it = iter(loader)
+    next(it), next(it)
+    stats = loader.stats()
+    assert (stats["samples"], stats["batches"], stats["bytes"]) == (16, 2, 128)
+    drain(loader)
+    stats = loader.stats()
+    assert (stats["samples"], stats["batches"], stats["restarts"], stats["retries"]) == (16 + N, 15, 0, 0)
+    assert 0 < stats["wait_share"] <= 1
+    assert stats["samples_per_second"] == pytest.approx(stats["samples"] / stats["seconds"])
+
+
+def test_progress_is_drawn_where_it_is_wanted(
+    pool_of_numbers: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = open_numbers(pool_of_numbers)
+    drain(DataLoader(data, 8, progress=True))
+    assert capsys.readouterr().err == ""  # a pipe
+    drain(DataLoader(data, 8, progress="always"))
+    text = capsys.readouterr().err
+    assert "13/13" in text and "samples/s" in text and "pass 0" in text
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    loader = DataLoader(data, 8, progress="always")
+    drain(loader)
+    text = capsys.readouterr().err
+    assert text.startswith("\rpass 0 [") and text.endswith("\n")
+    assert "] 13/13 " in text and "samples/s, waiting" in text
+    for _ in loader:
+        break
+    gc.collect()
+    assert capsys.readouterr().err.endswith("\n")
+
+
+def test_metrics_of_opentelemetry(pool_of_numbers: Any) -> None:
+    from opentelemetry import metrics
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    from pydaos.torch import _metrics
+
+    reader = InMemoryMetricReader()
+    metrics.set_meter_provider(MeterProvider(metric_readers=[reader]))
+    data = open_numbers(pool_of_numbers)
+    before = collected(reader)
+    for rank in (0, 1):
+        drain(DataLoader(data, 8, world=(rank, 2)))
+    gc.collect()  # what loaders counted outlives them
+    after = collected(reader)
+    for rank in ("0", "1"):
+        key = (data.source.snapshot, rank)
+        grown = {k: after[k, key] - before.get((k, key), 0) for k in _metrics.INSTRUMENTS}
+        assert grown["pydaos.torch.samples"] == 52
+        assert grown["pydaos.torch.batches"] == 7
+        assert grown["pydaos.torch.bytes"] == 52 * 8
+        assert 0 < grown["pydaos.torch.wait"] <= grown["pydaos.torch.active"]
+        assert grown["pydaos.torch.restarts"] == grown["pydaos.torch.retries"] == 0
+
+
+def collected(reader: Any) -> dict[Any, float]:
+    found = {}
+    data = reader.get_metrics_data()
+    for resource in data.resource_metrics if data else ():
+        for scope in resource.scope_metrics:
+            assert scope.scope.name == "pydaos.torch"
+            for metric in scope.metrics:
+                for point in metric.data.data_points:
+                    key = (point.attributes["pydaos.snapshot"], point.attributes["pydaos.rank"])
+                    found[metric.name, key] = point.value
+    return found
+
+
+def test_no_thread_or_connection_is_left(pool_of_numbers: Any) -> None:
+    before = threading.active_count()
+    data = open_numbers(pool_of_numbers)
+    for way in WAYS[:2]:
+        for _ in DataLoader(data, 8, **way):
+            break
+    gc.collect()
+    assert threading.active_count() == before

@@ -8,7 +8,7 @@ never what was read ahead; docs/python.md has the rules of passes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydaos.torch._making import Task
@@ -45,6 +45,9 @@ class Run:
         self.count = 0
         self.repeated = 0
         self.ended = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "tasks": iter(())}  # a copy knows where it stood, and walks anew
 
     def returned(self, part: Slice) -> None:
         """Count a batch."""
@@ -145,17 +148,31 @@ class Given:
 
     Its state counts batches. To go on the sampler is drawn from until it has
     yielded so many; that is exact as far as it yields the same again.
+
+    Parameters
+    ----------
+    kind : {"sampler", "iterable"}
+        What says the order.
+    drawn : iterable
+        The index lists; of an iterable dataset only its length is asked.
+    follow
+        What is told of `set_epoch`, if it has that.
     """
 
-    def __init__(self, kind: str, draw: Callable[[], Iterable[Any]] | None, size: Callable[[], int | None]) -> None:
+    def __init__(self, kind: str, drawn: Iterable[Any], follow: Any) -> None:
         self.kind = kind
-        self._draw = draw
-        self._size = size
+        self._drawn = drawn
+        self._follow = follow
         self.run: Run | None = None
         self.number = 0
         self._loaded = 0
         self._is_loaded = False
-        self.follow: Callable[[int], None] | None = None
+
+    def _size(self) -> int | None:
+        try:
+            return len(self._drawn)  # type: ignore[arg-type]
+        except (TypeError, NotImplementedError):
+            return None
 
     @property
     def epoch(self) -> int:
@@ -169,8 +186,9 @@ class Given:
         """Choose the pass, and tell the sampler or dataset if it has ``set_epoch``."""
         if not isinstance(number, int) or number < 0:
             raise ValueError(f"set_epoch({number!r}): a pass has a number from 0 on")
-        if self.follow is not None:
-            self.follow(number)
+        follow = getattr(self._follow, "set_epoch", None)
+        if follow is not None:
+            follow(number)
         if self.run is not None and not self.run.ended and not self._is_loaded and self.run.number == number:
             return
         if number != self.number:
@@ -218,9 +236,7 @@ class Given:
         return self.run
 
     def _tasks(self, skip: int, number: int) -> Iterator[Task]:
-        if self._draw is None:
-            return
-        for k, indices in enumerate(self._draw()):
+        for k, indices in enumerate(self._drawn):
             if k >= skip:
                 at_once = indices if isinstance(indices, list) else _listed(indices)
                 yield Task(Slice(0, len(at_once), k, k + 1), at_once, getattr(indices, "key", (0, number)), False)

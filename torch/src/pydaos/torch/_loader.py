@@ -240,8 +240,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if core is not None:
             source, maker = core.source, core._samples
         elif self._dataset_kind == torch.utils.data._DatasetKind.Iterable:
-            self._book = Given("iterable", None, self._length_of_iterable)
-            self._book.follow = getattr(self.dataset, "set_epoch", None)
+            self._book = Given("iterable", _Sized(self.dataset, self.batch_size, self.drop_last), self.dataset)
             return
         else:
             source, maker = walkable(self.dataset)
@@ -257,9 +256,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if walk is not None:
             self._book = Ours(walk)
         else:
-            drawn = self._index_sampler
-            self._book = Given("sampler", lambda: drawn, lambda: _size_of(drawn))
-            self._book.follow = getattr(drawn, "set_epoch", None) or getattr(self.sampler, "set_epoch", None)
+            drawn: Any = self._index_sampler
+            self._book = Given("sampler", drawn, drawn if hasattr(drawn, "set_epoch") else self.sampler)
         if self.retry is not None:
             _set_retry(source, self.retry)
         if self.num_workers and self._making.ready:
@@ -289,9 +287,6 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         state["_crew"] = None
         state["_counters"] = Counters()
         return state
-
-    def _length_of_iterable(self) -> int | None:
-        return _size_of(super())
 
     # -- passes -----------------------------------------------------------------------
 
@@ -462,7 +457,7 @@ class PassIterator:
         if last is None:
             self._began = last = began
         self._last = now
-        count, waited = len(part), now - began
+        count, waited = part.samples, now - began
         self._counters.batch(count, nbytes(batch), waited, now - last)
         if self._bar is not None:
             self._samples += count
@@ -559,6 +554,22 @@ class _Drawn:
         self._iterator = iter(())
 
 
+class _Sized:
+    """The batches of an iterable dataset, as far as its length says."""
+
+    def __init__(self, dataset: Any, batch_size: int | None, drop_last: bool) -> None:
+        self._dataset = dataset
+        self._batch_size = batch_size or 1
+        self._drop_last = drop_last
+
+    def __len__(self) -> int:
+        n = len(self._dataset)
+        return n // self._batch_size if self._drop_last else -(-n // self._batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+
 class _BatchSamplerOver(RankBatches, BatchSampler):  # type: ignore[override]
     """The batches of a walk, as what torch calls a batch sampler: made of a sampler of ours, like torch's own."""
 
@@ -591,13 +602,6 @@ def _walk(source: Any, size: int, pass_: Any, world: Any, uneven: str | None, dr
     )
     walk.pass_ = pass_
     return walk
-
-
-def _size_of(sized: Any) -> int | None:
-    try:
-        return len(sized)
-    except (TypeError, NotImplementedError, AttributeError):
-        return None
 
 
 def _set_retry(source: Any, seconds: float) -> None:
