@@ -13,6 +13,9 @@ type ChunkPlace struct {
 	Bytes        uint64 // of the values
 	Object       object.ID
 	Dkey         []byte
+	// Values, if set, is the akey of the values, and there is nothing else: the
+	// chunk is none of a table's, but looks as one of fixed shape.
+	Values []byte
 
 	column *Column
 }
@@ -27,6 +30,9 @@ type ChunkArray struct {
 // Arrays are the values, the ends of the rows (u64 each) and the validity (a
 // byte each) of a chunk.
 func (p *ChunkPlace) Arrays() [3]ChunkArray {
+	if p.Values != nil {
+		return [3]ChunkArray{{p.Values, p.Bytes}, {akeyOffsets, 0}, {akeyValidity, 0}}
+	}
 	a := [3]ChunkArray{{akeyData, p.Bytes}, {akeyOffsets, 0}, {akeyValidity, 0}}
 	if p.column.Layout != Fixed {
 		a[1].Length = 8 * p.Count
@@ -49,7 +55,7 @@ func (t *Table) Chunks(ctx context.Context, at object.Epoch, column string, fn f
 	}
 	var places []ChunkPlace
 	err = t.chunks(ctx, s, i, func(c chunk) error {
-		places = append(places, ChunkPlace{c.first, c.count, c.bytes, columnOID(i), numberKey(c.number), &s.cols[i]})
+		places = append(places, ChunkPlace{First: c.first, Count: c.count, Bytes: c.bytes, Object: columnOID(i), Dkey: numberKey(c.number), column: &s.cols[i]})
 		return nil
 	})
 	if err != nil {

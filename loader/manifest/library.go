@@ -61,7 +61,8 @@ func (l *Library) Open(ctx context.Context, r Request) (m *Manifest, handle uint
 	if (r.Tree == nil) == (r.Table == nil) || r.Info.Tensor != (r.Table != nil) {
 		return nil, 0, false, fault.New(fault.Internal, "loader.manifest", r.Info.Dataset, "a manifest is of a tree or of a table")
 	}
-	if s := r.Info.Selection; r.Info.Tensor && (s.Path != "" || s.Glob != "" || s.LabelDirname) || !r.Info.Tensor && len(s.Columns) > 0 {
+	_, isArray := r.Table.(*rowTable)
+	if s := r.Info.Selection; r.Info.Tensor && (s.Path != "" && !isArray || s.Glob != "" || s.LabelDirname) || !r.Info.Tensor && len(s.Columns) > 0 {
 		return nil, 0, false, fault.New(fault.Invalid, "loader.manifest", r.Info.Dataset, "path, glob and labels select files, columns select tensors").
 			Do("leave out what does not belong to the type of the dataset")
 	}

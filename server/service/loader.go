@@ -80,6 +80,14 @@ func (s *Loader) request(ctx context.Context, r *loaderv1.OpenManifestRequest) (
 		req.Info.Tensor, req.Table = true, t.Table
 		return req, a, nil
 	}
+	if found.Dataset.Type == pool.TypeArray {
+		set, err := s.datasets.arrays(ctx, a)
+		if err != nil {
+			return req, a, err
+		}
+		req.Info.Tensor, req.Table = true, manifest.TableOf(set.Set, string(r.GetPath()))
+		return req, a, nil
+	}
 	if found.Dataset.Type == pool.TypeKV {
 		k, err := s.datasets.OpenKV(&found)
 		if err != nil {

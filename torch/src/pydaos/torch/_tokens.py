@@ -347,7 +347,8 @@ class TokenBlocks(WalkedDataset):
     Parameters
     ----------
     dataset : Dataset
-        A tensor dataset with a ragged column of whole numbers, or a fixed 1-D one.
+        A tensor dataset with a ragged column of whole numbers, or a fixed 1-D one; or a 1-D
+        array of them (``Dataset("p/corpus@v1/tokens")``).
     length : int
         Tokens of a block.
     column : str, optional
@@ -407,12 +408,14 @@ class TokenBlocks(WalkedDataset):
         if column not in names:
             raise ValueError(f"{base.snapshot} has no column {column!r}; it has {', '.join(names)}")
         found = base.info.columns[names.index(column)]
-        ragged, fixed = found.layout == RAGGED, found.layout == FIXED and len(found.shape) == 1
+        ragged, fixed = found.layout == RAGGED, found.layout == FIXED and len(found.shape) <= 1
         if found.dtype.kind not in "iu" or not (ragged or fixed):
             raise ValueError(
                 f"column {column!r} of {base.snapshot} is no column of token arrays: it must be ragged, or fixed with "
-                "one dimension, of whole numbers"
+                "one dimension, of whole numbers, or a 1-D array"
             )
+        if not ragged and not found.shape and eos is not None:
+            raise ValueError(f"eos={eos}: {base.address} is one run of tokens, which has no documents to end")
         limits = np.iinfo(found.dtype)
         for what, value in (("eos", eos), ("pad", pad)):
             if value is not None and not limits.min <= value <= limits.max:
