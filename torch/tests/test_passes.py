@@ -7,6 +7,7 @@ import multiprocessing
 import random
 import warnings
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from torch.utils.data import ChainDataset, DataLoader
 
 from pydaos.torch import BlockShuffle, Dataset
 from pydaos.torch._plan import Pass, batches_of, slices
+from pydaos.torch._shared import Shared
 
 WALKERS = ["batches", "iterable", "sampler", "rank batches"]
 
@@ -185,6 +187,31 @@ def test_fresh_workers_use_a_loaded_state_once(reseeded: bool, numbered: Any, da
             warnings.simplefilter("ignore")
             loader = DataLoader(ready, batch_size=None, num_workers=workers)
             assert [i for batch in loader for i in numbered.ids(batch)] == want
+
+
+def test_a_state_belongs_to_the_workers_of_one_iteration(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where that one was given up before all of its workers had begun."""
+    monkeypatch.setattr(Shared, "_mine", lambda self: True)
+    token = data.state_dict(40, seed=1)
+    shared, told = Shared(), Pass(data.source, shuffle=True)
+    told.load(token)
+    shared.tell(told, loaded=True)
+
+    def begins(worker: int, workers: int, base: int) -> bool:
+        """Whether a fresh worker, with its copy of the state, begins there."""
+        copy = Pass(data.source, shuffle=True)
+        copy.load(token)
+        shared.begin_in_worker(SimpleNamespace(id=worker, num_workers=workers, seed=base + worker), copy)  # type: ignore[arg-type]
+        return copy.begin(quiet=True) == 40
+
+    assert begins(0, 3, base=77)
+    assert begins(2, 3, base=77)
+    assert not begins(1, 3, base=78)
+    assert not begins(1, 2, base=77)
+    assert begins(1, 3, base=77)
+    assert not begins(1, 3, base=77)
+    shared.tell(told, loaded=True)
+    assert begins(1, 2, base=78)
 
 
 def a_rank(rank: int, ready: Any, out: Any) -> None:
