@@ -246,8 +246,17 @@ def test_errors_say_where(part: Any) -> None:
     assert "mix/b@v1" in "".join(err.value.__notes__)
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.int64, torch.float16])
+def test_merging_takes_all_dtypes_of_columns(dtype: torch.dtype) -> None:
+    rows = [np.array([2, 0]), np.array([1])]
+    a, b = torch.tensor([[1, 0], [0, 1]]).to(dtype), torch.tensor([[1, 1]]).to(dtype)
+    assert merge([a, b], rows, 3).tolist() == [a[1].tolist(), b[0].tolist(), a[0].tolist()]
+    ragged = merge([Ragged(a[0], torch.tensor([0, 0, 2])), Ragged(b[0], torch.tensor([0, 2]))], rows, 3)
+    assert [t.tolist() for t in ragged] == [a[0].tolist(), b[0].tolist(), []]
+
+
 def test_merging_refuses_what_differs() -> None:
-    rows = [torch.tensor([0]), torch.tensor([1])]
+    rows = [np.array([0]), np.array([1])]
     for a, b in (
         (torch.zeros(1, 2), torch.zeros(1, 3)),
         (torch.zeros(1), torch.zeros(1, dtype=torch.int32)),
@@ -256,11 +265,11 @@ def test_merging_refuses_what_differs() -> None:
     ):
         with pytest.raises(ValueError, match="make no batch together"):
             merge([a, b], rows, 2)
-    made = merge([(torch.tensor([5]), ["a"]), (torch.tensor([6]), ["b"])], [torch.tensor([1]), torch.tensor([0])], 2)
+    made = merge([(torch.tensor([5]), ["a"]), (torch.tensor([6]), ["b"])], [np.array([1]), np.array([0])], 2)
     assert made[0].tolist() == [6, 5] and made[1] == ["b", "a"]
     r = merge(
         [Ragged(torch.tensor([9, 1, 2]), torch.tensor([1, 3])), Ragged(torch.tensor([7]), torch.tensor([0, 0, 1]))],
-        [torch.tensor([1]), torch.tensor([2, 0])],
+        [np.array([1]), np.array([2, 0])],
         3,
     )
     assert [t.tolist() for t in r] == [[7], [1, 2], []]

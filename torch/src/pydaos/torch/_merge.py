@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from pydaos.torch._batch import Ragged
@@ -16,14 +18,17 @@ from pydaos.torch._batch import Ragged
 __all__ = ["merge", "ragged_of"]
 
 
-def merge(batches: Sequence[Any], rows: Sequence[torch.Tensor], count: int, what: str = "batch") -> Any:
+Rows = Sequence[npt.NDArray[np.intp]]
+
+
+def merge(batches: Sequence[Any], rows: Rows, count: int, what: str = "batch") -> Any:
     """Put rows of several batches into one batch of ``count``.
 
     Parameters
     ----------
     batches : sequence
         One batch of each part, of the same make.
-    rows : sequence of int64 tensors
+    rows : sequence of int arrays
         Where row i of each batch goes; together 0 to ``count - 1``, each once.
     count : int
         Rows of the result.
@@ -45,8 +50,10 @@ def merge(batches: Sequence[Any], rows: Sequence[torch.Tensor], count: int, what
         if len(set(makes)) > 1:
             _refuse(what, makes)
         out = first.new_empty((count, *first.shape[1:]))
+        # In numpy: torch can't index its unsigned types, and would wait for its threads.
+        flat = out.numpy()
         for b, at in zip(batches, rows, strict=True):
-            out[at] = b
+            flat[at] = b.numpy()
         return out
     if isinstance(first, Ragged):
         return _ragged(batches, rows, count, what)
@@ -66,23 +73,22 @@ def merge(batches: Sequence[Any], rows: Sequence[torch.Tensor], count: int, what
     raise ValueError(f"{what}: batches of {type(first).__name__} can't be merged; give the parts a transform_fn")
 
 
-def _ragged(batches: Sequence[Ragged], rows: Sequence[torch.Tensor], count: int, what: str) -> Ragged:
+def _ragged(batches: Sequence[Ragged], rows: Rows, count: int, what: str) -> Ragged:
     makes = [str(b.values.dtype) for b in batches]
     if len(set(makes)) > 1:
         _refuse(what, makes)
-    lengths = torch.empty(count, dtype=torch.int64)
+    offsets = np.zeros(count + 1, np.int64)
     for b, at in zip(batches, rows, strict=True):
-        lengths[at] = b.lengths
-    offsets = torch.zeros(count + 1, dtype=torch.int64)
-    torch.cumsum(lengths, 0, out=offsets[1:])
-    values = batches[0].values.new_empty(int(offsets[-1]))
+        offsets[at + 1] = np.diff(b.offsets.numpy())
+    np.cumsum(offsets, out=offsets)
+    out = batches[0].values.new_empty(int(offsets[-1]))
+    values = out.numpy()
     for b, at in zip(batches, rows, strict=True):
-        shift = offsets[at] - b.offsets[:-1]
-        total = int(b.offsets[-1] - b.offsets[0])
-        begin = int(b.offsets[0])
-        to = torch.arange(begin, begin + total) + torch.repeat_interleave(shift, b.lengths)
-        values[to] = b.values[begin : begin + total]
-    return Ragged(values, offsets)
+        own = b.offsets.numpy()
+        begin, end = int(own[0]), int(own[-1])
+        to = np.arange(begin, end) + np.repeat(offsets[at] - own[:-1], np.diff(own))
+        values[to] = b.values[begin:end].numpy()
+    return Ragged(out, torch.from_numpy(offsets))
 
 
 def ragged_of(batch: torch.Tensor) -> Ragged:

@@ -151,8 +151,7 @@ class MixtureSource:
         made = [self.walks[j].batch(share) for j, _, share in raw.shares]
         if self._ragged:
             made = [_as_ragged(b) for b in made]
-        rows = [torch.from_numpy(rows.astype(np.int64)) for _, rows, _ in raw.shares]
-        return merge(made, rows, raw.count, "mixture")
+        return merge(made, [rows for _, rows, _ in raw.shares], raw.count, "mixture")
 
     def sample_at(self, raw: _MixtureRaw, i: int) -> Any:
         """Return one sample of a batch."""
