@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pydaos._dataset import Dataset
     from pydaos._kv import KV
     from pydaos._pool import Pool
+    from pydaos._query import Query
 
 M = TypeVar("M", bound=Message)
 
@@ -180,6 +181,65 @@ class Client:
         from pydaos._kv import open_kv
 
         return open_kv(self, address, create=create)
+
+    def query(
+        self,
+        dataset: str,
+        *,
+        where: str = "",
+        columns: Sequence[str] = (),
+        limit: int = 0,
+        offset: int = 0,
+        order_by: str = "",
+        k: int = 10,
+        sample: int | float = 0,
+        seed: int = 0,
+        stratify: str = "",
+        group_by: str | Sequence[str] = (),
+        aggregates: str | Sequence[str] = (),
+        batch_rows: int = 0,
+    ) -> Query:
+        """Return a query over a dataset of any type as a table; it runs when its result is taken.
+
+        Parameters
+        ----------
+        dataset
+            ``"POOL/DATASET[@SNAPSHOT][/PATH]"``: the path is a directory of a posix dataset, or
+            an array.
+        where
+            Condition that rows must meet: ``"label = 3 and quality > 0.8"``, ``"path like
+            'train/%'"``. NULL and NaN mean what they mean in DuckDB.
+        columns
+            Wanted, in this order; all by default.
+        limit, offset
+            At most so many rows, after leaving out some; 0: all.
+        order_by, k
+            The first `k` rows by a column; ``"-size"``: the greatest first.
+        sample, seed, stratify
+            Draw a fraction of the rows (a float) or so many (an int; of each value of the column
+            `stratify`). The same seed draws the same rows.
+        group_by, aggregates
+            One row for each value of columns; ``"count"``, ``"avg(size)"``; sum, min, max, avg, count.
+        batch_rows
+            Rows of a record batch, at most 65536.
+
+        Examples
+        --------
+        >>> client.query("p/photos@v1", where="size > 4096", group_by="ext", aggregates="count").to_arrow()
+        """
+        from pydaos._query import make_query
+
+        return make_query(
+            self, dataset, where=where, columns=columns, limit=limit, offset=offset, order_by=order_by, k=k,
+            sample=sample, seed=seed, stratify=stratify, group_by=group_by, aggregates=aggregates,
+            batch_rows=batch_rows,
+        )  # fmt: skip
+
+    def schema(self, dataset: str) -> Mapping[str, str]:
+        """Return the columns that a dataset has as a table: name -> type."""
+        from pydaos._query import schema_of
+
+        return schema_of(self, dataset)
 
     def create_dataset(
         self,

@@ -1,0 +1,213 @@
+"""Queries: a dataset of any type as a table, filtered next to the data.
+
+A query runs in the server, at one epoch, and its result comes as Arrow batches whose
+bytes stay where they were received. The end of the stream proves that the result is
+complete; a server that dies ends a query with an error, never with fewer rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydaos import _errors as errors
+from pydaos._proto.daos.query.v1 import query_service_pb2 as pb
+from pydaos._scan import SILENCE, _decode
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pydaos._client import Client
+
+_AGGREGATES = {"count": 1, "sum": 2, "min": 3, "max": 4, "avg": 5}
+
+
+class QueryStats(NamedTuple):
+    """What a query did."""
+
+    chunks: int
+    chunks_pruned: int
+    chunks_read: int
+    rows_scanned: int
+    rows_matched: int
+    rows_out: int
+    bytes_read: int
+    bytes_out: int
+    seconds: float
+    epoch: int
+
+
+class Conjunct(NamedTuple):
+    """One condition of a query: whether it is evaluated at the targets, and how or why not."""
+
+    table: str
+    conjunct: str
+    pushed: bool
+    why: str
+
+
+class Query:
+    """A query that has not run yet; made by `Client.query`.
+
+    Iterate over it for record batches, or take the whole result with `to_arrow`,
+    `to_pandas` or `to_numpy`. Each of them runs it anew, at the same epoch once it has
+    run.
+
+    Examples
+    --------
+    >>> q = client.query("p/train@v1", where="label = 3 and quality > 0.8", columns=["_id"])
+    >>> ids = q.to_numpy("_id")
+    >>> q.stats.rows_out == len(ids)
+    True
+    """
+
+    def __init__(self, client: Client, request: pb.ScanRequest) -> None:
+        self._client = client
+        self._request = request
+        self._stats: QueryStats | None = None
+
+    @property
+    def stats(self) -> QueryStats:
+        """What the last run did; ValueError before one has ended."""
+        if self._stats is None:
+            raise ValueError("the query has not run to its end yet")
+        return self._stats
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        schemas: list[Any] = []
+        yield from self._run(schemas)
+
+    def _run(self, schemas: list[Any]) -> Iterator[pa.RecordBatch]:
+        rows, schema, done = 0, None, False
+        request = self._request
+        deadline = max(SILENCE, self._client._pool.timeout)
+        for reply, payload in self._client.stream("query.Scan", request, pb.ScanResponse, timeout=deadline):
+            request.epoch = 0 if "@" in request.dataset else reply.epoch
+            if len(payload):
+                schema, batch = _decode(schema, payload)
+                if schema is not None and not schemas:
+                    schemas.append(schema)
+                if batch is not None and batch.num_rows:
+                    rows += batch.num_rows
+                    yield batch
+            if reply.done:
+                done = True
+                c = reply.counters
+                if rows != c.rows_out:
+                    break
+                self._stats = QueryStats(
+                    c.chunks, c.chunks_pruned, c.chunks_read, c.rows_scanned, c.rows_matched, c.rows_out,
+                    c.bytes_read, c.bytes_out, c.elapsed_nanos / 1e9, reply.epoch,
+                )  # fmt: skip
+        if not done or self._stats is None or self._stats.rows_out != rows:
+            raise errors.DataLossError(
+                f"{request.dataset}: the query ended without the proof that its result is complete",
+                resource=request.dataset,
+                resolution="run it again",
+            )
+
+    def to_arrow(self) -> pa.Table:
+        """Run it and return the whole result."""
+        import pyarrow as pa
+
+        schemas: list[Any] = []
+        batches = list(self._run(schemas))
+        return pa.Table.from_batches(batches, schemas[0])
+
+    def to_pandas(self) -> Any:
+        """Run it and return the whole result as a pandas DataFrame."""
+        return self.to_arrow().to_pandas()
+
+    def to_numpy(self, column: str) -> Any:
+        """Run it and return one column as a numpy array; tensors keep their shape."""
+        import pyarrow as pa
+
+        values = self.to_arrow().column(column)
+        if values.null_count:
+            raise errors.InvalidError(
+                f"column {column!r} has {values.null_count} nulls, which a numpy array can't hold",
+                resource=self._request.dataset,
+                resolution=f"leave them out: where='{column} is not null'",
+            )
+        if isinstance(values.type, pa.FixedShapeTensorType):
+            return values.combine_chunks().to_numpy_ndarray() if len(values) else _no_rows(values.type)
+        return values.to_numpy()
+
+    def explain(self, *, analyze: bool = False) -> list[Conjunct]:
+        """Return one row for each condition; with `analyze` the query runs, and `stats` tells what it did."""
+        reply = self._client.call(
+            "query.Explain", pb.ExplainRequest(scan=self._request, analyze=analyze), pb.ExplainResponse, timeout=SILENCE
+        )
+        if analyze:
+            c = reply.counters
+            self._stats = QueryStats(
+                c.chunks, c.chunks_pruned, c.chunks_read, c.rows_scanned, c.rows_matched, c.rows_out,
+                c.bytes_read, c.bytes_out, c.elapsed_nanos / 1e9, reply.epoch,
+            )  # fmt: skip
+        return [Conjunct(x.table, x.conjunct, x.pushed, x.why) for x in reply.conjuncts]
+
+
+def _no_rows(kind: Any) -> Any:
+    import numpy as np
+
+    return np.empty((0, *kind.shape), kind.value_type.to_pandas_dtype())
+
+
+def make_query(
+    client: Client,
+    dataset: str,
+    *,
+    where: str = "",
+    columns: Sequence[str] = (),
+    limit: int = 0,
+    offset: int = 0,
+    order_by: str = "",
+    k: int = 10,
+    sample: int | float = 0,
+    seed: int = 0,
+    stratify: str = "",
+    group_by: str | Sequence[str] = (),
+    aggregates: str | Sequence[str] = (),
+    batch_rows: int = 0,
+) -> Query:
+    """Make a query; see `Client.query`."""
+    request = pb.ScanRequest(
+        dataset=dataset,
+        where=where,
+        columns=columns,
+        limit=limit,
+        offset=offset,
+        group_by=[group_by] if isinstance(group_by, str) else group_by,
+        aggregates=[_aggregate(a) for a in ([aggregates] if isinstance(aggregates, str) else aggregates)],
+        batch_rows=batch_rows,
+    )
+    if order_by:
+        request.top.column, request.top.descending, request.top.k = order_by.lstrip("-"), order_by[0] == "-", k
+    if sample:
+        request.sample.seed, request.sample.stratify_by = seed, stratify
+        if isinstance(sample, float):
+            request.sample.fraction = sample
+        else:
+            request.sample.n = sample
+    elif stratify:
+        raise errors.InvalidError("stratify= needs sample=, the number of rows of each stratum", resource=dataset)
+    return Query(client, request)
+
+
+def _aggregate(text: str) -> pb.Aggregate:
+    name, paren, rest = text.strip().partition("(")
+    column = rest.rstrip().removesuffix(")").strip() if paren else ""
+    function = _AGGREGATES.get(name.strip().lower())
+    if function is None or (paren and not rest.rstrip().endswith(")")) or (column in ("", "*") and function != 1):
+        raise errors.InvalidError(
+            f"{text!r} is not an aggregate",
+            resource=text,
+            resolution="write count, or one of sum, min, max, avg and count with a column: avg(size)",
+        )
+    return pb.Aggregate(function=function, column="" if column == "*" else column.strip('"'))  # type: ignore[arg-type]
+
+
+def schema_of(client: Client, dataset: str) -> Mapping[str, str]:
+    """Return the columns of a dataset as a table, name -> type."""
+    reply = client.call("query.Schema", pb.SchemaRequest(dataset=dataset), pb.SchemaResponse)
+    return {f.name: f.type for f in reply.fields}
