@@ -21,7 +21,10 @@ __path__ = extend_path(__path__, __name__)
 
 from pydaos import _errors
 from pydaos._address import Address
+from pydaos._array import Array
+from pydaos._arrays import Arrays
 from pydaos._client import Client, connect
+from pydaos._darray import DArray
 from pydaos._dataset import Dataset, DatasetInfo, Snapshot
 from pydaos._errors import *  # noqa: F403
 from pydaos._kv import KV, KVEntry, KVStat
@@ -38,9 +41,12 @@ DObjNotFound = _errors.NotFoundError
 
 __all__ = [
     "Address",
+    "Array",
+    "Arrays",
     "BatchPipe",
     "Client",
     "Column",
+    "DArray",
     "DCont",
     "DDict",
     "DObjNotFound",
