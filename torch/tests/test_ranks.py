@@ -232,7 +232,7 @@ def accelerated(rank: int, size: int, port: int, blob: bytes, out: Any) -> None:
     from accelerate import Accelerator
 
     torch.set_num_threads(1)
-    data, samples = pickle.loads(blob)
+    data, samples, ready = pickle.loads(blob)
     accelerator = Accelerator(cpu=True)
     got: dict[str, Any] = {}
 
@@ -245,6 +245,7 @@ def accelerated(rank: int, size: int, port: int, blob: bytes, out: Any) -> None:
     plain = DataLoader(data, 10)
     got["stock"] = numbers(accelerator.prepare(plain))
     got["iterable, dispatched"] = numbers(accelerator.prepare(DataLoader(samples, 10)))
+    got["batches, dispatched"] = numbers(accelerator.prepare(DataLoader(ready, batch_size=None)))
     accelerator = Accelerator(cpu=True, dataloader_config=_not_dispatched())
     for workers in (0, 2):
         got[f"iterable {workers}"] = numbers(accelerator.prepare(DataLoader(samples, 10, num_workers=workers)))
@@ -265,19 +266,22 @@ def _not_dispatched() -> Any:
     return DataLoaderConfiguration(dispatch_batches=False)
 
 
+@pytest.mark.timeout(300)
 def test_accelerate_does_not_divide_twice(numbered: Any) -> None:
     """Two ranks: every sample comes once, whoever divides; the tail is filled up or not by whoever does."""
+    import accelerate  # noqa: F401  # once, not in each rank: it takes seconds
+
     size = 2
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     out = context.Queue()
     data = numbered.files()
     samples = numbered.iterable(batch_size=10, shuffle=True, seed=4)
-    blob = pickle.dumps((data, samples))
+    blob = pickle.dumps((data, samples, data.batches(10, shuffle=True, seed=4)))
     port = free_port()
     ranks = [context.Process(target=accelerated, args=(r, size, port, blob, out)) for r in range(size)]
     for process in ranks:
         process.start()
-    got = dict(out.get(timeout=100) for _ in ranks)
+    got = dict(out.get(timeout=240) for _ in ranks)
     for process in ranks:
         process.join(30)
     order = numbered.order(4)
