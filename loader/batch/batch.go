@@ -15,8 +15,10 @@ import (
 const (
 	MaxCount = 65536   // samples
 	MaxBytes = 1 << 30 // of the payload
-	// CopyBelow: pieces shorter than this are copied, others are referred to.
-	CopyBelow = 16 << 10
+	// CopyBelow: pieces shorter than this are copied, others are referred to. A
+	// copy costs more than a vector of writev well below a page: the bytes come
+	// from memory that no cache has.
+	CopyBelow = 2 << 10
 	// arenaSize is the size of the pooled buffers that pieces are copied into.
 	arenaSize = 1 << 20
 )

@@ -15,7 +15,7 @@ import (
 const (
 	// copyMax is the largest part that is copied beside its neighbours rather
 	// than given to writev by itself.
-	copyMax = 8 << 10
+	copyMax = 2 << 10
 	// gatherBuffer is what such parts are copied into before a write.
 	gatherBuffer = 256 << 10
 	// gatherVecs and gatherBytes bound one writev.
