@@ -48,7 +48,7 @@ func TestReadRegions(t *testing.T) {
 	d := create(t, e, 1, 1)
 	const span = 6 << 20
 	dkey, akey := []byte("k"), []byte("d")
-	inFile := 0
+	inFile, inMemory := 0, 0
 	for i := range 40 {
 		w := object.Write{Op: object.OpWrite, OID: modelObjects[0], Dkey: dkey, Akey: akey, Offset: rng.Uint64N(span)}
 		n := []int{100, 5000, 70_000, 300_000, 1 << 20}[rng.IntN(5)]
@@ -80,6 +80,8 @@ func TestReadRegions(t *testing.T) {
 			for _, p := range out.Parts {
 				if p.Mem == nil {
 					inFile++
+				} else {
+					inMemory++
 				}
 			}
 			if !bytes.Equal(gather(t, &out), want) {
@@ -88,45 +90,63 @@ func TestReadRegions(t *testing.T) {
 			out.Release()
 		}
 	}
-	if inFile == 0 {
-		t.Fatal("no piece was left in its file")
+	if inFile == 0 || inMemory == 0 {
+		t.Fatalf("%d pieces in files, %d in memory: one kind was not met", inFile, inMemory)
 	}
 }
 
 // A granule is verified before it is given out for the first time, and again
-// after sending it has failed.
+// after sending it has failed; written through the page cache or past it.
 func TestReadRegions_Verifies(t *testing.T) {
-	root := t.TempDir()
-	e := open(t, engine.Options{Root: root, SweepEvery: -1, Logger: quiet()})
-	d := create(t, e, 1, 1)
-	dkey, akey := []byte("k"), []byte("d")
-	data := bytes.Repeat([]byte("granule "), 40_000) // five granules
-	res, err := d.Commit(t.Context(), &object.Tx{Writes: []object.Write{{Op: object.OpWrite, OID: modelObjects[0], Dkey: dkey, Akey: akey, Data: data}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	read := func(off, n uint64) (*object.Regions, error) {
-		var out object.Regions
-		return &out, d.ReadRegions(t.Context(), res.Epoch, modelObjects[0], dkey, akey, off, n, &out)
-	}
-	damage(t, root, data, 100_000)
-	if out, err := read(0, object.Granule); err != nil || len(out.Parts) != 1 || out.Parts[0].Mem != nil {
-		t.Fatalf("the granule before the damaged one: %v, %+v", err, out)
-	}
-	if _, err := read(70_000, 200_000); !fault.Is(err, fault.Corrupt) {
-		t.Fatalf("damaged bytes were given out: %v", err)
-	}
-	whole, err := read(3*object.Granule, object.Granule)
-	if err != nil {
-		t.Fatal(err)
-	}
-	damage(t, root, data, 3*object.Granule+5)
-	if _, err := read(3*object.Granule, object.Granule); err != nil {
-		t.Fatalf("verified bytes are read again: %v", err)
-	}
-	whole.Parts[0].File.Doubt()
-	if _, err := read(3*object.Granule, object.Granule); !fault.Is(err, fault.Corrupt) {
-		t.Fatalf("doubtful bytes were given out: %v", err)
+	for _, staged := range []bool{false, true} {
+		root := t.TempDir()
+		o := engine.Options{Root: root, SweepEvery: -1, Logger: quiet()}
+		e := open(t, o)
+		d := create(t, e, 1, 1)
+		dkey, akey := []byte("k"), []byte("d")
+		data := bytes.Repeat([]byte("granule "), 40_000) // five granules
+		write := object.Write{Op: object.OpWrite, OID: modelObjects[0], Dkey: dkey, Akey: akey, Data: data}
+		res, err := d.Commit(t.Context(), &object.Tx{Deferred: staged, Writes: []object.Write{write}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		read := func(off, n uint64) (*object.Regions, error) {
+			var out object.Regions
+			err := d.ReadRegions(t.Context(), res.Epoch, modelObjects[0], dkey, akey, off, n, &out)
+			if err == nil && !bytes.Equal(gather(t, &out), data[off:off+n]) {
+				t.Fatalf("[%d, +%d) differs", off, n)
+			}
+			t.Cleanup(out.Release)
+			return &out, err
+		}
+		const last = 4 * object.Granule
+		for range 3 { // the last granule is not whole
+			if _, err := read(last+100, uint64(len(data))-last-200); err != nil {
+				t.Fatal(err)
+			}
+		}
+		damage(t, root, data, 100_000)
+		if _, err := read(0, object.Granule); err != nil {
+			t.Fatalf("the granule before the damaged one: %v", err)
+		}
+		if out, err := read(10, 50_000); err != nil || len(out.Parts) != 1 || out.Parts[0].Mem != nil {
+			t.Fatalf("verified bytes are copied: %v, %+v", err, out)
+		}
+		if _, err := read(70_000, 200_000); !fault.Is(err, fault.Corrupt) {
+			t.Fatalf("damaged bytes were given out: %v", err)
+		}
+		if _, err := read(3*object.Granule, object.Granule); err != nil {
+			t.Fatal(err)
+		}
+		seen, err := read(3*object.Granule, object.Granule)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen.Parts[0].File.Doubt()
+		damage(t, root, data, 3*object.Granule+5)
+		if _, err := read(3*object.Granule, object.Granule); !fault.Is(err, fault.Corrupt) {
+			t.Fatalf("doubtful bytes were given out: %v", err)
+		}
 	}
 }
 

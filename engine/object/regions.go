@@ -28,6 +28,7 @@ type RegionFile interface {
 type Regions struct {
 	Parts []Region
 	held  []RegionFile
+	lent  []func()
 	size  uint64
 }
 
@@ -37,6 +38,12 @@ func (r *Regions) Add(b []byte) {
 		r.Parts = append(r.Parts, Region{Mem: b})
 		r.size += uint64(len(b))
 	}
+}
+
+// AddLent appends bytes of memory that is given back by calling back.
+func (r *Regions) AddLent(b []byte, back func()) {
+	r.Add(b)
+	r.lent = append(r.lent, back)
 }
 
 // AddFile appends a range of a file; the file is released with the Regions.
@@ -69,7 +76,10 @@ func (r *Regions) Release() {
 	for _, f := range r.held {
 		f.Release()
 	}
-	r.Parts, r.held, r.size = nil, nil, 0
+	for _, back := range r.lent {
+		back()
+	}
+	r.Parts, r.held, r.lent, r.size = nil, nil, nil, 0
 }
 
 // RegionReader is an ability that a store may have beside Store: it finds and

@@ -22,10 +22,13 @@ type File struct {
 	name    string
 	f       vfs.File
 	direct  *guardfs.Direct // of a segment written past the page cache, by one writer at a time; else nil
+	past    bool            // large records were written past the page cache
 
 	refs atomic.Int32 // holders; the Set's table counts as one
 	used atomic.Int64 // tick of the last use, for eviction
 	seen atomic.Pointer[seenMap]
+
+	reader atomic.Pointer[guardfs.DirectReader] // opened at the first read past the page cache
 
 	mu      sync.Mutex
 	cond    sync.Cond
@@ -53,6 +56,9 @@ func (f *File) Release() {
 	if f.refs.Add(-1) == 0 {
 		if f.direct != nil {
 			f.direct.Close()
+		}
+		if d := f.reader.Load(); d != nil {
+			d.Close()
 		}
 		_ = f.f.Close() // read-only by now: nothing can be lost
 	}

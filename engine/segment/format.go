@@ -66,7 +66,12 @@ type Header struct {
 	Target  uint16
 	Dataset uint64
 	Number  uint64
+	// Past: its large records were written past the page cache, so that the
+	// first to read them is likely to find them on disk only.
+	Past bool
 }
+
+const flagPast = 1
 
 // Encode is the stored form of h.
 func (h Header) Encode() []byte {
@@ -74,6 +79,9 @@ func (h Header) Encode() []byte {
 	copy(b, headerMagic)
 	binary.LittleEndian.PutUint32(b[8:], Version)
 	binary.LittleEndian.PutUint16(b[12:], h.Target)
+	if h.Past {
+		binary.LittleEndian.PutUint16(b[14:], flagPast)
+	}
 	binary.LittleEndian.PutUint64(b[16:], h.Dataset)
 	binary.LittleEndian.PutUint64(b[24:], h.Number)
 	binary.LittleEndian.PutUint32(b[HeaderSize-4:], Sum(b[:HeaderSize-4]))
@@ -93,6 +101,7 @@ func DecodeHeader(name string, b []byte) (Header, error) {
 		Target:  binary.LittleEndian.Uint16(b[12:]),
 		Dataset: binary.LittleEndian.Uint64(b[16:]),
 		Number:  binary.LittleEndian.Uint64(b[24:]),
+		Past:    binary.LittleEndian.Uint16(b[14:])&flagPast != 0,
 	}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"daos/engine/object"
+	"daos/internal/guardfs"
 )
 
 // A file remembers which granules of large records were compared with their
@@ -49,8 +50,35 @@ func (f *File) Saw(pos uint64) {
 // Doubt implements object.RegionFile: everything is verified again.
 func (f *File) Doubt() { f.seen.Store(nil) }
 
+// Past reports whether large records were written past the page cache.
+func (f *File) Past() bool { return f.past }
+
+// Hold takes another reference, which Release gives back.
+func (f *File) Hold() { f.refs.Add(1) }
+
 // Fd implements object.RegionFile.
 func (f *File) Fd() uintptr { return f.f.Fd() }
+
+// ReadPast reads bytes of a large record that was written past the page cache,
+// without bringing them into it. len(p) is a multiple of 4096, as is pos; ok is
+// false where that can't be done, or where the file ends before need bytes.
+func (f *File) ReadPast(p []byte, pos uint64, need int) (ok bool) {
+	if !f.past || pos%bulkAlign != 0 || !guardfs.Aligned(p) {
+		return false
+	}
+	d := f.reader.Load()
+	if d == nil {
+		if d = guardfs.OpenDirectReader(f.f); d == nil {
+			return false
+		}
+		if !f.reader.CompareAndSwap(nil, d) {
+			d.Close()
+			d = f.reader.Load()
+		}
+	}
+	n, err := d.ReadAt(p, int64(pos))
+	return err == nil && n >= need
+}
 
 // Ahead lets the disk begin to read a range.
 func (f *File) Ahead(pos, n uint64) {

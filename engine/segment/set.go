@@ -109,7 +109,7 @@ func (s *Set) path(ds, n uint64) string {
 }
 
 // create makes a new segment, under the lock; its directory entry is durable when it returns.
-func (s *Set) create(ds uint64) (*File, error) {
+func (s *Set) create(ds uint64, past bool) (*File, error) {
 	n, err := s.opts.Number()
 	if err != nil {
 		return nil, err
@@ -136,11 +136,18 @@ func (s *Set) create(ds uint64) (*File, error) {
 	f := &File{set: s, dataset: ds, number: n, name: name, f: vf, open: true, tail: HeaderSize}
 	f.init()
 	f.refs.Store(1)
-	err = f.write(Header{Target: s.opts.Target, Dataset: ds, Number: n}.Encode(), 0)
+	if past {
+		f.direct = guardfs.OpenDirect(vf)
+		f.past = f.direct != nil
+	}
+	err = f.write(Header{Target: s.opts.Target, Dataset: ds, Number: n, Past: f.past}.Encode(), 0)
 	if err == nil {
 		err = syncDir(s.opts.FS, dir)
 	}
 	if err != nil {
+		if f.direct != nil {
+			f.direct.Close()
+		}
 		_ = vf.Close()
 		_ = s.opts.FS.Remove(name)
 		return nil, err
@@ -181,7 +188,7 @@ func (s *Set) acquire(ds uint64, bulk bool) (*File, error) {
 	}
 	// I/O under the lock: a new segment is needed once per Cap bytes, and all
 	// writers of this stream wait for it anyway.
-	f, err := s.create(ds)
+	f, err := s.create(ds, false)
 	if err != nil {
 		return nil, err
 	}
@@ -225,11 +232,11 @@ func (s *Set) acquireDirect(ds uint64) (*File, error) {
 	clear(s.directs[ds][len(open):])
 	s.directs[ds] = open
 	if free == nil && len(open) < directMax {
-		f, err := s.create(ds)
+		f, err := s.create(ds, true)
 		if err != nil {
 			return nil, err
 		}
-		if f.direct = guardfs.OpenDirect(f.f); f.direct == nil {
+		if f.direct == nil {
 			s.noPast = true
 			s.useLocked(ds, f)
 			return nil, nil
@@ -335,7 +342,8 @@ func (f *File) checkHeader(target uint16) error {
 	if err != nil {
 		return err
 	}
-	if h != (Header{Target: target, Dataset: f.dataset, Number: f.number}) {
+	f.past = h.Past
+	if h != (Header{Target: target, Dataset: f.dataset, Number: f.number, Past: h.Past}) {
 		return fault.New(fault.Corrupt, "segment.header", f.name, "header belongs to segment %d of dataset %d on target %d", h.Number, h.Dataset, h.Target).
 			Do("a file was moved or copied: put it back under its own name")
 	}

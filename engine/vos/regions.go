@@ -1,12 +1,15 @@
 package vos
 
 import (
+	"sync"
+
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"daos/engine/object"
 	"daos/engine/segment"
 	"daos/engine/target"
 	"daos/internal/fault"
+	"daos/internal/guardfs"
 )
 
 // regionFrom is the size from which bytes are sent out of the file; shorter
@@ -39,12 +42,8 @@ func (t *Target) Regions(ds object.DatasetID, r object.Record, skip, n uint64, o
 			return err
 		}
 		if f.Fd() != vfs.InvalidFd {
-			if err := t.see(f, ds, r, skip, n); err != nil {
-				f.Release()
-				return err
-			}
-			out.AddFile(f, int64(r.Pos+skip), int(n))
-			return nil
+			defer f.Release()
+			return t.inFile(f, ds, r, skip, n, out)
 		}
 		f.Release()
 	}
@@ -54,6 +53,65 @@ func (t *Target) Regions(ds object.DatasetID, r object.Record, skip, n uint64, o
 	}
 	out.Add(b)
 	return nil
+}
+
+// inFile appends bytes of a large record. What was written past the page cache
+// and has not been read yet is read past it as well: the one who starts again
+// with a checkpoint gets it at the speed of the disk, and what is read a second
+// time goes through the page cache.
+func (t *Target) inFile(f *segment.File, ds object.DatasetID, r object.Record, skip, n uint64, out *object.Regions) error {
+	for at, end := skip, skip+n; at < end; {
+		lo := at / object.Granule * object.Granule
+		to := lo
+		for to < end && to < lo+pastStep && !f.Seen(r.Pos+to) {
+			to += object.Granule
+		}
+		if to = min(to, r.Length); to > lo && t.past(f, r, lo, to, at, min(to, end), out) {
+			at = min(to, end)
+			continue
+		}
+		// Seen, or to be read through the page cache: up to where that changes.
+		for to = max(to, lo+object.Granule); to < end && (f.Seen(r.Pos+to) || !f.Past()); {
+			to += object.Granule
+		}
+		to = min(to, end)
+		if err := t.see(f, ds, r, at, to-at); err != nil {
+			return err
+		}
+		f.Hold()
+		out.AddFile(f, int64(r.Pos+at), int(to-at))
+		at = to
+	}
+	return nil
+}
+
+// pastStep is the most that one direct read reads.
+const pastStep = 1 << 20
+
+var pastBuffers = sync.Pool{New: func() any { b := make([]byte, pastStep); return &b }} // aligned to pages by their size
+
+// past reads the granules [lo, to) of a record directly, verifies them and
+// appends [at, end) of them; false where that can't be done, or they don't match:
+// then the usual way says what is wrong.
+func (t *Target) past(f *segment.File, r object.Record, lo, to, at, end uint64, out *object.Regions) bool {
+	if !f.Past() || len(r.Sums) != granules(r.Length) {
+		return false
+	}
+	buf := pastBuffers.Get().(*[]byte)
+	n := int(to - lo)
+	ok := f.ReadPast((*buf)[:(n+guardfs.DirectAlign-1)&^(guardfs.DirectAlign-1)], r.Pos+lo, n)
+	for g := lo; ok && g < to; g += object.Granule {
+		ok = segment.Sum((*buf)[g-lo:min(g+object.Granule, to)-lo]) == r.Sums[g/object.Granule]
+	}
+	if !ok {
+		pastBuffers.Put(buf)
+		return false
+	}
+	for g := lo; g < to; g += object.Granule {
+		f.Saw(r.Pos + g)
+	}
+	out.AddLent((*buf)[at-lo:end-lo], func() { pastBuffers.Put(buf) })
+	return true
 }
 
 // see verifies the granules of [skip, skip+n) that were not seen yet, in runs.

@@ -18,7 +18,7 @@ const sendStep = 1 << 20
 
 // regions writes a response whose payload lies in pieces: memory goes by
 // reference, ranges of files by sendfile, from the page cache to the socket.
-// They are verified already. They are not copied and do not count against the
+// They are verified already. Files are not copied and do not count against the
 // budget.
 func (w *writer) regions(h feedframe.Header, m any, out *object.Regions) error {
 	buf := w.c.s.pool.Get(4 << 10)
@@ -39,6 +39,19 @@ func (w *writer) regions(h feedframe.Header, m any, out *object.Regions) error {
 	*buf = b
 	h.Kind, h.MetaLen, h.PayloadLen = feedframe.Reply, uint32(meta), out.Size()
 	h.Put(b)
+	held := int64(0)
+	for i := range out.Parts {
+		held += int64(len(out.Parts[i].Mem))
+	}
+	if held >= accountFrom {
+		if err := w.c.s.budget.wait(w.c.ctx, held, 5*time.Second); err != nil {
+			w.c.s.reap()
+			return w.status(h.ID, err)
+		}
+		w.held.Store(held)
+		defer w.c.s.budget.put(held)
+		defer w.held.Store(0)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.arr = append(w.arr[:0], b)
