@@ -7,6 +7,7 @@ cleaned up. The short form kills at the border of every request of a save; the l
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 import pydaos
@@ -47,7 +49,7 @@ SMALL_STAGES = [("Create", 1, "before"), ("Create", 1, "sent"), ("Create", 1, "a
 
 
 def content(version: int, size: int) -> bytes:
-    return random.Random(version).randbytes(size)
+    return np.random.default_rng(version).bytes(size)
 
 
 class Tripwire:
@@ -93,11 +95,19 @@ class Tripwire:
         self.act()
 
 
-def save(server: Server, version: int, size: int, piece: int = PIECE, retry: float = 30.0) -> None:
+def save(
+    server: Server,
+    version: int,
+    size: int,
+    piece: int = PIECE,
+    retry: float = 30.0,
+    begin: Callable[[], object] = lambda: None,
+) -> None:
     with Checkpoint(
         "p", "runs", prefix="r", create=True, addr=server.unix, transfer_chunk_size=piece, workers=2, retry=retry
     ) as c:
         data = content(version, size)
+        begin()
         with c.writer(NAME) as f:
             for at in range(0, size, 100_000):
                 f.write(data[at : at + 100_000])
@@ -205,33 +215,38 @@ def test_killed_at_random_moments(place: Server, who: str) -> None:
     seed = int(os.environ.get("DAOS_KILL_SEED") or time.time_ns())
     print(f"DAOS_KILL_SEED={seed}")
     rng = random.Random(seed)
-    size, piece = 96 << 20, 4 << 20
-    begun = time.monotonic()
-    save(place, 1, size, piece)
-    usual = time.monotonic() - begun
+    size, piece = 64 << 20, 4 << 20
+    begun = [0.0]
+    usual = []
+    for _ in range(3):
+        save(place, 1, size, piece, begin=lambda: begun.__setitem__(0, time.monotonic()))
+        usual.append(time.monotonic() - begun[0])
     now = 1
     ends = {True: 0, False: 0}
     for version in range(2, 42):
-        delay = rng.uniform(0, 1.3 * usual)
+        delay = rng.uniform(0, 2 * sorted(usual)[1])
+        answered = False
         if who == "client":
+            ready, told = os.pipe()
             pid = os.fork()
             if pid == 0:
                 try:
-                    save(place, version, size, piece)
+                    save(place, version, size, piece, begin=functools.partial(os.write, told, b"x"))
                 finally:
                     os._exit(0)
+            os.read(ready, 1)
             time.sleep(delay)
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            answered = False
+            os.close(ready)
+            os.close(told)
         else:
             timer = threading.Timer(delay, lambda: (place.kill(), place.start()))
-            timer.start()
             try:
-                save(place, version, size, piece)
+                save(place, version, size, piece, begin=timer.start)
                 answered = True
             except pydaos.StaleError:
-                answered = False
+                pass
             timer.join()
         now = check(place, size, version) if answered else check(place, size, now, version)
         ends[now == version] += 1
