@@ -32,7 +32,7 @@ const (
 	Type_TYPE_UNSPECIFIED Type = 0
 	// A tree of directories, files and symbolic links.
 	Type_TYPE_POSIX Type = 1
-	// Key-value pairs (not there yet).
+	// Key-value pairs, in the byte order of their keys.
 	Type_TYPE_KV Type = 2
 	// N-dimensional arrays (not there yet).
 	Type_TYPE_ARRAY Type = 3
