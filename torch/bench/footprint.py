@@ -13,6 +13,7 @@ import gc
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ def batches(way: str, address: str, workers: int) -> Any:
 def main() -> None:
     way, address, workers = sys.argv[1], sys.argv[2], int(sys.argv[3])
     torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", message="num_workers=")  # workers without a transform are meant here
     before = private_mb()
     walk = iter(batches(way, address, workers))
     for _ in range(STEPS):

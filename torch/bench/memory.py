@@ -29,6 +29,7 @@ def probe(way: str, address: str, workers: int) -> dict[str, float]:
 
 def run(bench: Bench) -> None:
     """1 k and 10 M rows of 16 bytes; three runs each, the median."""
+    times = 1 if bench.quick else 3
     sizes = {"1 k": 1_000, "100 k" if bench.quick else "10 M": 100_000 if bench.quick else 10_000_000}
     for count in sizes.values():
         rows = bench.client.create_dataset(f"bench/m{count}", type="tensor")
@@ -40,20 +41,20 @@ def run(bench: Bench) -> None:
     lines = [
         "### memory of a training process over torch alone",
         "Private memory in MB beyond the same loop over samples made of nothing; batches of 32 x 16 B, so that no "
-        f"buffers count; median of three processes. Goal: <= {MEMORY_MB} MB, equal for few and many samples.",
+        f"buffers count; median of {times} processes. Goal: <= {MEMORY_MB} MB, equal for few and many samples.",
         "",
         "| way | " + " | ".join(f"{n} samples, main | {n}, a worker" for n in sizes) + " | goal |",
         "|---|" + "---|---|" * len(sizes) + "---|",
     ]
-    plain = {w: [probe("dummy", "-", w) for _ in range(3)] for w in (0, 1)}
-    base, base_worker = (sorted(p[k] for p in plain[w])[1] for w, k in ((0, "main_mb"), (1, "worker_mb")))
+    plain = {w: [probe("dummy", "-", w) for _ in range(times)] for w in (0, 1)}
+    base, base_worker = (sorted(p[k] for p in plain[w])[times // 2] for w, k in ((0, "main_mb"), (1, "worker_mb")))
     kept = []
     for way, title in WAYS.items():
         cells, worst = [], 0.0
         for count in sizes.values():
             address = f"bench/m{count}@v1"
-            main = sorted(probe(way, address, 0)["main_mb"] for _ in range(3))[1] - base
-            worker = sorted(probe(way, address, 1)["worker_mb"] for _ in range(3))[1] - base_worker
+            main = sorted(probe(way, address, 0)["main_mb"] for _ in range(times))[times // 2] - base
+            worker = sorted(probe(way, address, 1)["worker_mb"] for _ in range(times))[times // 2] - base_worker
             worst = max(worst, main, worker)
             cells += [f"{main:.1f}", f"{worker:.1f}"]
             kept.append({"way": way, "samples": count, "main_mb": main, "worker_mb": worker})

@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -69,6 +70,8 @@ def main() -> None:
         if name not in known:
             parser.error(f"{name!r} is none of: {', '.join(known)}")
     torch.set_num_threads(1)
+    # Measured with workers and without.
+    warnings.filterwarnings("ignore", message=".*num_workers=|.*worker processes in total")
     base = Path(os.environ.get("BENCH_DIR", ROOT / ".scratch"))
     base.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="bench-", dir=base))

@@ -21,8 +21,8 @@ from pydaos.testing import Server, find_binary
 
 PROGRAM = Path(__file__).resolve().parents[1] / "bench" / "footprint.py"
 
-#: What a process may need more than torch alone; 25 MB on a quiet machine, measured by make bench.
-OVER_MB = 40
+#: What a process may need more than torch alone.
+OVER_MB = 25
 #: What it may differ by between few samples and many: noise of the allocator.
 GROWTH_MB = 5
 
