@@ -369,7 +369,7 @@ def test_a_sampler_of_ours_is_the_order(pool_of_numbers: Any) -> None:
     assert loader.state_dict()["position"] == 8
     assert flat([ids(b) for b in it]) == expected(6, 0)[8:]
     assert sampler.epoch == 1
-    with pytest.raises(ValueError, match="the order is the sampler's"):
+    with pytest.warns(UserWarning, match="the order is the sampler's; seed="):
         DataLoader(data, 8, sampler=data.sampler(), seed=5)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -86,6 +87,9 @@ def children() -> list[int]:
     return found
 
 
+WAYS: list[dict[str, int]] = [{}, {"transform_threads": 4}, {"num_workers": 2}]
+
+
 # -- a worker --------------------------------------------------------------------
 
 
@@ -154,9 +158,72 @@ def test_stock_loader_raises_torchs_error_and_the_count_gives_the_token(numbers:
     assert seen + [i for b in loader for i in b.tolist()] == order(5)
 
 
-# -- the server ------------------------------------------------------------------------
+def campaign(numbers: Any, kills: int) -> None:
+    """Kill random workers at random times; every batch comes once, in order."""
+    seed = int(os.environ.get("DAOS_TEST_SEED", time.time_ns() % 10**9))
+    print(f"DAOS_TEST_SEED={seed}")
+    rng = random.Random(seed)
+    data = open_numbers(numbers)
+    loader = DataLoader(
+        data, 4, shuffle=True, seed=seed, num_workers=2, persistent_workers=True, multiprocessing_context="fork"
+    )
+    before = set(children())
+    done = 0
+    while done < kills:
+        number_of_pass = loader.epoch
+        seen: list[int] = []
+        for batch in loader:
+            seen += batch.tolist()
+            if rng.random() < 0.06 and (workers := [p for p in children() if p not in before]):
+                time.sleep(rng.random() * 0.004)  # anywhere: reading, sending, idle
+                os.kill(rng.choice(workers), signal.SIGKILL)
+                done += 1
+        assert seen == [int(i) for i in Order("shuffle", N, seed, number_of_pass).take(0, N)]
+        if rng.random() < 0.3 and (workers := [p for p in children() if p not in before]):
+            os.kill(rng.choice(workers), signal.SIGKILL)  # between two passes
+            done += 1
+    assert loader.stats()["restarts"] > 0
+    loader.close()
+    assert set(children()) <= before
 
-WAYS = [{}, {"transform_threads": 4}, {"num_workers": 2}]
+
+@pytest.mark.timeout(300)
+def test_workers_killed_at_random(numbers: Any) -> None:
+    campaign(numbers, 10)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_workers_killed_at_random_hundreds_of_times(numbers: Any) -> None:
+    campaign(numbers, 300)
+
+
+def test_a_worker_that_takes_too_long_is_named(numbers: Any) -> None:
+    loader = DataLoader(open_numbers(numbers, slow), 8, num_workers=1, timeout=0.5, prefetch_factor=1)
+    it = iter(loader)
+    assert next(it).tolist() == list(range(8))
+    with pytest.raises(RuntimeError, match=r"timed out after 0.5 seconds: rank 0 of 1, batch 1 of pass 0"):
+        next(it)
+    it.close()
+
+
+def slow(x: bytes) -> int:
+    if number(x) == 8:
+        time.sleep(2)
+    return number(x)
+
+
+def test_nothing_is_drawn_from_torchs_generator(numbers: Any) -> None:
+    """A resumed run must draw what the other would have drawn (dropout, initial weights)."""
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    for way in WAYS:
+        torch.manual_seed(7)
+        assert len(list(DataLoader(open_numbers(numbers), 50, shuffle=True, **way))) == 4
+        assert torch.rand(1) == expected, way
+
+
+# -- the server ------------------------------------------------------------------------
 
 
 @pytest.mark.timeout(300)
@@ -172,6 +239,21 @@ def test_a_killed_server_costs_time_not_batches(own_server: Server) -> None:
                 own_server.restart()
         assert seen == order(1), way
         data.close()
+
+
+@pytest.mark.timeout(300)
+def test_ready_batches_go_on_after_an_error_that_was_caught(own_server: Server) -> None:
+    data = Dataset(make_numbers(own_server, "caught"), addr=own_server.unix, retry=0.3)
+    batches = data.batches(8, shuffle=True, seed=1)
+    it = iter(batches)
+    seen = [next(it)]
+    own_server.kill()
+    with pytest.raises(pydaos.UnreachableError):
+        for _ in range(9):
+            seen.append(next(it))
+    own_server.start()
+    seen += list(it)
+    assert [i for b in seen for i in b.view(torch.int64).flatten().tolist()] == order(1)
 
 
 @pytest.mark.timeout(300)
@@ -198,8 +280,15 @@ def test_a_server_that_stays_away_is_an_error_that_says_where(own_server: Server
         # What was returned counts, what was read ahead does not: the state goes on exactly there.
         state = loader.state_dict()
         assert state["position"] == 2 * len(seen)
-        del it
         own_server.start()
+        # So does the iterator itself, for who has caught the error: with the batch that was due.
+        at = state["position"]
+        rest = [b.tolist() for b in it]
+        assert rest[0] == order(1)[at + 8 : at + 16]
+        assert [i for b in rest for i in b] == [i for k in range(at, N, 16) for i in order(1)[k + 8 : k + 16]]
+        assert loader.epoch == 1
+        if way == {}:
+            assert loader.stats()["retries"] > 0
         again = DataLoader(data, 8, world=(0, 1), **way)
         again.load_state_dict(state)
         assert [i for b in again for i in b.tolist()] == order(1)[state["position"] :]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import torch.utils.data
@@ -14,7 +14,7 @@ from pydaos.torch._guard import guarded, stands_in_collation
 from pydaos.torch._order import OrderSpec
 from pydaos.torch._plan import Maker, Pass, Slice, StreamLike, Taker, Walkable, batches_of, slices, uneven_rule
 from pydaos.torch._shared import Shared
-from pydaos.torch._where import tell_where, words
+from pydaos.torch._where import LOST, tell_where, words
 from pydaos.torch._world import World, WorldArg, divides, refresh, resolve, undivided
 
 __all__ = ["NEEDLESS_WORKERS", "BatchIterator", "Batches"]
@@ -194,7 +194,7 @@ class BatchIterator:
             drop_last=batches.drop_last,
             uneven=batches.uneven,
         )
-        self._slices = islice(walk, given, None)
+        self._slices: Iterator[Slice] = islice(walk, given, None)
         worker, workers = self._share
         if given:
             self._pass.position = min(self.begin_of(worker + (given - 1) * workers + 1), self._order.n)
@@ -218,7 +218,11 @@ class BatchIterator:
                 self.close()
                 self._pass.position = self._order.n
                 raise StopIteration
-            raw = self._stream.take()
+            try:
+                raw = self._stream.take()
+            except Exception as err:
+                self._ask_again(err)
+                raise
             part, indices = self._ahead.popleft()
             self._fill(self._stream)
             batch = self._made(raw, indices)
@@ -233,6 +237,13 @@ class BatchIterator:
             self._pass.position = part.end
         self._batches.repeated = part.again
         return batch
+
+    def _ask_again(self, err: Exception) -> None:
+        """Forget what was asked ahead, to ask for it again; the batch that failed only if the server was lost."""
+        ahead = [part for part, _ in self._ahead]
+        self._slices = chain(ahead if isinstance(err, LOST) else ahead[1:], self._slices)
+        self._ahead.clear()
+        self.close()
 
     def count(self, taken: int, of: int) -> None:
         """Count samples of the last slice that were given out one by one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from pydaos.torch._making import Making, MakingJob, Task, pinned
 from pydaos.torch._plan import Slice, StreamLike
 from pydaos.torch._threads import OrderedThreads
 from pydaos.torch._views import PlainView
-from pydaos.torch._where import tell_where
+from pydaos.torch._where import LOST, tell_where
 
 __all__ = ["Here"]
 
@@ -36,18 +37,22 @@ class Here:
         self._threads = threads
         self._pool: OrderedThreads | None = None
         self._made: deque[Task] = deque()
+        self._lost = 0
+        self._failed = False
 
     @property
     def retries(self) -> int:
         """How often the server was waited for."""
-        return int(getattr(self._stream, "retries", 0))
+        return self._lost + int(getattr(self._stream, "retries", 0))
 
     def next(self) -> tuple[Slice, Any]:
         """Return the next batch and its place; StopIteration after the last one."""
+        if self._threads and self._pool is None:
+            self._pool = OrderedThreads(self._threads)
+        if self._failed and self._pool is not None:
+            return self._taken(self._pool)
         if self._stream is None:
             self._stream = self._making.walk.stream(self._prefetch)
-            if self._threads:
-                self._pool = OrderedThreads(self._threads)
         if self._more:
             self._fill(self._stream)
         if self._pool is not None:
@@ -57,7 +62,11 @@ class Here:
         task = self._asked.popleft()
         making = self._making
         try:
-            raw = self._stream.take()
+            try:
+                raw = self._stream.take()
+            except Exception as err:
+                self._ask_again(task, err)
+                raise
             if self._more:
                 self._fill(self._stream)
             batch = making.batch(task, raw, () if making.ready else making.samples(task, raw, 0, raw.count))
@@ -65,6 +74,20 @@ class Here:
             tell_where(err, making.where(task))
             raise
         return task.part, pinned(batch) if self._pin else batch
+
+    def _ask_again(self, task: Task, err: Exception) -> None:
+        """Forget what was asked ahead, to ask for it again; the batch that failed only if the server was lost."""
+        first = [task] if isinstance(err, LOST) else []
+        self._tasks = chain(first, list(self._asked), self._tasks)
+        self._more = True
+        self._asked.clear()
+        self._close_stream()
+
+    def _close_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            self._lost += int(getattr(stream, "retries", 0))
+            stream.close()
 
     def _next_made(self, stream: StreamLike, pool: OrderedThreads) -> tuple[Slice, Any]:
         readable = getattr(stream, "readable", None)
@@ -75,17 +98,24 @@ class Here:
             task = self._asked.popleft()
             self._made.append(task)
             try:
-                pool.submit(MakingJob(self._making, task, stream.take(), self._pin))
+                raw = stream.take()
             except Exception as err:
-                # It belongs to its batch, and those before it come first.
+                # It belongs to its batch, and those before it come first; nothing is read until it was raised.
                 tell_where(err, self._making.where(task))
+                self._ask_again(task, err)
+                self._failed = True
                 pool.submit_failure(err)
                 break
+            pool.submit(MakingJob(self._making, task, raw, self._pin))
             if self._more:
                 self._fill(stream)
         if not len(pool):
             raise StopIteration
+        return self._taken(pool)
+
+    def _taken(self, pool: OrderedThreads) -> tuple[Slice, Any]:
         task = self._made.popleft()
+        self._failed = self._failed and bool(self._made)
         return task.part, pool.take()
 
     def _fill(self, stream: StreamLike) -> None:
@@ -113,9 +143,7 @@ class Here:
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.close()
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.close()
+        self._close_stream()
         self._asked.clear()
         self._made.clear()
         self._more = False

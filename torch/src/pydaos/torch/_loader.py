@@ -26,6 +26,7 @@ from pydaos.torch._here import Here
 from pydaos.torch._iterable import IterableDataset
 from pydaos.torch._making import Making
 from pydaos.torch._metrics import Counters, attach, nbytes
+from pydaos.torch._order import mix64
 from pydaos.torch._plan import Slice
 from pydaos.torch._progress import make_progress, rate
 from pydaos.torch._sampler import PassSampler, RankBatches, _Walk
@@ -35,6 +36,7 @@ from pydaos.torch._world import WorldArg, resolve
 
 __all__ = ["DataLoader", "PassIterator"]
 
+_DEFAULT_COLLATE = (torch.utils.data.default_collate, torch.utils.data.default_convert)
 _FIXED = ("seed", "order", "world", "uneven", "transform_threads")
 
 
@@ -192,6 +194,13 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if wrong:
             raise ValueError(f"{why}; give {', '.join(k + '=' for k in wrong)} to the dataset or leave it out")
 
+    def _unused(self, why: str) -> None:
+        """Warn of arguments that a sampler overrules; Lightning gives them again with a sampler of its own."""
+        given = {"order": self.order is not None, "seed": self.seed != 0, "uneven": self.uneven is not None}
+        unused = [f"{k}=" for k, v in given.items() if v]
+        if unused:
+            warnings.warn(f"{why}; {', '.join(unused)} of the loader say nothing beside it", stacklevel=4)
+
     def _walk_of_iterable(
         self, dataset: Any, core: Batches, batch_size: int | None, drop_last: bool, shuffle: bool | None
     ) -> _Walk:
@@ -210,17 +219,17 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """Return the walk in our order, or None where a sampler of somebody else's decides."""
         source = walkable(dataset)[0]
         for given in (sampler, batch_sampler):
-            own = getattr(given, "_walk", None)
-            if isinstance(own, _Walk) and own.source.manifest_id == source.manifest_id:
+            own = given._walk if isinstance(given, (PassSampler, RankBatches)) else None
+            if own is not None and own.source.manifest_id == source.manifest_id:
                 # A sampler of ours: its pass is walked, and stays the one that it reports.
                 size = own.batch_size if given is batch_sampler else (batch_size or 1)
                 drop = own.drop_last or (drop_last and given is sampler)
-                self._refuse("the order is the sampler's", shuffle=shuffle, transform_threads=0)
+                self._unused("the order is the sampler's")
                 return _walk(source, size, own.pass_, own.world, own._uneven, drop)
         if sampler is not None or batch_sampler is not None:
             if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
                 return None  # torch's constructor says what is wrong
-            self._refuse("the order is the sampler's", shuffle=False, transform_threads=0)
+            self._unused("the order is the sampler's")
             return None
         return _Walk(
             source,
@@ -244,11 +253,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             return
         else:
             source, maker = walkable(self.dataset)
-        default = collate_fn in (None, torch.utils.data.default_collate, torch.utils.data.default_convert)
         self._making = Making(
             source,
             maker,
-            None if default else collate_fn,
+            _own_collate(collate_fn),
             walk.world if walk is not None else resolve(self.world),
             with_index=core is not None and isinstance(self.dataset, Batches) and core._with_index,
             single=self.batch_size is None and self.batch_sampler is None and not isinstance(self.dataset, Batches),
@@ -337,6 +345,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def _run(self, run: Run) -> Here | Crew | _Drawn:
         if self._making is None:
             return _Drawn(self, run)
+        self._making.collate_fn = _own_collate(self.collate_fn)
         if isinstance(self._book, Ours):
             self._making.world = self._book.world
         if not self.num_workers:
@@ -350,7 +359,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         crew = self._crew or Crew(self._making, self._worker_options(), self._counters.restarted)
         if self.persistent_workers:
             self._crew = crew
-        crew.begin(run.tasks)
+        seed = None
+        if isinstance(self._book, Ours) and self.generator is None:
+            seed = mix64(mix64(self._book.pass_.seed) + run.number) >> 1
+        crew.begin(run.tasks, seed)
         return crew
 
     def _worker_options(self) -> dict[str, Any]:
@@ -571,13 +583,30 @@ class _Sized:
 
 
 class _BatchSamplerOver(RankBatches, BatchSampler):  # type: ignore[override]
-    """The batches of a walk, as what torch calls a batch sampler: made of a sampler of ours, like torch's own."""
+    """The batches of a walk, as what torch calls a batch sampler: made of a sampler of ours, like torch's own.
+
+    Of another sampler it makes torch's own: Lightning builds these again, by
+    (sampler, batch_size, drop_last).
+    """
+
+    def __new__(cls, sampler: Any, batch_size: int, drop_last: bool) -> Any:
+        if not isinstance(sampler, PassSampler):
+            return BatchSampler(sampler, batch_size, drop_last)
+        return super().__new__(cls)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.sampler, self.batch_size, self.drop_last)
 
     def __init__(self, sampler: Any, batch_size: int, drop_last: bool) -> None:
         own: _Walk = sampler._walk
         self.sampler = sampler
         self._walk = _walk(own.source, batch_size, own.pass_, own.world, own._uneven, drop_last)
         self.repeated = 0
+
+
+def _own_collate(collate_fn: Callable[[Any], Any] | None) -> Callable[[Any], Any] | None:
+    """Return the user's collate function, None for torch's own."""
+    return None if collate_fn in (None, *_DEFAULT_COLLATE) else collate_fn
 
 
 def _sampler_over(walk: _Walk) -> PassSampler:

@@ -6,9 +6,12 @@ its printed traceback, so what an error has to say must be in its text.
 
 from __future__ import annotations
 
-from pydaos._errors import DaosError
+from pydaos._errors import DaosError, DeadlineError, OverloadedError, UnreachableError
 
-__all__ = ["note", "tell_where", "words"]
+__all__ = ["LOST", "note", "tell_where", "words"]
+
+#: Errors of the server, not of a batch: who goes on after one gets the same batch.
+LOST = (UnreachableError, OverloadedError, DeadlineError)
 
 
 def words(

@@ -22,7 +22,7 @@ import torch.utils.data
 
 from pydaos.torch._making import Making, Task
 from pydaos.torch._plan import Slice
-from pydaos.torch._where import tell_where
+from pydaos.torch._where import LOST, tell_where
 
 __all__ = ["Crew"]
 
@@ -116,26 +116,39 @@ class Crew:
         self._iterator: Any = None
         self._fails = 0
         self._alone = 0
+        self._stopped = False
 
-    def begin(self, source: Iterator[Task]) -> None:
-        """Begin with the tasks of a pass; workers that persist are used again."""
+    def begin(self, source: Iterator[Task], seed: int | None) -> None:
+        """Begin with the tasks of a pass; workers that persist are used again.
+
+        Parameters
+        ----------
+        seed : int, optional
+            What torch seeds the workers by, so that it draws nothing from the
+            generator of this process; None leaves that as torch does it.
+        """
         self._fails = self._alone = 0
         self._tasks.source = source
         self._tasks.again.clear()
         self._tasks.out.clear()
-        if self._loader is None or not self._options.get("persistent_workers"):
+        if seed is not None:
+            self._options["generator"] = self._options["generator"] or torch.Generator()
+            self._options["generator"].manual_seed(seed)
+        persist = bool(self._options.get("persistent_workers"))
+        if persist and self._iterator is not None and self._dead():
+            log.warning("persistent workers ended between two passes; others are started")  # idle ones had no batch
+            self._end(kill=True)
+            self._restarted()
+        if self._loader is None or not persist:
             self._loader = self._make(self._options)
-        try:
-            self._iterator = self._enter(self._loader)
-        except RuntimeError as err:
-            # Persistent workers may have died between the passes.
-            if not is_death(err):
-                raise
-            self._start_again(err)
+        self._iterator = self._enter(self._loader)
 
     def next(self) -> tuple[Slice, Any]:
         """Return the next batch and its place; StopIteration after the last one."""
         while True:
+            if self._stopped:
+                self._stopped = False
+                self._resume(self._options)
             if self._iterator is None:
                 raise RuntimeError("this iterator is closed; call iter() on the loader again")
             if self._alone and self._fails == 0:
@@ -152,7 +165,14 @@ class Crew:
                 if is_death(err) or (isinstance(err, (OSError, EOFError)) and self._some_died()):
                     self._start_again(err)
                     continue
-                if not is_timeout(err):
+                where = self._making.where(self._tasks.out[0])
+                if is_timeout(err):
+                    raise RuntimeError(f"{err}: {where}") from err
+                if isinstance(err, LOST):
+                    # The server's, not the batch's: who goes on gets the same one, from fresh workers.
+                    self._end(kill=False)
+                    self._stopped = True
+                else:
                     self._tasks.out.popleft()
                 raise
             self._fails = 0
@@ -160,8 +180,8 @@ class Crew:
 
     def close(self) -> None:
         """End the processes, persistent ones too."""
+        self._stopped = False
         self._end(kill=False)
-        self._loader = None
 
     def leave(self) -> None:
         """End a pass early: only persistent workers stay."""
@@ -194,8 +214,8 @@ class Crew:
         pids = tuple(w.pid for w in workers if w.pid is not None)
         _watch._set_worker_pids(id(iterator), pids)
         try:
-            dead = [w.pid for w in workers if not w.is_alive()]
-            if dead and not getattr(iterator, "_shutdown", False):
+            dead = self._dead()
+            if dead:
                 pids_text = ", ".join(map(str, dead))
                 raise RuntimeError(f"DataLoader worker (pid(s) {pids_text}) exited unexpectedly")
             return next(iterator)
@@ -204,12 +224,17 @@ class Crew:
 
     # -- when one dies ----------------------------------------------------------------
 
+    def _dead(self) -> list[int]:
+        if getattr(self._iterator, "_shutdown", True):
+            return []
+        return [w.pid for w in getattr(self._iterator, "_workers", ()) if not w.is_alive()]
+
     def _some_died(self) -> bool:
         # A batch's memory is fetched from the worker that made it; one killed just then
         # shows as a refused connection a little before it shows as a dead process.
         deadline = time.monotonic() + 2.0
         while time.monotonic() < deadline:
-            if any(not w.is_alive() for w in getattr(self._iterator, "_workers", ())):
+            if self._dead():
                 return True
             time.sleep(0.02)
         return False
