@@ -68,6 +68,7 @@ def test_upstreams_constructors(tree: Any, pool: str, server: Any, monkeypatch: 
             Dataset(**bad)
 
 
+@pytest.mark.timeout(300)  # spawned workers import torch
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_worker_init_is_taken_and_not_needed(tree: Any, server: Any, context: str) -> None:
     data = Dataset(f"{tree.address}@s/t", addr=server.unix, transform_fn=bytes.decode)

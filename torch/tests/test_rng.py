@@ -62,6 +62,7 @@ def test_the_same_bytes_for_any_workers_and_after_a_resume(
         assert flat(loader(token, pass_, 7)) == want[30:]
 
 
+@pytest.mark.timeout(300)  # spawned workers import torch
 @pytest.mark.parametrize("context", ["spawn", "forkserver"])
 def test_the_pass_reaches_spawned_persistent_workers(context: str, data: Dataset, numbered: Any) -> None:
     sampler = data.sampler(seed=5)
