@@ -1,6 +1,7 @@
 """KV datasets through the client: what users do with them, against a real server."""
 
 import io
+import pickle
 import random
 import threading
 import time
@@ -62,6 +63,8 @@ def test_values_are_what_has_bytes(kv):
         with pytest.raises(ValueError):
             kv[bad] = b"x"
     kv["k" * 1024] = b"x"
+    with pytest.raises(TypeError):
+        kv[7] = b"x"
 
 
 def test_conditions(kv):
@@ -124,6 +127,9 @@ def test_many(kv):
     assert list(kv.keys(prefix="k", reverse=True)) == sorted((k.encode() for k in pairs), reverse=True)
     assert [e.key for e in kv.entries(limit=3)] == [b"k00000", b"k00001", b"k00002"]
     assert list(kv.entries(limit=0)) == []
+    kv.put_many([("twice", "small"), ("twice", bytes(9 << 20)), ("again", bytes(9 << 20)), ("again", "small")])
+    assert len(kv.pop("twice")) == 9 << 20 and kv.pop("again") == b"small"
+    assert pickle.loads(pickle.dumps(kv))["k00001"] == b"v1"
     assert kv.delete_many([*pairs, "none"]) == 20_000 and len(kv) == 0
 
 

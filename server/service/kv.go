@@ -312,9 +312,21 @@ func (s *KV) List(ctx context.Context, r *kvv1.ListRequest) (*kvv1.ListResponse,
 	}
 	if full {
 		last := out.GetPairs()[len(out.GetPairs())-1]
+		if err := s.pin(ctx, p, v.Epoch()); err != nil {
+			return nil, p.Err(err)
+		}
 		out.Anchor = anchor{epoch: uint64(v.Epoch()), reverse: r.GetReverse(), after: kv.Name{Key: last.GetKey(), Akey: last.GetAkey()}}.encode()
 	}
 	return out, nil
+}
+
+// pin keeps the epoch of a listing readable that has been going on for a while;
+// a short one ends within the window that every epoch has.
+func (s *KV) pin(ctx context.Context, p *Pairs, at object.Epoch) error {
+	if p.Snapshot != nil || s.Datasets.now().Sub(at.Time()) < pinAfter {
+		return nil
+	}
+	return s.Datasets.pools.Pin(ctx, p.Dataset.ID, at)
 }
 
 // none makes an absent bound of an empty one.

@@ -185,6 +185,9 @@ class KV(Dataset):
         for key, value in items:
             data = self._value(key, value)
             if data.nbytes > VALUE_BYTES:
+                # What came before it goes first: it may be of the same key.
+                self._send([*batches, *([batch.request()] if batch.ops else [])])
+                batches, batch, held = [], Batch(self), 0
                 self.put(key, data, akey=akey)
                 continue
             name = key_bytes(key)

@@ -25,6 +25,8 @@ def key_bytes(key: Key) -> bytes:
     """Return a key as bytes: text as UTF-8."""
     if isinstance(key, str):
         return key.encode("utf-8", "surrogateescape")
+    if not isinstance(key, (bytes, bytearray, memoryview)):
+        raise TypeError(f"keys are bytes or text, not {type(key).__name__}")
     return bytes(key)
 
 
@@ -189,6 +191,10 @@ class KVBatch:
             raise errors.TooBigError(
                 f"the values of an atomic batch have more than {VALUE_BYTES} bytes",
                 resolution="put large values one by one",
+            )
+        if self._batch.keys + len(op.key) + len(op.akey) > 2 * KEY_BYTES:
+            raise errors.TooBigError(
+                f"the keys of an atomic batch have more than {2 * KEY_BYTES} bytes", resolution="make it smaller"
             )
         self._batch.add(op, value)
 
