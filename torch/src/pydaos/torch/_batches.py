@@ -231,7 +231,8 @@ class BatchIterator:
         except Exception as err:
             tell_where(err, self._where())
             raise
-        self._given += 1
+        # By its number: a batch that raised, and that the loop went on after, counts too.
+        self._given = (part.step - self._share[0]) // self._share[1] + 1
         self.part = part
         if not self._as_samples:
             self._pass.position = part.end
