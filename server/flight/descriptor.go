@@ -21,6 +21,7 @@ type target struct {
 	tensor  *flightv1.TensorRead
 	write   *flightv1.TensorWrite
 	kv      *flightv1.KvRead
+	array   *flightv1.ArrayRead
 }
 
 const describe = `use the path ["POOL", "DATASET[@SNAPSHOT]"], or a command daos.flight.v1.Command`
@@ -71,6 +72,8 @@ func parseCommand(b []byte) (target, error) {
 		t.write, name = of.Write, of.Write.GetDataset()
 	case *flightv1.Command_Kv:
 		t.kv, name = of.Kv, of.Kv.GetDataset()
+	case *flightv1.Command_Array:
+		t.array, name = of.Array, of.Array.GetDataset()
 	default:
 		return target{}, fault.New(fault.Invalid, "flight.descriptor", "", "a command that asks for nothing").Do(describe)
 	}
@@ -88,6 +91,8 @@ func (t *target) command() string {
 		return "tensor"
 	case t.kv != nil:
 		return "kv"
+	case t.array != nil:
+		return "array"
 	case t.write != nil:
 		return "write"
 	}

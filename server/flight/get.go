@@ -52,6 +52,9 @@ func (s *Server) DoGet(t *flight.Ticket, out flight.FlightService_DoGetServer) e
 	if to.kv != nil {
 		epoch = object.Epoch(to.kv.GetEpoch())
 	}
+	if to.array != nil {
+		epoch = object.Epoch(to.array.GetEpoch())
+	}
 	if r.Snapshot != nil && r.Snapshot.Epoch != epoch {
 		return fault.New(fault.Stale, "flight.get", to.address.DatasetName(), "the snapshot of this ticket was destroyed, another one has its name now").
 			Do("call GetFlightInfo again")
@@ -70,6 +73,8 @@ func (s *Server) DoGet(t *flight.Ticket, out flight.FlightService_DoGetServer) e
 		err = s.getTensor(ctx, to.tensor, &r, out)
 	case to.kv != nil && r.Dataset.Type == pool.TypeKV:
 		err = s.getKV(ctx, to.kv, &r, out)
+	case to.array != nil && r.Dataset.Type == pool.TypeArray:
+		err = getArray(ctx, to.array, &r, out)
 	default:
 		err = fault.New(fault.Invalid, "flight.get", to.address.DatasetName(), "the ticket does not fit a dataset of type %s", r.Dataset.Type)
 	}

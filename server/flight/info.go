@@ -155,6 +155,8 @@ func (s *Server) info(ctx context.Context, d *flight.FlightDescriptor) (*info, e
 		return s.tensorInfo(ctx, &t, r)
 	case pool.TypeKV:
 		return s.kvInfo(ctx, &t, r)
+	case pool.TypeArray:
+		return s.arrayInfo(ctx, &t, r)
 	}
 	return nil, fault.New(fault.Unsupported, "flight.info", t.address.DatasetName(), "datasets of type %s can't be read over Flight", r.Dataset.Type)
 }
@@ -162,11 +164,11 @@ func (s *Server) info(ctx context.Context, d *flight.FlightDescriptor) (*info, e
 // wrongType says that a command does not fit its dataset.
 func wrongType(a address.Address, is pool.Type, want string) error {
 	return fault.New(fault.Invalid, "flight.command", a.DatasetName(), "a %s command for a dataset of type %s", want, is).
-		Do("use the command scan for posix, tensor for tensor and kv for kv, or the path of the dataset")
+		Do("use the command scan for posix, tensor for tensor, kv for kv and array for array, or the path of the dataset")
 }
 
 func (s *Server) tensorInfo(ctx context.Context, t *target, r pool.Resolved) (*info, error) {
-	if t.scan != nil || t.kv != nil {
+	if t.scan != nil || t.kv != nil || t.array != nil {
 		return nil, wrongType(t.address, r.Dataset.Type, t.command())
 	}
 	if t.address.Path != "" {
@@ -222,7 +224,7 @@ func below(a address.Address, dir string, err error) error {
 }
 
 func (s *Server) scanInfo(ctx context.Context, t *target, r pool.Resolved) (*info, error) {
-	if t.tensor != nil || t.kv != nil {
+	if t.tensor != nil || t.kv != nil || t.array != nil {
 		return nil, wrongType(t.address, r.Dataset.Type, t.command())
 	}
 	req := &scanv1.ScanRequest{}

@@ -87,7 +87,7 @@ func kvSchema(dataset string, s *kv.Schema, names []string) (*kvColumns, error) 
 }
 
 func (s *Server) kvInfo(ctx context.Context, t *target, r pool.Resolved) (*info, error) {
-	if t.scan != nil || t.tensor != nil {
+	if t.scan != nil || t.tensor != nil || t.array != nil {
 		return nil, wrongType(t.address, r.Dataset.Type, t.command())
 	}
 	req := &flightv1.KvRead{}

@@ -10,6 +10,7 @@
 package flightv1
 
 import (
+	v11 "daos/proto/gen/daos/array/v1"
 	v1 "daos/proto/gen/daos/scan/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -36,6 +37,7 @@ type Command struct {
 	//	*Command_Tensor
 	//	*Command_Write
 	//	*Command_Kv
+	//	*Command_Array
 	Of            isCommand_Of `protobuf_oneof:"of"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -114,6 +116,15 @@ func (x *Command) GetKv() *KvRead {
 	return nil
 }
 
+func (x *Command) GetArray() *ArrayRead {
+	if x != nil {
+		if x, ok := x.Of.(*Command_Array); ok {
+			return x.Array
+		}
+	}
+	return nil
+}
+
 type isCommand_Of interface {
 	isCommand_Of()
 }
@@ -138,6 +149,11 @@ type Command_Kv struct {
 	Kv *KvRead `protobuf:"bytes,4,opt,name=kv,proto3,oneof"`
 }
 
+type Command_Array struct {
+	// Elements of an array.
+	Array *ArrayRead `protobuf:"bytes,5,opt,name=array,proto3,oneof"`
+}
+
 func (*Command_Scan) isCommand_Of() {}
 
 func (*Command_Tensor) isCommand_Of() {}
@@ -145,6 +161,8 @@ func (*Command_Tensor) isCommand_Of() {}
 func (*Command_Write) isCommand_Of() {}
 
 func (*Command_Kv) isCommand_Of() {}
+
+func (*Command_Array) isCommand_Of() {}
 
 // TensorRead asks for rows of a tensor dataset.
 type TensorRead struct {
@@ -339,6 +357,80 @@ func (x *KvRead) GetEpoch() uint64 {
 	return 0
 }
 
+// ArrayRead asks for elements of an array: a row for each position along the
+// first axis, in one column that is called as the array.
+type ArrayRead struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "POOL/DATASET[@SNAPSHOT]".
+	Dataset string `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	// Path of the array.
+	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// One for each axis; none: the whole array.
+	Axes []*v11.Axis `protobuf:"bytes,3,rep,name=axes,proto3" json:"axes,omitempty"`
+	// Epoch to read at; 0: the address's.
+	Epoch         uint64 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArrayRead) Reset() {
+	*x = ArrayRead{}
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArrayRead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArrayRead) ProtoMessage() {}
+
+func (x *ArrayRead) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArrayRead.ProtoReflect.Descriptor instead.
+func (*ArrayRead) Descriptor() ([]byte, []int) {
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ArrayRead) GetDataset() string {
+	if x != nil {
+		return x.Dataset
+	}
+	return ""
+}
+
+func (x *ArrayRead) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ArrayRead) GetAxes() []*v11.Axis {
+	if x != nil {
+		return x.Axes
+	}
+	return nil
+}
+
+func (x *ArrayRead) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 // TensorWrite says what DoPut does with the samples that follow.
 type TensorWrite struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -358,7 +450,7 @@ type TensorWrite struct {
 
 func (x *TensorWrite) Reset() {
 	*x = TensorWrite{}
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[3]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -370,7 +462,7 @@ func (x *TensorWrite) String() string {
 func (*TensorWrite) ProtoMessage() {}
 
 func (x *TensorWrite) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[3]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -383,7 +475,7 @@ func (x *TensorWrite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TensorWrite.ProtoReflect.Descriptor instead.
 func (*TensorWrite) Descriptor() ([]byte, []int) {
-	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{3}
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *TensorWrite) GetDataset() string {
@@ -441,7 +533,7 @@ type Ticket struct {
 
 func (x *Ticket) Reset() {
 	*x = Ticket{}
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[4]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -453,7 +545,7 @@ func (x *Ticket) String() string {
 func (*Ticket) ProtoMessage() {}
 
 func (x *Ticket) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[4]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -466,7 +558,7 @@ func (x *Ticket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ticket.ProtoReflect.Descriptor instead.
 func (*Ticket) Descriptor() ([]byte, []int) {
-	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{4}
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Ticket) GetVersion() uint32 {
@@ -501,12 +593,13 @@ var File_daos_flight_v1_flight_proto protoreflect.FileDescriptor
 
 const file_daos_flight_v1_flight_proto_rawDesc = "" +
 	"\n" +
-	"\x1bdaos/flight/v1/flight.proto\x12\x0edaos.flight.v1\x1a\x1fdaos/scan/v1/scan_service.proto\"\xd5\x01\n" +
+	"\x1bdaos/flight/v1/flight.proto\x12\x0edaos.flight.v1\x1a!daos/array/v1/array_service.proto\x1a\x1fdaos/scan/v1/scan_service.proto\"\x88\x02\n" +
 	"\aCommand\x12/\n" +
 	"\x04scan\x18\x01 \x01(\v2\x19.daos.scan.v1.ScanRequestH\x00R\x04scan\x124\n" +
 	"\x06tensor\x18\x02 \x01(\v2\x1a.daos.flight.v1.TensorReadH\x00R\x06tensor\x123\n" +
 	"\x05write\x18\x03 \x01(\v2\x1b.daos.flight.v1.TensorWriteH\x00R\x05write\x12(\n" +
-	"\x02kv\x18\x04 \x01(\v2\x16.daos.flight.v1.KvReadH\x00R\x02kvB\x04\n" +
+	"\x02kv\x18\x04 \x01(\v2\x16.daos.flight.v1.KvReadH\x00R\x02kv\x121\n" +
+	"\x05array\x18\x05 \x01(\v2\x19.daos.flight.v1.ArrayReadH\x00R\x05arrayB\x04\n" +
 	"\x02of\"\x80\x01\n" +
 	"\n" +
 	"TensorRead\x12\x18\n" +
@@ -523,7 +616,12 @@ const file_daos_flight_v1_flight_proto_rawDesc = "" +
 	"\x04stop\x18\x05 \x01(\fR\x04stop\x12\x18\n" +
 	"\areverse\x18\x06 \x01(\bR\areverse\x12\x14\n" +
 	"\x05limit\x18\a \x01(\x04R\x05limit\x12\x14\n" +
-	"\x05epoch\x18\b \x01(\x04R\x05epoch\"\xb6\x01\n" +
+	"\x05epoch\x18\b \x01(\x04R\x05epoch\"x\n" +
+	"\tArrayRead\x12\x18\n" +
+	"\adataset\x18\x01 \x01(\tR\adataset\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12'\n" +
+	"\x04axes\x18\x03 \x03(\v2\x13.daos.array.v1.AxisR\x04axes\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\xb6\x01\n" +
 	"\vTensorWrite\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\x12\x1c\n" +
 	"\toverwrite\x18\x02 \x01(\bR\toverwrite\x12\x14\n" +
@@ -551,25 +649,29 @@ func file_daos_flight_v1_flight_proto_rawDescGZIP() []byte {
 	return file_daos_flight_v1_flight_proto_rawDescData
 }
 
-var file_daos_flight_v1_flight_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_daos_flight_v1_flight_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_daos_flight_v1_flight_proto_goTypes = []any{
 	(*Command)(nil),        // 0: daos.flight.v1.Command
 	(*TensorRead)(nil),     // 1: daos.flight.v1.TensorRead
 	(*KvRead)(nil),         // 2: daos.flight.v1.KvRead
-	(*TensorWrite)(nil),    // 3: daos.flight.v1.TensorWrite
-	(*Ticket)(nil),         // 4: daos.flight.v1.Ticket
-	(*v1.ScanRequest)(nil), // 5: daos.scan.v1.ScanRequest
+	(*ArrayRead)(nil),      // 3: daos.flight.v1.ArrayRead
+	(*TensorWrite)(nil),    // 4: daos.flight.v1.TensorWrite
+	(*Ticket)(nil),         // 5: daos.flight.v1.Ticket
+	(*v1.ScanRequest)(nil), // 6: daos.scan.v1.ScanRequest
+	(*v11.Axis)(nil),       // 7: daos.array.v1.Axis
 }
 var file_daos_flight_v1_flight_proto_depIdxs = []int32{
-	5, // 0: daos.flight.v1.Command.scan:type_name -> daos.scan.v1.ScanRequest
+	6, // 0: daos.flight.v1.Command.scan:type_name -> daos.scan.v1.ScanRequest
 	1, // 1: daos.flight.v1.Command.tensor:type_name -> daos.flight.v1.TensorRead
-	3, // 2: daos.flight.v1.Command.write:type_name -> daos.flight.v1.TensorWrite
+	4, // 2: daos.flight.v1.Command.write:type_name -> daos.flight.v1.TensorWrite
 	2, // 3: daos.flight.v1.Command.kv:type_name -> daos.flight.v1.KvRead
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	3, // 4: daos.flight.v1.Command.array:type_name -> daos.flight.v1.ArrayRead
+	7, // 5: daos.flight.v1.ArrayRead.axes:type_name -> daos.array.v1.Axis
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_daos_flight_v1_flight_proto_init() }
@@ -582,15 +684,16 @@ func file_daos_flight_v1_flight_proto_init() {
 		(*Command_Tensor)(nil),
 		(*Command_Write)(nil),
 		(*Command_Kv)(nil),
+		(*Command_Array)(nil),
 	}
-	file_daos_flight_v1_flight_proto_msgTypes[3].OneofWrappers = []any{}
+	file_daos_flight_v1_flight_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_daos_flight_v1_flight_proto_rawDesc), len(file_daos_flight_v1_flight_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

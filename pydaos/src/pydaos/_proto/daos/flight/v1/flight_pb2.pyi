@@ -1,3 +1,4 @@
+from pydaos._proto.daos.array.v1 import array_service_pb2 as _array_service_pb2
 from pydaos._proto.daos.scan.v1 import scan_service_pb2 as _scan_service_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -8,16 +9,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Command(_message.Message):
-    __slots__ = ("scan", "tensor", "write", "kv")
+    __slots__ = ("scan", "tensor", "write", "kv", "array")
     SCAN_FIELD_NUMBER: _ClassVar[int]
     TENSOR_FIELD_NUMBER: _ClassVar[int]
     WRITE_FIELD_NUMBER: _ClassVar[int]
     KV_FIELD_NUMBER: _ClassVar[int]
+    ARRAY_FIELD_NUMBER: _ClassVar[int]
     scan: _scan_service_pb2.ScanRequest
     tensor: TensorRead
     write: TensorWrite
     kv: KvRead
-    def __init__(self, scan: _Optional[_Union[_scan_service_pb2.ScanRequest, _Mapping]] = ..., tensor: _Optional[_Union[TensorRead, _Mapping]] = ..., write: _Optional[_Union[TensorWrite, _Mapping]] = ..., kv: _Optional[_Union[KvRead, _Mapping]] = ...) -> None: ...
+    array: ArrayRead
+    def __init__(self, scan: _Optional[_Union[_scan_service_pb2.ScanRequest, _Mapping]] = ..., tensor: _Optional[_Union[TensorRead, _Mapping]] = ..., write: _Optional[_Union[TensorWrite, _Mapping]] = ..., kv: _Optional[_Union[KvRead, _Mapping]] = ..., array: _Optional[_Union[ArrayRead, _Mapping]] = ...) -> None: ...
 
 class TensorRead(_message.Message):
     __slots__ = ("dataset", "columns", "start", "stop", "epoch")
@@ -52,6 +55,18 @@ class KvRead(_message.Message):
     limit: int
     epoch: int
     def __init__(self, dataset: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., prefix: _Optional[bytes] = ..., start: _Optional[bytes] = ..., stop: _Optional[bytes] = ..., reverse: _Optional[bool] = ..., limit: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class ArrayRead(_message.Message):
+    __slots__ = ("dataset", "path", "axes", "epoch")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    AXES_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    path: str
+    axes: _containers.RepeatedCompositeFieldContainer[_array_service_pb2.Axis]
+    epoch: int
+    def __init__(self, dataset: _Optional[str] = ..., path: _Optional[str] = ..., axes: _Optional[_Iterable[_Union[_array_service_pb2.Axis, _Mapping]]] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class TensorWrite(_message.Message):
     __slots__ = ("dataset", "overwrite", "start", "expect_length", "request_id")
