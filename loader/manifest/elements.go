@@ -94,93 +94,205 @@ func elementsOf(c *tensor.Column) uint64 {
 	return n
 }
 
-// Elements says in which samples elements of a column lie, by their number when
-// all samples are laid end to end, each followed by extra elements: for each
-// the sample, and the number of the sample's first element. total is the
-// elements of all samples.
-func (m *Manifest) Elements(ctx context.Context, column string, extra uint64, elements []uint64) (samples, starts []uint64, total uint64, err error) {
+// Limits of one read of elements.
+const (
+	MaxRanges   = 1 << 16
+	MaxElements = 1 << 22
+	runSize     = 24 // of a run in the payload
+)
+
+// Ranges are what to read of a column: ranges of Count elements of all samples
+// laid end to end, each followed by Extra elements (0 or 1), or the first ones
+// of Samples.
+type Ranges struct {
+	Column  string
+	Extra   uint64
+	Count   uint64
+	Starts  []uint64
+	Samples []uint64 // instead of Starts
+}
+
+// Elements are what was read: for each range a number of runs, one a sample
+// that it has something of. The payload has the runs, 24 bytes each (sample,
+// first element, twice the sample's own elements and 1 if the extra one
+// follows), and behind them the bytes of their own elements.
+type Elements struct {
+	Runs    []uint32
+	Total   uint64 // elements of all samples
+	Payload []byte
+}
+
+// ReadElements reads ranges; limit bounds the payload.
+func (m *Manifest) ReadElements(ctx context.Context, r *Ranges, limit uint64) (*Elements, error) {
 	k := -1
 	for i := range m.info.Columns {
-		if m.info.Columns[i].Name == column {
+		if m.info.Columns[i].Name == r.Column {
 			k = i
 		}
 	}
 	if k < 0 || !m.info.Tensor {
-		return nil, nil, 0, fault.New(fault.NotFound, "loader.elements", m.info.Dataset, "no column %q in what is read", column).
+		return nil, fault.New(fault.NotFound, "loader.elements", m.info.Dataset, "no column %q in what is read", r.Column).
 			Do("open the manifest of a tensor dataset with this column")
 	}
-	if extra > 1 {
-		return nil, nil, 0, fault.New(fault.Invalid, "loader.elements", m.info.Dataset, "%d elements after each sample, 0 or 1 can be", extra)
+	n := uint64(len(r.Starts) + len(r.Samples))
+	switch {
+	case r.Extra > 1 || len(r.Starts) > 0 && len(r.Samples) > 0:
+		return nil, fault.New(fault.Invalid, "loader.elements", m.info.Dataset, "%d elements after each sample, %d starts and %d samples", r.Extra, len(r.Starts), len(r.Samples)).
+			Do("use 0 or 1, and either starts or samples")
+	case n > MaxRanges || r.Count > MaxElements || n*r.Count > MaxElements:
+		return nil, fault.New(fault.TooBig, "loader.elements", m.info.Dataset, "%d ranges of %d elements, at most %d and %d together are allowed", n, r.Count, MaxRanges, MaxElements).
+			Do("ask for fewer")
 	}
 	for {
 		v, err := m.Acquire(ctx)
 		if err != nil {
-			return nil, nil, 0, err
+			return nil, err
 		}
-		samples, starts = make([]uint64, len(elements)), make([]uint64, len(elements))
-		err = v.Guard(func() (err error) {
-			total, err = v.elements(k, extra, elements, samples, starts)
-			return err
-		})
+		e := elementReader{v: v, c: &v.columns[k], column: k, extra: r.Extra, limit: limit}
+		e.sums = v.laid[k].of(e.c)
+		err = v.Guard(func() error { return e.read(r) })
 		again := err != nil && m.Doubt(ctx, v, err)
 		v.Release()
-		if !again || ctx.Err() != nil {
-			return samples, starts, total, err
+		if !again {
+			return &Elements{e.runs, e.before(e.c.n), append(e.table, e.out.b...)}, err
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
 		}
 	}
 }
 
-func (v *View) elements(column int, extra uint64, elements, samples, starts []uint64) (total uint64, err error) {
-	c := &v.columns[column]
-	sums := v.laid[column].of(c)
-	before := func(chunk int) uint64 { // chunk = c.n: all
-		if chunk == c.n {
-			return sums[chunk] + v.m.info.Samples*extra
-		}
-		return sums[chunk] + c.at(chunk).first*extra
+// elementReader reads the ranges of one request.
+type elementReader struct {
+	v      *View
+	c      *Chunks
+	column int
+	extra  uint64
+	sums   []uint64
+	limit  uint64
+
+	runs  []uint32
+	table []byte
+	out   byteSink
+	one   [1]uint64
+	span  [1]Span
+}
+
+// byteSink keeps all bytes.
+type byteSink struct{ b []byte }
+
+func (s *byteSink) Bytes(b []byte) { s.b = append(s.b, b...) }
+func (s *byteSink) Copy(b []byte)  { s.b = append(s.b, b...) }
+func (s *byteSink) Zeros(n uint64) { s.b = append(s.b, make([]byte, n)...) }
+
+// before are the elements before a chunk; those of all before the one behind
+// the last.
+func (e *elementReader) before(chunk int) uint64 {
+	if chunk == e.c.n {
+		return e.sums[chunk] + e.v.m.info.Samples*e.extra
 	}
-	total = before(c.n)
-	for i, t := range elements {
+	return e.sums[chunk] + e.c.at(chunk).first*e.extra
+}
+
+func (e *elementReader) read(r *Ranges) error {
+	total := e.before(e.c.n)
+	for _, t := range r.Starts {
 		if t >= total {
-			return 0, fault.New(fault.Invalid, "loader.elements", v.columnName(column), "element %d of %d", t, total)
+			return fault.New(fault.Invalid, "loader.elements", e.v.columnName(e.column), "element %d of %d", t, total)
 		}
-		chunk := sort.Search(c.n, func(k int) bool { return before(k+1) > t })
-		if chunk == c.n || before(chunk) > t {
-			return 0, damaged(v.f.path, "a chunk table of sizes that are not valid")
+		chunk := sort.Search(e.c.n, func(k int) bool { return e.before(k+1) > t })
+		if chunk == e.c.n || e.before(chunk) > t {
+			return damaged(e.v.f.path, "a chunk table of sizes that are not valid")
 		}
-		ch := c.at(chunk)
-		row, start, err := v.findRow(c, chunk, ch, extra, t-before(chunk))
+		ch := e.c.at(chunk)
+		row, start, err := e.findRow(chunk, ch, t-e.before(chunk))
 		if err != nil {
-			return 0, v.about(v.columnName(column), err)
+			return e.v.about(e.v.columnName(e.column), err)
 		}
-		samples[i], starts[i] = ch.first+row, before(chunk)+start
+		if err := e.walk(ch.first+row, t-e.before(chunk)-start, r.Count, e.v.m.info.Samples); err != nil {
+			return e.v.about(e.v.columnName(e.column), err)
+		}
 	}
-	return total, nil
+	for _, s := range r.Samples {
+		if e.one[0] = s; e.v.Check(e.one[:]) != nil {
+			return e.v.Check(e.one[:])
+		}
+		if err := e.walk(s, 0, r.Count, s+1); err != nil {
+			return e.v.about(e.v.columnName(e.column), err)
+		}
+	}
+	return nil
 }
 
 // findRow finds the row of a chunk that holds its element t, and the row's
 // first element.
-func (v *View) findRow(c *Chunks, chunk int, ch chunk, extra, t uint64) (row, start uint64, err error) {
-	if c.col.Layout == tensor.Fixed {
-		n := elementsOf(c.col) + extra
+func (e *elementReader) findRow(chunk int, ch chunk, t uint64) (row, start uint64, err error) {
+	if e.c.col.Layout == tensor.Fixed {
+		n := elementsOf(e.c.col) + e.extra
 		return t / n, t - t%n, nil
 	}
-	a := c.array(chunk, 1)
-	size := uint64(c.col.ItemSize())
+	a := e.c.array(chunk, 1)
+	size := uint64(e.c.col.ItemSize())
 	var failed error
 	end := func(k uint64) uint64 { // with the elements behind each row
 		var b fixedSink
-		if err := v.array(a.first, a.count, 8*k, 8, &b); err != nil {
+		if err := e.v.array(a.first, a.count, 8*k, 8, &b); err != nil {
 			failed = err
 		}
-		return binary.LittleEndian.Uint64(b.b[:])/size + (k+1)*extra
+		return binary.LittleEndian.Uint64(b.b[:])/size + (k+1)*e.extra
 	}
 	row = uint64(sort.Search(int(ch.count), func(k int) bool { return end(uint64(k)) > t }))
 	if row < ch.count && row > 0 {
 		start = end(row - 1)
 	}
 	if failed == nil && (row == ch.count || start > t) {
-		failed = damaged(v.f.path, "offsets of rows that are not valid")
+		failed = damaged(e.v.f.path, "offsets of rows that are not valid")
 	}
 	return row, start, failed
+}
+
+// walk reads want elements from one of a sample on, into the samples that
+// follow, before the one at end.
+func (e *elementReader) walk(sample, first, want, end uint64) error {
+	size := uint64(e.c.col.ItemSize())
+	if e.c.col.Layout == tensor.Fixed {
+		size /= elementsOf(e.c.col)
+	}
+	runs, span := uint32(0), e.span[:]
+	for ; want > 0 && sample < end; sample, first = sample+1, 0 {
+		e.one[0] = sample
+		if err := e.v.Spans(e.column, e.one[:], span); err != nil {
+			return err
+		}
+		own := span[0].Len() / size
+		if first > own+e.extra {
+			return damaged(e.v.f.path, "offsets of rows that are not valid")
+		}
+		n := min(own-min(first, own), want)
+		want -= n
+		separator := uint64(0)
+		if e.extra == 1 && want > 0 {
+			separator = 1
+			want--
+		}
+		if n+separator == 0 {
+			continue
+		}
+		runs++
+		for _, w := range [...]uint64{sample, first, 2*n + separator} {
+			e.table = binary.LittleEndian.AppendUint64(e.table, w)
+		}
+		span[0].from += first * size
+		span[0].to = span[0].from + n*size
+		if uint64(len(e.table)+len(e.out.b))+n*size > e.limit {
+			return fault.New(fault.TooBig, "loader.elements", e.v.columnName(e.column), "the answer has more than %d bytes", e.limit).Do("ask for fewer ranges")
+		}
+		if n > 0 {
+			if err := e.v.Values(e.column, span, &e.out); err != nil {
+				return err
+			}
+		}
+	}
+	e.runs = append(e.runs, runs)
+	return nil
 }

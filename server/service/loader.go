@@ -290,20 +290,19 @@ func (s *Loader) Samples(ctx context.Context, r *loaderv1.SamplesRequest) (*load
 	return out, nil
 }
 
-// FindElements implements the service.
-func (s *Loader) FindElements(ctx context.Context, r *loaderv1.FindElementsRequest) (*loaderv1.FindElementsResponse, error) {
+// ReadElements implements the service.
+func (s *Loader) ReadElements(ctx context.Context, r *loaderv1.ReadElementsRequest) (resp *loaderv1.ReadElementsResponse, err error) {
 	m, err := s.get(ctx, r.GetHandle())
 	if err != nil {
 		return nil, err
 	}
-	if len(r.GetElements()) > batch.MaxCount {
-		return nil, fault.New(fault.TooBig, "loader.elements", m.Info().Dataset, "more than %d elements in one call", batch.MaxCount).Do("ask in pieces")
-	}
-	samples, starts, total, err := m.Elements(ctx, r.GetColumn(), uint64(r.GetExtra()), r.GetElements())
+	e, err := m.ReadElements(ctx, &manifest.Ranges{
+		Column: r.GetColumn(), Extra: uint64(r.GetExtra()), Count: r.GetCount(), Starts: r.GetStarts(), Samples: r.GetSamples(),
+	}, maxBatchMessage)
 	if err != nil {
 		return nil, nameManifest(m, err)
 	}
-	return &loaderv1.FindElementsResponse{Samples: samples, Starts: starts, Total: total}, nil
+	return &loaderv1.ReadElementsResponse{Runs: e.Runs, Total: e.Total, Payload: e.Payload}, nil
 }
 
 // Collect removes the manifests of datasets that are gone.

@@ -162,11 +162,29 @@ def test_resume_with_other_ranks_and_batch_size(data: Any) -> None:
         DataLoader(TokenBlocks(data("text"), 17, column="tokens", eos=EOS)).load_state_dict(state)
 
 
-def test_many_documents_in_a_batch(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = rows_of(TokenBlocks(data("text"), 500, column="tokens").batches(3))
-    monkeypatch.setattr(_tokens, "PAGE", 7)
-    blocks = TokenBlocks(data("text"), 500, column="tokens")
-    assert rows_of(blocks.batches(3)) == whole
+def test_batches_of_several_calls(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def walk() -> list[dict[str, torch.Tensor]]:
+        blocks = TokenBlocks(data("text"), 50, column="tokens", eos=EOS, documents=True, tail="pad")
+        return list(blocks.batches(9, shuffle=True))
+
+    whole = walk()
+    monkeypatch.setattr(_tokens, "ELEMENTS", 120)
+    for a, b in zip(whole, walk(), strict=True):
+        assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_long_documents_are_not_read_whole(books: Any) -> None:
+    server = books[0]
+    with server.connect() as client:
+        long = client.create_dataset("tokens/long", type="tensor")
+        long.append({"x": [np.arange(2_000_000, dtype=np.int32), np.arange(3, dtype=np.int32)]})
+        long.snapshot("v1")
+        blocks = TokenBlocks(Dataset("tokens/long@v1", addr=server.unix), 1000, eos=-1)
+        assert len(blocks) == 2000 and blocks[1234]["tokens"].tolist() == list(range(1_234_000, 1_235_000))
+        reply, payload = blocks.source._call(np.array([7, 1999], np.uint64))
+        assert len(payload) == 2 * (24 + 4 * 1000) and list(reply.runs) == [1, 1]
+        single = TokenBlocks(Dataset("tokens/long@v1", addr=server.unix), 1000, eos=-1, pack=False)
+        assert len(single.source._call(np.array([0], np.uint64))[1]) == 24 + 4 * 1000
 
 
 def test_a_mixture_of_token_blocks(data: Any) -> None:
@@ -197,7 +215,7 @@ def test_a_restarted_server_costs_time_and_nothing_else(data: Any, books: Any) -
         ({}, "column= is needed: tokens/text@v1 has tokens, wide"),
         ({"column": "nope"}, "no column 'nope'"),
         ({"name": "rows", "column": "score"}, "no column of token arrays"),
-        ({"column": "tokens", "length": 0}, "1 to 2\\*\\*24"),
+        ({"column": "tokens", "length": 0}, "1 to 2\\*\\*22"),
         ({"column": "tokens", "tail": "cut"}, "tail='cut'"),
         ({"column": "tokens", "eos": 1 << 16}, "eos=65536 is no uint16"),
         ({"column": "tokens", "pad": -1}, "pad=-1 is no uint16"),

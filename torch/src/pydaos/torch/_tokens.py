@@ -2,9 +2,9 @@
 
 Packed, the documents are laid end to end, each followed by the ``eos`` token if
 there is one, and block i is elements ``i * length`` to ``(i + 1) * length`` of
-that. Where its documents are, the server finds by bisection of the offsets that
-it has anyway (``loader.FindElements``): one call for all blocks of a batch, no
-table of lengths here. The documents themselves come by one request, whole.
+that. The server finds them by bisection of the offsets that it has anyway and
+sends just those (``loader.ReadElements``): one call for the blocks of a batch,
+no table of lengths here, and of a long document only what is asked for.
 
 `TokenSource` is what is walked, `TokenBlocks` the map-style dataset over it.
 """
@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,9 +23,9 @@ import torch
 import pydaos
 from pydaos._manifest import FIXED, RAGGED
 from pydaos._proto.daos.loader.v1 import loader_service_pb2 as lpb
-from pydaos.torch._batch import Ragged, SampleDict
+from pydaos.torch._batch import SampleDict
 from pydaos.torch._map import Dataset
-from pydaos.torch._source import Source, Stream
+from pydaos.torch._source import Source
 from pydaos.torch._token import Token
 from pydaos.torch._walked import WalkedDataset
 
@@ -35,8 +34,8 @@ __all__ = ["TokenBlocks"]
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
-#: Elements looked up by one call, documents read by one request.
-PAGE = 65536
+#: Elements of one call, and blocks of one call.
+ELEMENTS, RANGES = 1 << 20, 1 << 16
 
 
 class _TokenRaw:
@@ -81,10 +80,9 @@ class TokenSource:
         self.documents = documents
         self._dtype = dtype
         self._extra = 0 if eos is None else 1
-        found = base.info.columns[0]
-        self._fixed = int(np.prod(found.shape, dtype=np.int64)) if found.layout == FIXED else None
+        self._stored = base.info.columns[0].dtype.newbyteorder("<")
         #: Elements of all documents laid end to end, separators included.
-        self.elements = self._find(np.empty(0, np.uint64))[2]
+        self.elements = int(self._call(np.empty(0, np.uint64))[0].total)
         if not pack:
             self.samples = base.samples
         elif tail == "drop":
@@ -115,125 +113,72 @@ class TokenSource:
                 "eos, pad and tail"
             )
 
-    # -- where elements are --------------------------------------------------------
-
-    def _find(self, elements: U64) -> tuple[I64, I64, int]:
-        """Return (document, its first element) of elements by number, and the number of all elements."""
-        if self._fixed is not None:
-            each = self._fixed + self._extra
-            docs = (elements // np.uint64(max(each, 1))).astype(np.int64)
-            return docs, docs * each, each * self.base.samples
-        docs, starts = [], []
-        total = 0
-        for at in range(0, max(1, elements.size), PAGE):
-            request = lpb.FindElementsRequest(
-                handle=self.base.info.handle,
-                column=self.column,
-                extra=self._extra,
-                elements=elements[at : at + PAGE].tolist(),
-            )
-            client = self.base.client()
-            try:
-                reply = client.call("loader.FindElements", request, lpb.FindElementsResponse)
-            except pydaos.StaleError:
-                self.base.info.reopen(client)
-                request.handle = self.base.info.handle
-                reply = client.call("loader.FindElements", request, lpb.FindElementsResponse)
-            docs.append(np.array(reply.samples, np.int64))
-            starts.append(np.array(reply.starts, np.int64))
-            total = int(reply.total)
-        return np.concatenate(docs), np.concatenate(starts), total
-
-    def plan(self, blocks: U64) -> tuple[U64, Any]:
-        """Return the documents that blocks need, each once, and what to make of them."""
-        if not self.pack:
-            docs, where = np.unique(blocks, return_inverse=True)
-            return docs, where
-        begin = blocks * np.uint64(self.length)
-        end = np.minimum(begin + np.uint64(self.length), np.uint64(self.elements))
-        found, starts, _ = self._find(np.concatenate([begin, end - np.uint64(1)]))
-        n = blocks.size
-        first, last = found[:n], found[n:]
-        counts = last - first + 1
-        block = np.repeat(np.arange(n), counts)
-        ordinal = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        docs, where = np.unique(first[block] + ordinal, return_inverse=True)
-        return docs.astype(np.uint64), (begin.astype(np.int64), end.astype(np.int64), starts[:n], block, where, counts)
-
     # -- reading -------------------------------------------------------------------
 
+    def _call(self, blocks: U64) -> tuple[lpb.ReadElementsResponse, Any]:
+        request = lpb.ReadElementsRequest(
+            handle=self.base.info.handle, column=self.column, extra=self._extra, count=self.length
+        )
+        if self.pack:
+            request.starts.extend((blocks * np.uint64(self.length)).tolist())
+        else:
+            request.samples.extend(blocks.tolist())
+        client = self.base.client()
+        for attempt in (0, 1):
+            try:
+                return client.call_payload("loader.ReadElements", request, lpb.ReadElementsResponse)
+            except pydaos.StaleError:
+                if attempt:
+                    raise
+                self.base.info.reopen(client)
+                request.handle = self.base.info.handle
+        raise AssertionError
+
     def stream(self, depth: int = 2) -> _TokenStream:
-        """Return a pipelined reader."""
+        """Return a reader; a batch is one call, made when it is taken."""
         return _TokenStream(self, depth)
 
     def fetch(self, indices: Any) -> _TokenRaw:
         """Read blocks by number."""
-        stream = self.stream(1)
-        try:
-            stream.ask(np.asarray(indices, dtype=np.uint64))
-            return stream.take()
-        finally:
-            stream.close()
-
-    def assemble(self, count: int, how: Any, documents: Ragged) -> _TokenRaw:
-        """Put received documents into blocks."""
-        lengths, starts = documents.lengths.numpy(), documents.offsets.numpy()[:-1]
-        values = documents.values.numpy()  # numpy knows all dtypes; torch's unsigned ones can do little
-        runs = self._runs_packed if self.pack else self._runs_single
-        block, doc, first, take, to, ends = runs(how, lengths)
-        flat = count * self.length
-        tokens = np.full(flat, self.pad, values.dtype)
-        tokens[_spread(to, take)] = values[_spread(starts[doc] + first, take)]
-        separators = np.zeros_like(take)
-        if self.eos is not None:
-            tokens[to[ends] + take[ends]] = self.eos
-            separators[ends] = 1
-        raw = _TokenRaw(count, torch.from_numpy(tokens))
+        blocks = np.asarray(indices, dtype=np.uint64)
+        each = max(1, min(RANGES, ELEMENTS // self.length))
+        flat = blocks.size * self.length
+        tokens = np.full(flat, self.pad, self._stored.newbyteorder("="))
+        raw = _TokenRaw(blocks.size, torch.from_numpy(tokens))
+        filled = np.zeros(flat, bool) if self.masked else None
+        document = np.full(flat, -1, np.int32) if self.documents else None
+        position = np.zeros(flat, np.int32)
+        for at in range(0, blocks.size, each):
+            reply, payload = self._call(blocks[at : at + each])
+            # Runs of (document, its first element in the run, twice its own elements + 1
+            # if the separator follows), then the elements.
+            runs = np.array(reply.runs, np.int64)
+            count = int(runs.sum())
+            table = np.frombuffer(payload, "<u8", 3 * count).reshape(count, 3).astype(np.int64)
+            values = np.frombuffer(payload, self._stored, offset=24 * count)
+            first, own, separated = table[:, 1], table[:, 2] >> 1, table[:, 2] & 1
+            whole = own + separated
+            block = np.repeat(np.arange(runs.size), runs)
+            head = np.repeat(np.cumsum(runs) - runs, runs)  # the first run of each run's block
+            before = np.cumsum(whole) - whole
+            to = (at + block) * self.length + before - before[head]
+            tokens[_spread(to, own)] = values
+            if self.eos is not None:
+                tokens[(to + own)[separated == 1]] = self.eos
+            if filled is not None or document is not None:
+                every = _spread(to, whole)
+                if filled is not None:
+                    filled[every] = True
+                if document is not None:
+                    document[every] = np.repeat(np.arange(count) - head, whole)
+                    position[every] = _spread(first, whole)
+        if filled is not None:
+            raw.filled = torch.from_numpy(filled)
+        if document is not None:
+            raw.documents, raw.positions = torch.from_numpy(document), torch.from_numpy(position)
         if self._dtype is not None:
             raw.tokens = raw.tokens.to(self._dtype)
-        whole = take + separators
-        at = _spread(to, whole) if self.masked or self.documents else to
-        if self.masked:
-            filled = np.zeros(flat, bool)
-            filled[at] = True
-            raw.filled = torch.from_numpy(filled)
-        if self.documents:
-            number, position = np.full(flat, -1, np.int32), np.zeros(flat, np.int32)
-            # The first run of each block is document 0 of it.
-            begins = np.flatnonzero(np.diff(block, prepend=-1))
-            ordinal = np.arange(block.size) - np.repeat(begins, np.diff(np.append(begins, block.size)))
-            number[at] = np.repeat(ordinal, whole)
-            position[at] = _spread(first, whole)
-            raw.documents, raw.positions = torch.from_numpy(number), torch.from_numpy(position)
         return raw
-
-    def _runs_packed(self, how: Any, lengths: I64) -> tuple[I64, ...]:
-        begin, end, first_start, block, where, counts = how
-        # Where each document of a block begins in the laid-out elements: the first
-        # is known, the others follow one another.
-        own = lengths[where] + self._extra
-        before = np.cumsum(own) - own
-        heads = np.cumsum(counts) - counts
-        start = before - np.repeat(before[heads] - first_start, counts)
-        lo = np.maximum(start, begin[block])
-        hi = np.minimum(start + lengths[where], end[block])
-        take = np.maximum(hi - lo, 0)
-        first = lo - start
-        to = block * self.length + (lo - begin[block])
-        stop = start + lengths[where]  # of the separator
-        ends = np.flatnonzero((stop >= begin[block]) & (stop < end[block])) if self._extra else np.empty(0, np.int64)
-        keep = np.zeros(block.size, bool)
-        keep[take > 0] = True
-        keep[ends] = True
-        kept = np.flatnonzero(keep)
-        renumbered = np.cumsum(keep) - 1
-        return block[kept], where[kept], first[kept], take[kept], to[kept], renumbered[ends]
-
-    def _runs_single(self, where: I64, lengths: I64) -> tuple[I64, ...]:
-        block = np.arange(where.size)
-        take = np.minimum(lengths[where], self.length)
-        ends = np.flatnonzero(lengths[where] < self.length) if self._extra else np.empty(0, np.int64)
-        return block, where, np.zeros_like(take), take, block * self.length, ends
 
     # -- blocks and batches -----------------------------------------------------------
 
@@ -260,52 +205,25 @@ def _spread(start: I64, count: I64) -> I64:
 
 
 class _TokenStream:
-    """The base's stream, asked for the documents of blocks."""
+    """Blocks in the order asked for."""
 
     def __init__(self, source: TokenSource, depth: int) -> None:
         self._source = source
         self._depth = max(1, depth)
-        self._stream: Stream = source.base.stream(depth)
-        self._asked: deque[tuple[int, Any, list[U64]]] = deque()
+        self._asked: deque[U64] = deque()
 
     @property
     def room(self) -> bool:
-        return len(self._asked) < self._depth and self._stream.room
+        return len(self._asked) < self._depth
 
     def ask(self, indices: U64) -> None:
-        docs, how = self._source.plan(indices)
-        # Documents of a few elements can be more than one request may name: the
-        # first is sent ahead, the others when it is their turn.
-        pages = [docs[at : at + PAGE] for at in range(0, docs.size, PAGE)]
-        self._stream.ask(pages[0])
-        self._asked.append((indices.size, how, pages))
+        self._asked.append(indices)
 
     def take(self) -> _TokenRaw:
-        count, how, pages = self._asked.popleft()
-        base = self._source.base
-        parts = [_documents(base, self._stream.take())]
-        parts += [_documents(base, base.fetch(page)) for page in pages[1:]]
-        return self._source.assemble(count, how, parts[0] if len(parts) == 1 else _joined(parts))
+        return self._source.fetch(self._asked.popleft())
 
     def close(self) -> None:
-        self._stream.close()
         self._asked.clear()
-
-
-def _documents(base: Source, raw: Any) -> Ragged:
-    """Return the one column of a batch as documents."""
-    (values,) = base.batch(raw).values()
-    if isinstance(values, Ragged):
-        return values
-    n = int(values[0].numel())
-    return Ragged(values.reshape(-1), torch.arange(values.shape[0] + 1, dtype=torch.int64) * n)
-
-
-def _joined(parts: Sequence[Ragged]) -> Ragged:
-    lengths = torch.cat([p.lengths for p in parts])
-    offsets = torch.zeros(lengths.numel() + 1, dtype=torch.int64)
-    torch.cumsum(lengths, 0, out=offsets[1:])
-    return Ragged(torch.cat([p.values for p in parts]), offsets)
 
 
 class _Blocks:
@@ -340,9 +258,8 @@ class TokenBlocks(WalkedDataset):
         and rotary positions follow from them.
 
     Sample i is the same for every process and run, needs no pass over what lies
-    before it, and costs two bisections on the server. The documents it touches
-    are read whole: documents far longer than ``length`` are better cut up when
-    they are stored.
+    before it, and costs one bisection on the server. A batch is one call that
+    reads its blocks and no more.
 
     Parameters
     ----------
@@ -396,8 +313,8 @@ class TokenBlocks(WalkedDataset):
         base = getattr(dataset, "source", None)
         if not isinstance(base, Source) or base.is_files:
             raise ValueError("token blocks are cut from a Dataset over a tensor dataset")
-        if not isinstance(length, int) or not 1 <= length <= 1 << 24:
-            raise ValueError(f"length={length!r}: a block has 1 to 2**24 tokens")
+        if not isinstance(length, int) or not 1 <= length <= 1 << 22:
+            raise ValueError(f"length={length!r}: a block has 1 to 2**22 tokens")
         if tail not in ("drop", "pad"):
             raise ValueError(f'tail={tail!r}: "drop" or "pad"')
         names = [c.name for c in base.info.columns]
@@ -416,6 +333,8 @@ class TokenBlocks(WalkedDataset):
             )
         if not ragged and not found.shape and eos is not None:
             raise ValueError(f"eos={eos}: {base.address} is one run of tokens, which has no documents to end")
+        if fixed and found.nullable:
+            raise ValueError(f"column {column!r} of {base.snapshot} can have nulls, which are no tokens")
         limits = np.iinfo(found.dtype)
         for what, value in (("eos", eos), ("pad", pad)):
             if value is not None and not limits.min <= value <= limits.max:

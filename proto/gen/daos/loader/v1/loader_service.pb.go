@@ -556,36 +556,42 @@ func (x *SamplesResponse) GetSizes() []uint64 {
 	return nil
 }
 
-// FindElementsRequest asks for elements of a column of variable length, or of
-// one-dimensional samples, by their number.
-type FindElementsRequest struct {
+// ReadElementsRequest asks for ranges of elements of a column of variable
+// length, or of Fixed samples: at most 65536 ranges, 2^22 elements together.
+type ReadElementsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Handle of the manifest.
 	Handle uint64 `protobuf:"varint,1,opt,name=handle,proto3" json:"handle,omitempty"`
 	// Column.
 	Column string `protobuf:"bytes,2,opt,name=column,proto3" json:"column,omitempty"`
-	// Elements that follow each sample's own, 0 or 1: a separator.
+	// Elements that follow each sample's own, 0 or 1: a separator. It has a
+	// number, and no bytes.
 	Extra uint32 `protobuf:"varint,3,opt,name=extra,proto3" json:"extra,omitempty"`
-	// Numbers of elements, at most 65536; past the end: KIND_INVALID.
-	Elements      []uint64 `protobuf:"varint,4,rep,packed,name=elements,proto3" json:"elements,omitempty"`
+	// Elements of a range.
+	Count uint64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
+	// Numbers of the first elements; a range ends with the elements. None: the
+	// answer has `total` only.
+	Starts []uint64 `protobuf:"varint,5,rep,packed,name=starts,proto3" json:"starts,omitempty"`
+	// Instead of `starts`: the first `count` elements of samples.
+	Samples       []uint64 `protobuf:"varint,6,rep,packed,name=samples,proto3" json:"samples,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *FindElementsRequest) Reset() {
-	*x = FindElementsRequest{}
+func (x *ReadElementsRequest) Reset() {
+	*x = ReadElementsRequest{}
 	mi := &file_daos_loader_v1_loader_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *FindElementsRequest) String() string {
+func (x *ReadElementsRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*FindElementsRequest) ProtoMessage() {}
+func (*ReadElementsRequest) ProtoMessage() {}
 
-func (x *FindElementsRequest) ProtoReflect() protoreflect.Message {
+func (x *ReadElementsRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_daos_loader_v1_loader_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -597,66 +603,83 @@ func (x *FindElementsRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use FindElementsRequest.ProtoReflect.Descriptor instead.
-func (*FindElementsRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use ReadElementsRequest.ProtoReflect.Descriptor instead.
+func (*ReadElementsRequest) Descriptor() ([]byte, []int) {
 	return file_daos_loader_v1_loader_service_proto_rawDescGZIP(), []int{7}
 }
 
-func (x *FindElementsRequest) GetHandle() uint64 {
+func (x *ReadElementsRequest) GetHandle() uint64 {
 	if x != nil {
 		return x.Handle
 	}
 	return 0
 }
 
-func (x *FindElementsRequest) GetColumn() string {
+func (x *ReadElementsRequest) GetColumn() string {
 	if x != nil {
 		return x.Column
 	}
 	return ""
 }
 
-func (x *FindElementsRequest) GetExtra() uint32 {
+func (x *ReadElementsRequest) GetExtra() uint32 {
 	if x != nil {
 		return x.Extra
 	}
 	return 0
 }
 
-func (x *FindElementsRequest) GetElements() []uint64 {
+func (x *ReadElementsRequest) GetCount() uint64 {
 	if x != nil {
-		return x.Elements
+		return x.Count
+	}
+	return 0
+}
+
+func (x *ReadElementsRequest) GetStarts() []uint64 {
+	if x != nil {
+		return x.Starts
 	}
 	return nil
 }
 
-// FindElementsResponse says where they are.
-type FindElementsResponse struct {
+func (x *ReadElementsRequest) GetSamples() []uint64 {
+	if x != nil {
+		return x.Samples
+	}
+	return nil
+}
+
+// ReadElementsResponse is the elements.
+type ReadElementsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Sample of each element asked for.
-	Samples []uint64 `protobuf:"varint,1,rep,packed,name=samples,proto3" json:"samples,omitempty"`
-	// Number of that sample's first element.
-	Starts []uint64 `protobuf:"varint,2,rep,packed,name=starts,proto3" json:"starts,omitempty"`
-	// Elements of all samples.
-	Total         uint64 `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
+	// Runs of each range: a run is what it has of one sample. Samples that it has
+	// nothing of have none.
+	Runs []uint32 `protobuf:"varint,1,rep,packed,name=runs,proto3" json:"runs,omitempty"`
+	// Elements of all samples, separators included.
+	Total uint64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	// Runs in the order of the ranges, 24 bytes each, little-endian: sample, its
+	// first element in the run, and twice the number of its own elements, plus 1
+	// where the separator follows. Behind them the own elements of all runs.
+	Payload       []byte `protobuf:"bytes,15,opt,name=payload,proto3" json:"payload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *FindElementsResponse) Reset() {
-	*x = FindElementsResponse{}
+func (x *ReadElementsResponse) Reset() {
+	*x = ReadElementsResponse{}
 	mi := &file_daos_loader_v1_loader_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *FindElementsResponse) String() string {
+func (x *ReadElementsResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*FindElementsResponse) ProtoMessage() {}
+func (*ReadElementsResponse) ProtoMessage() {}
 
-func (x *FindElementsResponse) ProtoReflect() protoreflect.Message {
+func (x *ReadElementsResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_daos_loader_v1_loader_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -668,30 +691,30 @@ func (x *FindElementsResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use FindElementsResponse.ProtoReflect.Descriptor instead.
-func (*FindElementsResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use ReadElementsResponse.ProtoReflect.Descriptor instead.
+func (*ReadElementsResponse) Descriptor() ([]byte, []int) {
 	return file_daos_loader_v1_loader_service_proto_rawDescGZIP(), []int{8}
 }
 
-func (x *FindElementsResponse) GetSamples() []uint64 {
+func (x *ReadElementsResponse) GetRuns() []uint32 {
 	if x != nil {
-		return x.Samples
+		return x.Runs
 	}
 	return nil
 }
 
-func (x *FindElementsResponse) GetStarts() []uint64 {
-	if x != nil {
-		return x.Starts
-	}
-	return nil
-}
-
-func (x *FindElementsResponse) GetTotal() uint64 {
+func (x *ReadElementsResponse) GetTotal() uint64 {
 	if x != nil {
 		return x.Total
 	}
 	return 0
+}
+
+func (x *ReadElementsResponse) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
 }
 
 var File_daos_loader_v1_loader_service_proto protoreflect.FileDescriptor
@@ -737,21 +760,23 @@ const file_daos_loader_v1_loader_service_proto_rawDesc = "" +
 	"\x05count\x18\x04 \x01(\x04R\x05count\"=\n" +
 	"\x0fSamplesResponse\x12\x14\n" +
 	"\x05paths\x18\x01 \x03(\fR\x05paths\x12\x14\n" +
-	"\x05sizes\x18\x02 \x03(\x04R\x05sizes\"w\n" +
-	"\x13FindElementsRequest\x12\x16\n" +
+	"\x05sizes\x18\x02 \x03(\x04R\x05sizes\"\xa3\x01\n" +
+	"\x13ReadElementsRequest\x12\x16\n" +
 	"\x06handle\x18\x01 \x01(\x04R\x06handle\x12\x16\n" +
 	"\x06column\x18\x02 \x01(\tR\x06column\x12\x14\n" +
-	"\x05extra\x18\x03 \x01(\rR\x05extra\x12\x1a\n" +
-	"\belements\x18\x04 \x03(\x04R\belements\"^\n" +
-	"\x14FindElementsResponse\x12\x18\n" +
-	"\asamples\x18\x01 \x03(\x04R\asamples\x12\x16\n" +
-	"\x06starts\x18\x02 \x03(\x04R\x06starts\x12\x14\n" +
-	"\x05total\x18\x03 \x01(\x04R\x05total2\xe5\x02\n" +
+	"\x05extra\x18\x03 \x01(\rR\x05extra\x12\x14\n" +
+	"\x05count\x18\x04 \x01(\x04R\x05count\x12\x16\n" +
+	"\x06starts\x18\x05 \x03(\x04R\x06starts\x12\x18\n" +
+	"\asamples\x18\x06 \x03(\x04R\asamples\"Z\n" +
+	"\x14ReadElementsResponse\x12\x12\n" +
+	"\x04runs\x18\x01 \x03(\rR\x04runs\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x04R\x05total\x12\x18\n" +
+	"\apayload\x18\x0f \x01(\fR\apayload2\xe5\x02\n" +
 	"\rLoaderService\x12[\n" +
 	"\fOpenManifest\x12#.daos.loader.v1.OpenManifestRequest\x1a$.daos.loader.v1.OpenManifestResponse0\x01\x12P\n" +
 	"\tReadBatch\x12 .daos.loader.v1.ReadBatchRequest\x1a!.daos.loader.v1.ReadBatchResponse\x12J\n" +
 	"\aSamples\x12\x1e.daos.loader.v1.SamplesRequest\x1a\x1f.daos.loader.v1.SamplesResponse\x12Y\n" +
-	"\fFindElements\x12#.daos.loader.v1.FindElementsRequest\x1a$.daos.loader.v1.FindElementsResponseB(Z&daos/proto/gen/daos/loader/v1;loaderv1b\x06proto3"
+	"\fReadElements\x12#.daos.loader.v1.ReadElementsRequest\x1a$.daos.loader.v1.ReadElementsResponseB(Z&daos/proto/gen/daos/loader/v1;loaderv1b\x06proto3"
 
 var (
 	file_daos_loader_v1_loader_service_proto_rawDescOnce sync.Once
@@ -774,8 +799,8 @@ var file_daos_loader_v1_loader_service_proto_goTypes = []any{
 	(*ReadBatchResponse)(nil),    // 4: daos.loader.v1.ReadBatchResponse
 	(*SamplesRequest)(nil),       // 5: daos.loader.v1.SamplesRequest
 	(*SamplesResponse)(nil),      // 6: daos.loader.v1.SamplesResponse
-	(*FindElementsRequest)(nil),  // 7: daos.loader.v1.FindElementsRequest
-	(*FindElementsResponse)(nil), // 8: daos.loader.v1.FindElementsResponse
+	(*ReadElementsRequest)(nil),  // 7: daos.loader.v1.ReadElementsRequest
+	(*ReadElementsResponse)(nil), // 8: daos.loader.v1.ReadElementsResponse
 	(*v1.Column)(nil),            // 9: daos.tensor.v1.Column
 }
 var file_daos_loader_v1_loader_service_proto_depIdxs = []int32{
@@ -784,11 +809,11 @@ var file_daos_loader_v1_loader_service_proto_depIdxs = []int32{
 	0, // 2: daos.loader.v1.LoaderService.OpenManifest:input_type -> daos.loader.v1.OpenManifestRequest
 	3, // 3: daos.loader.v1.LoaderService.ReadBatch:input_type -> daos.loader.v1.ReadBatchRequest
 	5, // 4: daos.loader.v1.LoaderService.Samples:input_type -> daos.loader.v1.SamplesRequest
-	7, // 5: daos.loader.v1.LoaderService.FindElements:input_type -> daos.loader.v1.FindElementsRequest
+	7, // 5: daos.loader.v1.LoaderService.ReadElements:input_type -> daos.loader.v1.ReadElementsRequest
 	1, // 6: daos.loader.v1.LoaderService.OpenManifest:output_type -> daos.loader.v1.OpenManifestResponse
 	4, // 7: daos.loader.v1.LoaderService.ReadBatch:output_type -> daos.loader.v1.ReadBatchResponse
 	6, // 8: daos.loader.v1.LoaderService.Samples:output_type -> daos.loader.v1.SamplesResponse
-	8, // 9: daos.loader.v1.LoaderService.FindElements:output_type -> daos.loader.v1.FindElementsResponse
+	8, // 9: daos.loader.v1.LoaderService.ReadElements:output_type -> daos.loader.v1.ReadElementsResponse
 	6, // [6:10] is the sub-list for method output_type
 	2, // [2:6] is the sub-list for method input_type
 	2, // [2:2] is the sub-list for extension type_name

@@ -24,7 +24,7 @@ const (
 	LoaderService_OpenManifest_FullMethodName = "/daos.loader.v1.LoaderService/OpenManifest"
 	LoaderService_ReadBatch_FullMethodName    = "/daos.loader.v1.LoaderService/ReadBatch"
 	LoaderService_Samples_FullMethodName      = "/daos.loader.v1.LoaderService/Samples"
-	LoaderService_FindElements_FullMethodName = "/daos.loader.v1.LoaderService/FindElements"
+	LoaderService_ReadElements_FullMethodName = "/daos.loader.v1.LoaderService/ReadElements"
 )
 
 // LoaderServiceClient is the client API for LoaderService service.
@@ -42,9 +42,9 @@ type LoaderServiceClient interface {
 	ReadBatch(ctx context.Context, in *ReadBatchRequest, opts ...grpc.CallOption) (*ReadBatchResponse, error)
 	// Samples names samples: paths of files, for POSIX datasets.
 	Samples(ctx context.Context, in *SamplesRequest, opts ...grpc.CallOption) (*SamplesResponse, error)
-	// FindElements says in which samples elements of a column lie, all samples
-	// laid end to end: what token blocks are cut from.
-	FindElements(ctx context.Context, in *FindElementsRequest, opts ...grpc.CallOption) (*FindElementsResponse, error)
+	// ReadElements reads ranges of the elements of a column, all samples laid end
+	// to end: what token blocks are cut from.
+	ReadElements(ctx context.Context, in *ReadElementsRequest, opts ...grpc.CallOption) (*ReadElementsResponse, error)
 }
 
 type loaderServiceClient struct {
@@ -94,10 +94,10 @@ func (c *loaderServiceClient) Samples(ctx context.Context, in *SamplesRequest, o
 	return out, nil
 }
 
-func (c *loaderServiceClient) FindElements(ctx context.Context, in *FindElementsRequest, opts ...grpc.CallOption) (*FindElementsResponse, error) {
+func (c *loaderServiceClient) ReadElements(ctx context.Context, in *ReadElementsRequest, opts ...grpc.CallOption) (*ReadElementsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(FindElementsResponse)
-	err := c.cc.Invoke(ctx, LoaderService_FindElements_FullMethodName, in, out, cOpts...)
+	out := new(ReadElementsResponse)
+	err := c.cc.Invoke(ctx, LoaderService_ReadElements_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -119,9 +119,9 @@ type LoaderServiceServer interface {
 	ReadBatch(context.Context, *ReadBatchRequest) (*ReadBatchResponse, error)
 	// Samples names samples: paths of files, for POSIX datasets.
 	Samples(context.Context, *SamplesRequest) (*SamplesResponse, error)
-	// FindElements says in which samples elements of a column lie, all samples
-	// laid end to end: what token blocks are cut from.
-	FindElements(context.Context, *FindElementsRequest) (*FindElementsResponse, error)
+	// ReadElements reads ranges of the elements of a column, all samples laid end
+	// to end: what token blocks are cut from.
+	ReadElements(context.Context, *ReadElementsRequest) (*ReadElementsResponse, error)
 	mustEmbedUnimplementedLoaderServiceServer()
 }
 
@@ -141,8 +141,8 @@ func (UnimplementedLoaderServiceServer) ReadBatch(context.Context, *ReadBatchReq
 func (UnimplementedLoaderServiceServer) Samples(context.Context, *SamplesRequest) (*SamplesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Samples not implemented")
 }
-func (UnimplementedLoaderServiceServer) FindElements(context.Context, *FindElementsRequest) (*FindElementsResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method FindElements not implemented")
+func (UnimplementedLoaderServiceServer) ReadElements(context.Context, *ReadElementsRequest) (*ReadElementsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReadElements not implemented")
 }
 func (UnimplementedLoaderServiceServer) mustEmbedUnimplementedLoaderServiceServer() {}
 func (UnimplementedLoaderServiceServer) testEmbeddedByValue()                       {}
@@ -212,20 +212,20 @@ func _LoaderService_Samples_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
-func _LoaderService_FindElements_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(FindElementsRequest)
+func _LoaderService_ReadElements_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReadElementsRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(LoaderServiceServer).FindElements(ctx, in)
+		return srv.(LoaderServiceServer).ReadElements(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: LoaderService_FindElements_FullMethodName,
+		FullMethod: LoaderService_ReadElements_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(LoaderServiceServer).FindElements(ctx, req.(*FindElementsRequest))
+		return srv.(LoaderServiceServer).ReadElements(ctx, req.(*ReadElementsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -246,8 +246,8 @@ var LoaderService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _LoaderService_Samples_Handler,
 		},
 		{
-			MethodName: "FindElements",
-			Handler:    _LoaderService_FindElements_Handler,
+			MethodName: "ReadElements",
+			Handler:    _LoaderService_ReadElements_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

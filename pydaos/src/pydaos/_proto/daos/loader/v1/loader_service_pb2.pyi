@@ -95,24 +95,28 @@ class SamplesResponse(_message.Message):
     sizes: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, paths: _Optional[_Iterable[bytes]] = ..., sizes: _Optional[_Iterable[int]] = ...) -> None: ...
 
-class FindElementsRequest(_message.Message):
-    __slots__ = ("handle", "column", "extra", "elements")
+class ReadElementsRequest(_message.Message):
+    __slots__ = ("handle", "column", "extra", "count", "starts", "samples")
     HANDLE_FIELD_NUMBER: _ClassVar[int]
     COLUMN_FIELD_NUMBER: _ClassVar[int]
     EXTRA_FIELD_NUMBER: _ClassVar[int]
-    ELEMENTS_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    STARTS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
     handle: int
     column: str
     extra: int
-    elements: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, handle: _Optional[int] = ..., column: _Optional[str] = ..., extra: _Optional[int] = ..., elements: _Optional[_Iterable[int]] = ...) -> None: ...
-
-class FindElementsResponse(_message.Message):
-    __slots__ = ("samples", "starts", "total")
-    SAMPLES_FIELD_NUMBER: _ClassVar[int]
-    STARTS_FIELD_NUMBER: _ClassVar[int]
-    TOTAL_FIELD_NUMBER: _ClassVar[int]
-    samples: _containers.RepeatedScalarFieldContainer[int]
+    count: int
     starts: _containers.RepeatedScalarFieldContainer[int]
+    samples: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, handle: _Optional[int] = ..., column: _Optional[str] = ..., extra: _Optional[int] = ..., count: _Optional[int] = ..., starts: _Optional[_Iterable[int]] = ..., samples: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ReadElementsResponse(_message.Message):
+    __slots__ = ("runs", "total", "payload")
+    RUNS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    runs: _containers.RepeatedScalarFieldContainer[int]
     total: int
-    def __init__(self, samples: _Optional[_Iterable[int]] = ..., starts: _Optional[_Iterable[int]] = ..., total: _Optional[int] = ...) -> None: ...
+    payload: bytes
+    def __init__(self, runs: _Optional[_Iterable[int]] = ..., total: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
