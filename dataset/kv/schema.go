@@ -180,7 +180,7 @@ func decodeSchema(b []byte) (*Schema, error) {
 	s := &Schema{Encoding: Encoding(b[1]), Fields: make([]Field, binary.LittleEndian.Uint16(b[2:]))}
 	b = b[4:]
 	for i := range s.Fields {
-		if len(b) < 3 || len(b) < 3+int(b[2]) {
+		if len(b) < 3 || len(b) < 3+int(b[2]) || b[1] > 1 {
 			return nil, bad
 		}
 		n := 3 + int(b[2])
