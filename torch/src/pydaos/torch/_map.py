@@ -16,10 +16,11 @@ import torch.utils.data
 
 import pydaos
 from pydaos.torch._batches import NEEDLESS_WORKERS, Batches
+from pydaos.torch._columns import decode_image
 from pydaos.torch._order import OrderSpec, mix64
 from pydaos.torch._plan import Pass
 from pydaos.torch._sampler import PassSampler
-from pydaos.torch._source import Source, decode_image
+from pydaos.torch._source import Source
 from pydaos.torch._where import note, tell_where, words
 from pydaos.torch._world import WorldArg, resolve
 

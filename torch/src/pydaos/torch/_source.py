@@ -8,16 +8,13 @@ or from a forkserver). It holds no list of paths.
 from __future__ import annotations
 
 import functools
-import io
 import logging
 import os
-import re
 import struct
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,13 +29,13 @@ from pydaos._proto.daos.dataset.v1 import dataset_service_pb2 as dspb
 from pydaos._proto.daos.loader.v1 import loader_service_pb2 as lpb
 from pydaos.torch._batch import LabeledSample, Ragged, ReadyList, Sample, SampleDict
 from pydaos.torch._buffers import process_pool
+from pydaos.torch._columns import Raw, bytes_at, column_of, data_of, offsets_of, torch_dtype
 from pydaos.torch._token import Token
 from pydaos.torch._world import World, WorldArg, resolve
 
 if TYPE_CHECKING:
     from pydaos._client import Client
-    from pydaos._feed import BatchMeta, Part
-    from pydaos._manifest import BatchPipe, Column, Manifest
+    from pydaos._manifest import BatchPipe, Manifest
 
 __all__ = ["Raw", "Source", "Stream"]
 
@@ -71,37 +68,6 @@ class Selection:
     glob: str = ""
     columns: tuple[str, ...] = ()
     label_dirname: bool = False
-
-
-class Raw:
-    """One batch as received: column descriptors and the leased buffer they point into.
-
-    Attributes
-    ----------
-    count : int
-        Number of samples.
-    columns : tuple of Part
-        Where each column lies in the buffer.
-    array : np.ndarray
-        The buffer, uint8.
-    """
-
-    __slots__ = ("_payload", "array", "columns", "count")
-
-    def __init__(self, meta: BatchMeta, array: Any) -> None:
-        # A named tuple's own `count` method hides behind the field for type checkers.
-        self.count: int = meta[0]
-        self.columns: tuple[Part, ...] = meta[1]
-        # A batch of nothing but empty samples has no payload.
-        self.array: npt.NDArray[np.uint8] = array if len(array) else np.empty(0, np.uint8)
-        self._payload: torch.Tensor | None = None
-
-    @property
-    def payload(self) -> torch.Tensor:
-        """The buffer as a tensor."""
-        if self._payload is None:
-            self._payload = torch.from_numpy(self.array)
-        return self._payload
 
 
 class Source:
@@ -375,19 +341,21 @@ class Source:
     def batch(self, raw: Raw) -> Any:
         """Return the ready batch: tensor or Ragged, (x, y), or a dict of columns."""
         if not self.is_files:
-            return {c.name: _column(raw, c, d) for c, d in zip(self._info.columns, raw.columns, strict=True)}
+            return {c.name: column_of(raw, c, d) for c, d in zip(self._info.columns, raw.columns, strict=True)}
         files = self._info.columns[0], raw.columns[0]
         data = (
-            _column(raw, *files) if files[1].layout == FIXED else Ragged(_data(raw, files[1]), _offsets(raw, files[1]))
+            column_of(raw, *files)
+            if files[1].layout == FIXED
+            else Ragged(data_of(raw, files[1]), offsets_of(raw, files[1]))
         )
         if self.selection.label_dirname:
-            return data, _column(raw, self._info.columns[1], raw.columns[1])
+            return data, column_of(raw, self._info.columns[1], raw.columns[1])
         return data
 
     def sample_at(self, raw: Raw, i: int) -> Any:
         """Return one sample of a batch, which owns its memory."""
         if self.is_files:
-            data = Sample(_bytes_at(raw, raw.columns[0], i), self.uniform)
+            data = Sample(bytes_at(raw, raw.columns[0], i), self.uniform)
             if self.selection.label_dirname:
                 d = raw.columns[1]
                 label = raw.payload[d.data_offset + 8 * i : d.data_offset + 8 * i + 8].view(torch.int64)
@@ -401,16 +369,16 @@ class Source:
             if d.nulls and not raw.payload[d.validity_offset + i]:
                 values[c.name] = None
             elif c.layout in (BYTES, STRING):
-                view = _bytes_at(raw, d, i)
+                view = bytes_at(raw, d, i)
                 values[c.name] = bytes(view) if c.layout == BYTES else str(view, "utf-8")
             elif c.layout == RAGGED:
-                own = bytearray(_bytes_at(raw, d, i))
-                empty = torch.empty(0, dtype=_dtype(c.dtype))
-                values[c.name] = torch.frombuffer(own, dtype=_dtype(c.dtype)) if own else empty
+                own = bytearray(bytes_at(raw, d, i))
+                empty = torch.empty(0, dtype=torch_dtype(c.dtype))
+                values[c.name] = torch.frombuffer(own, dtype=torch_dtype(c.dtype)) if own else empty
             else:
                 start = d.data_offset + i * d.item_size
                 part = raw.payload[start : start + d.item_size].clone()
-                values[c.name] = part.view(_dtype(c.dtype)).view(tuple(c.shape))
+                values[c.name] = part.view(torch_dtype(c.dtype)).view(tuple(c.shape))
         return SampleDict(values, tuple(ragged))
 
     def ready_list(self, raw: Raw) -> ReadyList:
@@ -425,11 +393,6 @@ class Source:
             return SampleDict({c.name: None for c in columns}, tuple(c.name for c in columns if c.layout == RAGGED))
         empty = Sample(b"", self.uniform)
         return LabeledSample(empty, 0) if self.selection.label_dirname else empty
-
-
-def _text(name: bytes) -> str:
-    """Return a name as the server shows it: a run of bytes that are not UTF-8 is one replacement character."""
-    return re.sub("[\udc80-\udcff]+", "\ufffd", name.decode("utf-8", "surrogateescape"))
 
 
 def _pin(client: Client, dataset: str, world: World) -> str:
@@ -484,89 +447,3 @@ class Stream:
     def close(self) -> None:
         """Give the connection back."""
         self._pipe.close()
-
-
-_DTYPES = {
-    np.dtype("bool"): torch.bool,
-    np.dtype("int8"): torch.int8,
-    np.dtype("int16"): torch.int16,
-    np.dtype("int32"): torch.int32,
-    np.dtype("int64"): torch.int64,
-    np.dtype("uint8"): torch.uint8,
-    np.dtype("uint16"): torch.uint16,
-    np.dtype("uint32"): torch.uint32,
-    np.dtype("uint64"): torch.uint64,
-    np.dtype("float16"): torch.float16,
-    np.dtype("float32"): torch.float32,
-    np.dtype("float64"): torch.float64,
-}
-
-
-def _dtype(dtype: np.dtype[Any]) -> torch.dtype:
-    try:
-        return _DTYPES[dtype]
-    except KeyError:
-        raise TypeError(f"dtype {dtype} has no torch equivalent; leave the column out with columns=") from None
-
-
-def _bytes_at(raw: Raw, d: Part, i: int) -> memoryview:
-    """A view of sample i's bytes in the batch buffer."""
-    if d.layout == FIXED:
-        start, stop = d.data_offset + i * d.item_size, d.data_offset + (i + 1) * d.item_size
-    else:
-        ends = raw.payload[d.offsets_offset + 8 * i : d.offsets_offset + 8 * i + 16].view(torch.int64).tolist()
-        start, stop = d.data_offset + ends[0], d.data_offset + ends[1]
-    return memoryview(cast("Any", raw.payload[start:stop].numpy()))
-
-
-def _data(raw: Raw, d: Part) -> torch.Tensor:
-    return raw.payload[d.data_offset : d.data_offset + d.data_len]
-
-
-def _offsets(raw: Raw, d: Part) -> torch.Tensor:
-    return raw.payload[d.offsets_offset : d.offsets_offset + 8 * (raw.count + 1)].view(torch.int64)
-
-
-def _column(raw: Raw, c: Column, d: Part) -> Any:
-    if d.layout == FIXED:
-        _dtype(c.dtype)
-        # Sliced and shaped in numpy, which takes a third of torch's time for it.
-        flat = raw.array[d.data_offset : d.data_offset + d.data_len]
-        values = torch.from_numpy(flat.view(c.dtype).reshape(raw.count, *c.shape))
-        if d.nulls:
-            missing = raw.payload[d.validity_offset : d.validity_offset + raw.count] == 0
-            if bool(missing.any()):
-                if not values.is_floating_point():
-                    raise ValueError(
-                        f"column {c.name!r} of dtype {c.dtype} has nulls in this batch; "
-                        "fill them or leave it out with columns="
-                    )
-                values[missing] = float("nan")
-        return values
-    if d.layout == RAGGED:
-        offsets = _offsets(raw, d)
-        return Ragged(_data(raw, d).view(_dtype(c.dtype)), offsets // d.item_size if d.item_size > 1 else offsets)
-    return _strings(raw, d, text=d.layout == STRING)
-
-
-def _strings(raw: Raw, d: Part, *, text: bool) -> list[Any]:
-    flat = memoryview(cast("Any", _data(raw, d).numpy()))
-    ends = _offsets(raw, d).tolist()
-    valid = raw.payload[d.validity_offset : d.validity_offset + raw.count].tolist() if d.nulls else None
-    out: list[Any] = []
-    for i, (start, stop) in enumerate(pairwise(ends)):
-        if valid is not None and not valid[i]:
-            out.append(None)
-        else:
-            out.append(str(flat[start:stop], "utf-8") if text else bytes(flat[start:stop]))
-    return out
-
-
-def decode_image(data: bytes) -> torch.Tensor:
-    """Decode an image with Pillow into a uint8 tensor of shape ``[C, H, W]``."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data)) as image:
-        array = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
-    tensor = torch.from_numpy(array)
-    return tensor[None] if tensor.dim() == 2 else tensor.permute(2, 0, 1).contiguous()
