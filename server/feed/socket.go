@@ -190,9 +190,6 @@ func (s *socket) put(size int, write func(done int) (int, error)) (int64, error)
 			}
 		case unix.EINTR:
 		case unix.EAGAIN:
-			if s.blocked != nil {
-				s.blocked()
-			}
 			if err := s.wait(&s.write, unix.POLLOUT); err != nil {
 				return int64(done), err
 			}
@@ -206,6 +203,9 @@ func (s *socket) put(size int, write func(done int) (int, error)) (int64, error)
 func (s *socket) wait(d *side, events int16) error {
 	if s.isClosed() {
 		return net.ErrClosed
+	}
+	if d == &s.write && s.blocked != nil {
+		s.blocked()
 	}
 	now := time.Now()
 	if now.Sub(d.since) > yieldAfter {
