@@ -108,7 +108,6 @@ type View struct {
 type mapping struct {
 	b    []byte
 	name string
-	file object.RegionFile // below b; may be nil
 	end  func()
 }
 
@@ -200,10 +199,7 @@ func (v *View) segment(i uint32) (*mapping, error) {
 		}
 		return nil, err
 	}
-	m := &mapping{b: h.Bytes(), name: h.Name(), end: h.Release}
-	if f, ok := h.(object.FileMapping); ok {
-		m.file = f.File()
-	}
+	m := &mapping{h.Bytes(), h.Name(), h.Release}
 	v.maps[i].Store(m)
 	return m, nil
 }
@@ -230,16 +226,6 @@ type Sink interface {
 	// Zeros takes n zeros.
 	Zeros(n uint64)
 }
-
-// FileSink is an ability that a Sink may have.
-type FileSink interface {
-	// Range takes b as Bytes does. It is what lies at off of f, which stays open
-	// until the view is released.
-	Range(b []byte, f object.RegionFile, off int64)
-}
-
-// rangeFrom is the size from which a FileSink is told of the file.
-const rangeFrom = 64 << 10
 
 // record gives bytes [from, from+n) of a record to s, verified.
 func (v *View) record(seg uint32, pos, length, granule, from, n uint64, s Sink) error {
@@ -277,14 +263,7 @@ func (v *View) record(seg uint32, pos, length, granule, from, n uint64, s Sink) 
 			}
 		}
 	}
-	b := m.b[pos+from : pos+from+n : pos+from+n]
-	if n >= rangeFrom && m.file != nil {
-		if f, ok := s.(FileSink); ok {
-			f.Range(b, m.file, int64(pos+from))
-			return nil
-		}
-	}
-	s.Bytes(b)
+	s.Bytes(m.b[pos+from : pos+from+n : pos+from+n])
 	return nil
 }
 
