@@ -78,24 +78,6 @@ func (d *Dataset) Get(ctx context.Context, at object.Epoch, oid object.ID, dkey,
 	return data, v.Epoch, nil
 }
 
-var _ object.Locator = (*Dataset)(nil)
-
-// Locate implements object.Locator.
-func (d *Dataset) Locate(ctx context.Context, at object.Epoch, oid object.ID, dkey, akey []byte) (object.Record, object.Epoch, error) {
-	if err := object.CheckKey(oid, dkey, akey); err != nil {
-		return object.Record{}, 0, err
-	}
-	if err := d.readable(ctx, at); err != nil {
-		return object.Record{}, 0, err
-	}
-	p, t := d.place(oid, dkey)
-	v, err := t.Get(at, p, dkey, akey)
-	if gone := d.above(at); gone != nil {
-		return object.Record{}, 0, gone
-	}
-	return v.Record, v.Epoch, err
-}
-
 // Extents implements object.Reader.
 func (d *Dataset) Extents(ctx context.Context, at object.Epoch, oid object.ID, dkey, akey []byte, off, n uint64) ([]object.Extent, error) {
 	if err := object.CheckRange(oid, dkey, akey, off, n); err != nil {

@@ -4,26 +4,31 @@ import (
 	"context"
 
 	"daos/engine/object"
-	"daos/internal/fault"
 )
 
-// Locate says where the bytes of a value lie, as pieces in order of offset;
-// holes are left out. It is for readers that keep locations.
-func (v *View) Locate(ctx context.Context, key, akey []byte) ([]object.Extent, error) {
-	l, ok := v.d.st.(object.Locator)
-	if !ok {
-		return nil, fault.New(fault.Unsupported, "kv.locate", show(key), "the store does not tell where its values lie")
+// LocateRange calls fn with the places of the values of the default akey, in
+// order, for the keys from first to last (both inclusive), as pieces in order of
+// offset; holes are left out. It is for readers that keep locations. The key is
+// valid during the call only, the pieces may be kept.
+func (v *View) LocateRange(ctx context.Context, first, last []byte, fn func(key []byte, xs []object.Extent) error) error {
+	end := append(append(make([]byte, 0, len(last)+1), last...), 0)
+	var failed error
+	o := object.ListOptions{From: first, To: end, Akey: akeyDefault, Records: true}
+	err := v.d.st.List(ctx, v.at, v.d.values, o, func(it object.Item) bool {
+		var xs []object.Extent
+		if xs, failed = v.pieces(ctx, it.Dkey, it.Record); failed == nil {
+			failed = fn(it.Dkey, xs)
+		}
+		return failed == nil
+	})
+	if failed != nil {
+		return failed
 	}
-	if err := CheckName(key, akey); err != nil {
-		return nil, err
-	}
-	r, _, err := l.Locate(ctx, v.at, v.d.values, key, valueAkey(akey))
-	if fault.Is(err, fault.NotFound) {
-		return nil, notFound(key)
-	}
-	if err != nil {
-		return nil, err
-	}
+	return err
+}
+
+// pieces says where the value of a record lies.
+func (v *View) pieces(ctx context.Context, key []byte, r object.Record) ([]object.Extent, error) {
 	if r.Inline == nil || len(r.Inline) > 0 && r.Inline[0] == formPlain {
 		if r.Length <= 1 {
 			return nil, nil

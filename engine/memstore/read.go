@@ -133,15 +133,6 @@ func (s *Store) Get(ctx context.Context, at object.Epoch, oid object.ID, dk, ak 
 	return nil, 0, fault.New(fault.NotFound, "object.get", object.KeyName(oid, dk, ak), "no value at epoch %d", uint64(at))
 }
 
-// Locate implements object.Locator.
-func (s *Store) Locate(ctx context.Context, at object.Epoch, oid object.ID, dk, ak []byte) (object.Record, object.Epoch, error) {
-	data, e, err := s.Get(ctx, at, oid, dk, ak)
-	if err != nil {
-		return object.Record{}, 0, err
-	}
-	return record(data), e, nil
-}
-
 // Extents implements object.Reader.
 func (s *Store) Extents(ctx context.Context, at object.Epoch, oid object.ID, dk, ak []byte, off, n uint64) ([]object.Extent, error) {
 	if err := object.CheckRange(oid, dk, ak, off, n); err != nil {
@@ -200,7 +191,10 @@ func (s *Store) List(ctx context.Context, at object.Epoch, oid object.ID, opt ob
 			}
 			if v, ok := d.akeys[k].visible(floor, at); ok {
 				it := object.Item{Dkey: []byte(name), Akey: []byte(k), Epoch: v.epoch, Value: append([]byte{}, v.data...), Size: uint64(len(v.data))}
-				if opt.KeysOnly && len(v.data) > object.InlineMax {
+				if opt.Records {
+					it.Record = record(v.data)
+				}
+				if (opt.KeysOnly || opt.Records) && len(v.data) > object.InlineMax {
 					it.Value = nil
 				}
 				out = append(out, func() bool {

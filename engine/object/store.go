@@ -50,19 +50,13 @@ type Record struct {
 	Inline  []byte
 }
 
-// Locator says where single values lie, for readers that keep locations.
-type Locator interface {
-	// Locate returns the record of the single value that Get would read, and the
-	// epoch that wrote it; fault.NotFound as Get.
-	Locate(ctx context.Context, at Epoch, oid ID, dkey, akey []byte) (Record, Epoch, error)
-}
-
 // Item is one single value met by List.
 type Item struct {
 	Dkey, Akey []byte
 	Epoch      Epoch
 	Value      []byte
 	Size       uint64 // of the value, also where Value is left out
+	Record     Record // where it lies, with ListOptions.Records; may be kept
 }
 
 // ListOptions bound a List.
@@ -76,6 +70,8 @@ type ListOptions struct {
 	Limit   int    // at most this many items, 0: no limit
 	// KeysOnly leaves Item.Value nil where it would have to be read from a segment.
 	KeysOnly bool
+	// Records asks for Item.Record; it means KeysOnly.
+	Records bool
 }
 
 // Lister walks the single values of one object in byte order of (dkey, akey),

@@ -140,11 +140,25 @@ var listCases = []testCase{
 			if string(it.Dkey) == "a" && it.Value != nil {
 				e.Errorf("a value of a segment was read for a listing of keys")
 			}
+			if want := map[string]uint64{"a": uint64(len(big)), "b": 5}[string(it.Dkey)]; it.Size != want {
+				e.Errorf("%s: size %d, want %d", it.Dkey, it.Size, want)
+			}
 			e.want("get inside a listing", e.get(at, sx, "b", "v"), "small")
 			return true
 		})
 		if err != nil {
 			e.Fatal(err)
+		}
+		var records []object.Record
+		err = e.List(e.ctx, at, sx, object.ListOptions{Records: true, Reverse: true}, func(it object.Item) bool {
+			records = append(records, it.Record)
+			return true
+		})
+		if err != nil || len(records) != 2 {
+			e.Fatalf("%d records: %v", len(records), err)
+		}
+		if string(records[0].Inline) != "small" || records[0].Length != 5 || records[1].Length != uint64(len(big)) || len(records[1].Sums) != 1 {
+			e.Errorf("records %+v", records)
 		}
 	}},
 }

@@ -169,7 +169,7 @@ func (l *lister) item(dkey, akey []byte, v version, r record, key []byte) error 
 	switch {
 	case r.typ == typeInline:
 		it.Value = r.payload
-	case !l.o.KeysOnly:
+	case !l.o.KeysOnly && !l.o.Records:
 		if uint64(cap(l.value)) < r.length {
 			l.value = make([]byte, r.length)
 		}
@@ -177,6 +177,9 @@ func (l *lister) item(dkey, akey []byte, v version, r record, key []byte) error 
 		if err := l.t.readVerified(l.ds, r.object(l.t.opts.ID), 0, it.Value, key); err != nil {
 			return nameKey(err, key)
 		}
+	}
+	if l.o.Records {
+		it.Record = r.object(l.t.opts.ID)
 	}
 	l.n++
 	l.stopped = !l.fn(it) || l.o.Limit > 0 && l.n >= l.o.Limit

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"math"
@@ -149,6 +150,9 @@ func (j *join) lookUp(ctx context.Context) error {
 			d := &deriver{}
 			var ids []uint64
 			from := uint64(part) * deriveRange
+			if t, ok := j.m.tree.(namedTree); ok {
+				return j.named(ctx, t, from, min(from+deriveRange, n))
+			}
 			for i := from; i < min(from+deriveRange, n); i++ {
 				if j.l.has(i) {
 					continue
@@ -158,15 +162,7 @@ func (j *join) lookUp(ctx context.Context) error {
 					return err
 				}
 				var xs []object.Extent
-				if named, ok := j.m.tree.(namedTree); ok && s.size > 0 {
-					path, err := j.m.paths.path(i)
-					if err != nil {
-						return err
-					}
-					if xs, err = named.LocatePath(ctx, string(path)); err != nil {
-						return fault.Wrap(err, "loader.location", j.m.describe(i))
-					}
-				} else if s.size > 0 {
+				if s.size > 0 {
 					a := posix.Attr{Type: posix.TypeFile, Size: s.size, ChunkSize: s.chunk, Object: s.oid, Inode: s.oid.Lo}
 					if xs, err = j.m.tree.Locate(ctx, a, 0, s.size); err != nil {
 						return fault.Wrap(err, "loader.location", j.m.describe(i))
@@ -183,6 +179,45 @@ func (j *join) lookUp(ctx context.Context) error {
 			return j.add(d, ids)
 		})
 	})
+}
+
+// named locates the samples [from, to) of a tree whose files are found by path.
+func (j *join) named(ctx context.Context, t namedTree, from, to uint64) error {
+	first, err := j.m.paths.path(from)
+	if err != nil {
+		return err
+	}
+	last, err := j.m.paths.path(to - 1)
+	if err != nil {
+		return err
+	}
+	d := &deriver{}
+	var ids []uint64
+	i, want := from, bytes.Clone(first)
+	err = t.LocatePaths(ctx, first, last, func(path []byte, xs []object.Extent) error {
+		if i == to || !bytes.Equal(path, want) {
+			return nil // not selected
+		}
+		s, err := j.m.sample(i)
+		if err != nil {
+			return err
+		}
+		if err := d.file(s.size, xs); err != nil {
+			return fault.Wrap(err, "loader.location", j.m.describe(i))
+		}
+		ids = append(ids, i)
+		if i++; i < to {
+			want, err = j.m.paths.path(i)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if i != to {
+		return fault.New(fault.Corrupt, "loader.location", j.m.describe(i), "the sample is not there any more")
+	}
+	return j.add(d, ids)
 }
 
 // table finds the sample of a file by its number: 4 bytes for each number

@@ -115,7 +115,8 @@ type Ranges struct {
 // Elements are what was read: for each range a number of runs, one a sample
 // that it has something of. The payload has the runs, 24 bytes each (sample,
 // first element, twice the sample's own elements and 1 if the extra one
-// follows), and behind them the bytes of their own elements.
+// follows), and behind them the bytes of their own elements. Samples of one
+// element, without an extra one, share a run.
 type Elements struct {
 	Runs    []uint32
 	Total   uint64 // elements of all samples
@@ -254,6 +255,9 @@ func (e *elementReader) findRow(chunk int, ch chunk, t uint64) (row, start uint6
 // walk reads want elements from one of a sample on, into the samples that
 // follow, before the one at end.
 func (e *elementReader) walk(sample, first, want, end uint64) error {
+	if e.c.col.Layout == tensor.Fixed && elementsOf(e.c.col) == 1 && e.extra == 0 {
+		return e.straight(sample, min(want, end-sample))
+	}
 	size := uint64(e.c.col.ItemSize())
 	if e.c.col.Layout == tensor.Fixed {
 		size /= elementsOf(e.c.col)
@@ -285,7 +289,7 @@ func (e *elementReader) walk(sample, first, want, end uint64) error {
 		span[0].from += first * size
 		span[0].to = span[0].from + n*size
 		if uint64(len(e.table)+len(e.out.b))+n*size > e.limit {
-			return fault.New(fault.TooBig, "loader.elements", e.v.columnName(e.column), "the answer has more than %d bytes", e.limit).Do("ask for fewer ranges")
+			return e.tooBig()
 		}
 		if n > 0 {
 			if err := e.v.Values(e.column, span, &e.out); err != nil {
@@ -295,4 +299,33 @@ func (e *elementReader) walk(sample, first, want, end uint64) error {
 	}
 	e.runs = append(e.runs, runs)
 	return nil
+}
+
+// straight reads samples of one element each: what they have of a chunk is one
+// run, that of the first of them.
+func (e *elementReader) straight(sample, want uint64) error {
+	runs, size := uint32(0), uint64(e.c.col.ItemSize())
+	for want > 0 {
+		chunk := e.c.find(sample, e.v.m.info.Samples)
+		ch := e.c.at(chunk)
+		n := min(want, ch.first+ch.count-sample)
+		if uint64(len(e.table)+len(e.out.b))+n*size > e.limit {
+			return e.tooBig()
+		}
+		for _, w := range [...]uint64{sample, 0, 2 * n} {
+			e.table = binary.LittleEndian.AppendUint64(e.table, w)
+		}
+		row := sample - ch.first
+		e.span[0] = Span{chunk: chunk, from: row * size, to: (row + n) * size, row: row}
+		if err := e.v.Values(e.column, e.span[:], &e.out); err != nil {
+			return err
+		}
+		runs, sample, want = runs+1, sample+n, want-n
+	}
+	e.runs = append(e.runs, runs)
+	return nil
+}
+
+func (e *elementReader) tooBig() error {
+	return fault.New(fault.TooBig, "loader.elements", e.v.columnName(e.column), "the answer has more than %d bytes", e.limit).Do("ask for fewer ranges")
 }

@@ -13,13 +13,16 @@ import (
 type Pairs interface {
 	// Scan meets the pairs of a range in the byte order of their keys.
 	Scan(ctx context.Context, r kv.Range, fn func(*kv.Pair) bool) error
-	// Locate says where the bytes of a value lie.
-	Locate(ctx context.Context, key, akey []byte) ([]object.Extent, error)
+	// LocateRange says where the values of the default akey lie, for the keys
+	// from first to last (both inclusive), in order.
+	LocateRange(ctx context.Context, first, last []byte, fn func(key []byte, xs []object.Extent) error) error
 }
 
 // namedTree is a Tree whose files are found by their path: they are no objects.
 type namedTree interface {
-	LocatePath(ctx context.Context, path string) ([]object.Extent, error)
+	// LocatePaths says where the files from the path first to the path last lie,
+	// in the order of samples, perhaps with others between them.
+	LocatePaths(ctx context.Context, first, last []byte, fn func(path []byte, xs []object.Extent) error) error
 }
 
 // TreeOf shows the pairs of a KV dataset as files, in the byte order of their
@@ -77,12 +80,13 @@ func (t *pairTree) Files(ctx context.Context, _ string, fn func(*posix.Sample) e
 	return err
 }
 
-// Locate implements Tree; LocatePath is asked instead.
+// Locate implements Tree; LocatePaths is asked instead.
 func (t *pairTree) Locate(context.Context, posix.Attr, uint64, uint64) ([]object.Extent, error) {
 	return nil, nil
 }
 
-// LocatePath implements namedTree.
-func (t *pairTree) LocatePath(ctx context.Context, path string) ([]object.Extent, error) {
-	return t.p.Locate(ctx, []byte(t.root+path), nil)
+// LocatePaths implements namedTree.
+func (t *pairTree) LocatePaths(ctx context.Context, first, last []byte, fn func(path []byte, xs []object.Extent) error) error {
+	key := func(path []byte) []byte { return append([]byte(t.root), path...) }
+	return t.p.LocateRange(ctx, key(first), key(last), func(k []byte, xs []object.Extent) error { return fn(k[len(t.root):], xs) })
 }
