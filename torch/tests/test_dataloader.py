@@ -399,7 +399,9 @@ def test_samplers_of_others_are_counted(pool_of_numbers: Any, way: dict[str, int
         loader.load_state_dict(data.state_dict(consumed=1, seed=0))
     with pytest.raises(ValueError, match="resume token"):
         DataLoader(data, 8).load_state_dict(state)
-    with pytest.raises(IndexError, match=r"batch 0 .*beyond|sample 200"):
+    part = Subset(data, [9, 8, 7])
+    assert drain(DataLoader(part, batch_sampler=[[-1, 0]], **way)) == [[7, 9]]
+    with pytest.raises(IndexError, match=r"batch 0 .*beyond"):
         drain(DataLoader(data, batch_sampler=[[200]], **way))
 
 
@@ -624,3 +626,65 @@ def test_no_thread_or_connection_is_left(pool_of_numbers: Any) -> None:
             break
     gc.collect()
     assert threading.active_count() == before
+
+
+# -- other people's machinery --------------------------------------------------------------------
+
+
+def test_pinning_is_asked_for_in_the_thread_that_makes_the_batch(
+    pool_of_numbers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no accelerator here: who pins is recorded, the tensors stay."""
+    pinned_by: list[str] = []
+
+    def pin(batch: Any, device: Any = None) -> Any:
+        pinned_by.append(threading.current_thread().name)
+        return batch
+
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.utils.data._utils.pin_memory, "pin_memory", pin)
+    data = open_numbers(pool_of_numbers)
+    assert flat(drain(DataLoader(data, 8, pin_memory=True))) == list(range(N))
+    assert set(pinned_by) == {"MainThread"} and len(pinned_by) == 13
+    assert flat(drain(DataLoader(data, 8, pin_memory=True, transform_threads=2))) == list(range(N))
+    assert len(pinned_by) == 26
+    assert all(name.startswith("daos-transform") for name in pinned_by[13:])
+
+
+def test_a_distributed_checkpoint_keeps_the_position(pool_of_numbers: Any, tmp_path: Any) -> None:
+    import torch.distributed.checkpoint as dcp
+
+    data = open_numbers(pool_of_numbers)
+    loader = DataLoader(data, 8, shuffle=True, seed=4)
+    it = iter(loader)
+    first = flat([ids(next(it)) for _ in range(3)])
+    dcp.save({"loader": loader}, checkpoint_id=tmp_path / "c", no_dist=True)
+    again = DataLoader(data, 5)
+    dcp.load({"loader": again}, checkpoint_id=tmp_path / "c", no_dist=True)
+    assert first + flat(drain(again)) == expected(4, 0)
+
+
+def test_lightning_may_make_it_again(pool_of_numbers: Any) -> None:
+    """Lightning builds loaders anew from their attributes, to track indices or to take out the shuffle."""
+    from lightning.fabric.utilities.data import _replace_dunder_methods
+    from lightning.pytorch.trainer.states import RunningStage
+    from lightning.pytorch.utilities.data import _is_dataloader_shuffled, _update_dataloader
+
+    data = open_numbers(pool_of_numbers)
+    options = {"shuffle": True, "seed": 4, "world": (1, 2), "uneven": "keep", "transform_threads": 1}
+    own = flat(drain(DataLoader(data, 8, **options)))
+    plain = DataLoader(data, 8, **options)
+    wrap = _replace_dunder_methods
+    with wrap(torch.utils.data.DataLoader, "dataset"), wrap(torch.utils.data.BatchSampler):
+        hooked = DataLoader(data, 8, **options)
+    assert not _is_dataloader_shuffled(plain)  # its order is no business of Lightning's
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for loader in (plain, hooked):
+            tracked = _update_dataloader(loader, loader.sampler, mode=RunningStage.PREDICTING)
+            assert type(tracked) is DataLoader
+            assert tracked.transform_threads == 1
+            assert flat(drain(tracked)) == own
+            assert len(tracked.batch_sampler.seen_batch_indices) == len(loader)
+            straight = _update_dataloader(loader, torch.utils.data.SequentialSampler(data))
+            assert flat(drain(straight)) == list(range(N))

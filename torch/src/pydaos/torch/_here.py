@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-import numpy as np
-
 from pydaos.torch._making import Making, MakingJob, Task, pinned
 from pydaos.torch._plan import Slice, StreamLike
 from pydaos.torch._threads import OrderedThreads
-from pydaos.torch._views import PlainView
 from pydaos.torch._where import LOST, tell_where
 
 __all__ = ["Here"]
@@ -34,7 +31,8 @@ class Here:
         self._asked: deque[Task] = deque()
         self._stream: StreamLike | None = None
         self._more = True
-        self._threads = threads
+        # Ready batches need no hands, unless they are to be page-locked.
+        self._threads = threads if pin or not making.ready else 0
         self._pool: OrderedThreads | None = None
         self._made: deque[Task] = deque()
         self._lost = 0
@@ -124,19 +122,9 @@ class Here:
             if task is None:
                 self._more = False
                 return
-            stream.ask(self._indices(task))
+            task = self._making.checked(task)
+            stream.ask(task.indices)
             self._asked.append(task)
-
-    def _indices(self, task: Task) -> Any:
-        if task.ordered or isinstance(self._making.walk, PlainView):
-            return task.indices
-        # A sampler of somebody else's: anything that is an index, negative ones too.
-        n = self._making.walk.samples
-        out = np.fromiter((i.__index__() for i in task.indices), np.int64, len(task.indices))
-        out[out < 0] += n
-        if out.size and not (int(out.min()) >= 0 and int(out.max()) < n):
-            raise IndexError(f"batch {task.part.step} of the sampler names samples beyond the {n} of the dataset")
-        return out.astype(np.uint64)
 
     def leave(self) -> None:
         """End the threads and give the connection back."""

@@ -600,7 +600,9 @@ class _BatchSamplerOver(RankBatches, BatchSampler):  # type: ignore[override]
     def __init__(self, sampler: Any, batch_size: int, drop_last: bool) -> None:
         own: _Walk = sampler._walk
         self.sampler = sampler
-        self._walk = _walk(own.source, batch_size, own.pass_, own.world, own._uneven, drop_last)
+        if (own.batch_size, own.drop_last) != (batch_size, drop_last):
+            own = _walk(own.source, batch_size, own.pass_, own.world, own._uneven, drop_last)
+        self._walk = own
         self.repeated = 0
 
 

@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch.utils.data
 from torch.utils.data import _utils
 
 from pydaos.torch._plan import Maker, Slice, Walkable
+from pydaos.torch._views import PlainView
 from pydaos.torch._where import tell_where, words
 from pydaos.torch._world import World
 
@@ -59,6 +61,20 @@ class Making:
         """Whether a batch comes ready: nothing is done to its samples."""
         return self.maker.ready and self.collate_fn is None and not self.single
 
+    def checked(self, task: Task) -> Task:
+        """Return the task with indices that can be asked for: a sampler of somebody else's may give anything.
+
+        IndexError names the batch of one that is beyond the samples.
+        """
+        if task.ordered or isinstance(self.walk, PlainView):
+            return task
+        n = self.walk.samples
+        out = np.fromiter((i.__index__() for i in task.indices), np.int64, len(task.indices))
+        out[out < 0] += n
+        if out.size and not (int(out.min()) >= 0 and int(out.max()) < n):
+            raise IndexError(f"batch {task.part.step} of the sampler names samples beyond the {n} of the dataset")
+        return task._replace(indices=out.astype(np.uint64))
+
     def samples(self, task: Task, raw: Any, lo: int, hi: int, stopped: Callable[[], bool] | None = None) -> list[Any]:
         """Return what samples lo to hi are made into; none of a batch that is ready."""
         if self.ready:
@@ -72,8 +88,7 @@ class Making:
         for i in range(lo, hi):
             if stopped is not None and stopped():
                 break
-            index = int(indices[i])
-            out.append(one(raw, i, index if index >= 0 else index + self.walk.samples, key))
+            out.append(one(raw, i, int(indices[i]), key))
         return out
 
     def batch(self, task: Task, raw: Any, samples: Sequence[Any]) -> Any:

@@ -52,6 +52,7 @@ class _Fetch(torch.utils.data.Dataset[Any]):
         worker = (info.id, info.num_workers) if info is not None else (0, 0)
         making = self._making
         try:
+            task = making.checked(task)
             raw = making.walk.fetch(task.indices)
             return making.batch(task, raw, making.samples(task, raw, 0, raw.count))
         except Exception as err:
