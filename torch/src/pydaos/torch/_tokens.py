@@ -331,8 +331,9 @@ class TokenBlocks(WalkedDataset):
                 f"column {column!r} of {base.snapshot} is no column of token arrays: it must be ragged, or fixed with "
                 "one dimension, of whole numbers, or a 1-D array"
             )
-        if not ragged and not found.shape and eos is not None:
-            raise ValueError(f"eos={eos}: {base.address} is one run of tokens, which has no documents to end")
+        if not ragged and not found.shape and (eos is not None or documents or not pack):
+            what = f"eos={eos}" if eos is not None else "documents=True" if documents else "pack=False"
+            raise ValueError(f"{what}: {base.address} is one run of tokens, which has no documents")
         if fixed and found.nullable:
             raise ValueError(f"column {column!r} of {base.snapshot} can have nulls, which are no tokens")
         limits = np.iinfo(found.dtype)

@@ -660,7 +660,8 @@ type ReadElementsResponse struct {
 	Total uint64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
 	// Runs in the order of the ranges, 24 bytes each, little-endian: sample, its
 	// first element in the run, and twice the number of its own elements, plus 1
-	// where the separator follows. Behind them the own elements of all runs.
+	// where the separator follows. Samples of one element, without separators,
+	// share a run. Behind the runs the own elements of all of them.
 	Payload       []byte `protobuf:"bytes,15,opt,name=payload,proto3" json:"payload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
