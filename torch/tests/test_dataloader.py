@@ -676,7 +676,7 @@ def test_lightning_may_make_it_again(pool_of_numbers: Any) -> None:
     plain = DataLoader(data, 8, **options)
     wrap = _replace_dunder_methods
     with wrap(torch.utils.data.DataLoader, "dataset"), wrap(torch.utils.data.BatchSampler):
-        hooked = DataLoader(data, 8, **options)
+        hooked = DataLoader(data, batch_size=8, **options)  # by name: Lightning can't replace it by position
     assert not _is_dataloader_shuffled(plain)  # its order is no business of Lightning's
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
