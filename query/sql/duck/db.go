@@ -1,0 +1,361 @@
+//go:build cgo
+
+package duck
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	duckdb "github.com/duckdb/duckdb-go-bindings"
+
+	"daos/internal/fault"
+	"daos/query/exec"
+	"daos/query/expr"
+	"daos/query/sql"
+)
+
+// Options bound what a statement may use.
+type Options struct {
+	Memory    uint64 // bytes; 0: 1 GiB
+	Threads   int    // 0: 2
+	TempDir   string // where it spills; "": nowhere
+	TempBytes uint64 // of it
+}
+
+// DB runs one statement at a time.
+type DB struct {
+	db     duckdb.Database
+	conn   duckdb.Connection
+	tables map[string]Table
+
+	mu    sync.Mutex
+	cause error // of a failed scan, as it was before DuckDB made a text of it
+}
+
+func internal(format string, args ...any) error {
+	return fault.New(fault.Internal, "query.sql", "statement", format, args...)
+}
+
+// Version is DuckDB's.
+func Version() string { return duckdb.LibraryVersion() }
+
+// Open makes an empty database.
+func Open(o Options) (*DB, error) {
+	if o.Memory == 0 {
+		o.Memory = 1 << 30
+	}
+	if o.Threads == 0 {
+		o.Threads = 2
+	}
+	var cfg duckdb.Config
+	if duckdb.CreateConfig(&cfg) != duckdb.StateSuccess {
+		return nil, internal("no configuration can be made")
+	}
+	defer duckdb.DestroyConfig(&cfg)
+	settings := [][2]string{
+		{"memory_limit", strconv.FormatUint(o.Memory, 10) + "B"}, {"threads", strconv.Itoa(o.Threads)},
+		{"max_temp_directory_size", strconv.FormatUint(o.TempBytes, 10) + "B"},
+	}
+	if o.TempDir != "" {
+		settings = append(settings, [2]string{"temp_directory", o.TempDir})
+	}
+	settings = append(settings, [2]string{"autoinstall_known_extensions", "false"}, [2]string{"autoload_known_extensions", "false"},
+		[2]string{"enable_external_access", "false"}) // last: it forbids the others
+	for _, s := range settings {
+		if duckdb.SetConfig(cfg, s[0], s[1]) != duckdb.StateSuccess {
+			return nil, internal("the setting %s=%s is refused", s[0], s[1])
+		}
+	}
+	d := &DB{}
+	var text string
+	if duckdb.OpenExt(":memory:", &d.db, cfg, &text) != duckdb.StateSuccess {
+		return nil, internal("the database can't be made: %s", text)
+	}
+	if duckdb.Connect(d.db, &d.conn) != duckdb.StateSuccess {
+		duckdb.Close(&d.db)
+		return nil, internal("the database can't be connected to")
+	}
+	err := d.register()
+	if err == nil {
+		// The last setting: none can be changed after it.
+		_, err = d.value("SET lock_configuration = true; SELECT 'locked'")
+	}
+	if err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// Close frees everything.
+func (d *DB) Close() {
+	duckdb.Disconnect(&d.conn)
+	duckdb.Close(&d.db)
+}
+
+func (d *DB) failed(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cause == nil {
+		d.cause = err
+	}
+}
+
+// value runs a statement of ours and returns the text of its one cell.
+func (d *DB) value(statement string, params ...string) (string, error) {
+	var stmts duckdb.ExtractedStatements
+	n := duckdb.ExtractStatements(d.conn, statement, &stmts)
+	defer duckdb.DestroyExtracted(&stmts)
+	if n == 0 {
+		return "", internal("%s", duckdb.ExtractStatementsError(stmts))
+	}
+	out := ""
+	for i := range n {
+		var p duckdb.PreparedStatement
+		if duckdb.PrepareExtractedStatement(d.conn, stmts, i, &p) != duckdb.StateSuccess {
+			err := internal("%s", duckdb.PrepareError(p))
+			duckdb.DestroyPrepare(&p)
+			return "", err
+		}
+		if i == n-1 {
+			for k, s := range params {
+				duckdb.BindVarchar(p, duckdb.IdxT(k+1), s)
+			}
+		}
+		var res duckdb.Result
+		state := duckdb.ExecutePrepared(p, &res)
+		duckdb.DestroyPrepare(&p)
+		if state != duckdb.StateSuccess {
+			err := internal("%s", duckdb.ResultError(&res))
+			duckdb.DestroyResult(&res)
+			return "", err
+		}
+		if i == n-1 {
+			chunk := duckdb.FetchChunk(res)
+			if chunk.Ptr != nil && duckdb.DataChunkGetSize(chunk) > 0 {
+				rows := get(chunk, expr.Schema{{Name: "x", Type: expr.Text}})
+				out = string(rows.Columns[0].Values)
+			}
+			duckdb.DestroyDataChunk(&chunk)
+		}
+		duckdb.DestroyResult(&res)
+	}
+	return out, nil
+}
+
+// Tree is the JSON tree of a statement; an error marks the place of what is
+// wrong with it. Only one SELECT is taken.
+func (d *DB) Tree(text string) ([]byte, error) {
+	out, err := d.value("SELECT json_serialize_sql(?::VARCHAR)::VARCHAR", text)
+	if err != nil {
+		return nil, err
+	}
+	var head struct {
+		Error    bool   `json:"error"`
+		Message  string `json:"error_message"`
+		Type     string `json:"error_type"`
+		Position string `json:"position"`
+		Stmts    []any  `json:"statements"`
+	}
+	if err := json.Unmarshal([]byte(out), &head); err != nil {
+		return nil, internal("the tree of the statement is not readable").(*fault.Error).Because(err)
+	}
+	if head.Error {
+		at := -1
+		if n, err := strconv.Atoi(head.Position); err == nil {
+			at = n
+		}
+		if strings.Contains(head.Message, "Only SELECT") {
+			return nil, sql.Problem(text, -1, fault.Invalid, "only SELECT can be run: a query changes nothing").Do("change data with the calls of its dataset")
+		}
+		return nil, sql.Problem(text, at, fault.Invalid, "%s", strings.TrimPrefix(head.Message, "syntax error "))
+	}
+	if len(head.Stmts) != 1 {
+		return nil, sql.Problem(text, -1, fault.Invalid, "there are %d statements, one can be run", len(head.Stmts)).Do("send them one by one")
+	}
+	return []byte(out), nil
+}
+
+// Param is the value of a parameter: by name, or by number ("1").
+type Param struct {
+	Name  string
+	Value expr.Value
+}
+
+// Query runs the tree of a statement. head gets the columns first, then each
+// gets the rows; an error of either ends it, and so does ctx.
+func (d *DB) Query(ctx context.Context, tree []byte, tables map[string]Table, params []Param, head func(expr.Schema) error, each func(*exec.Rows) error) error {
+	d.tables = tables
+	d.mu.Lock()
+	d.cause = nil
+	d.mu.Unlock()
+	text, err := d.value("SELECT json_deserialize_sql(?::JSON)::VARCHAR", string(tree))
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { duckdb.Interrupt(d.conn) })
+	defer stop()
+	p, fields, err := d.prepare(ctx, text)
+	if err != nil {
+		return err
+	}
+	defer duckdb.DestroyPrepare(&p)
+	if err := bind(p, params); err != nil {
+		return err
+	}
+	if err := head(fields); err != nil {
+		return err
+	}
+	var pending duckdb.PendingResult
+	if duckdb.PendingPreparedStreaming(p, &pending) != duckdb.StateSuccess {
+		err := d.problem(ctx, duckdb.PendingError(pending))
+		duckdb.DestroyPending(&pending)
+		return err
+	}
+	var res duckdb.Result
+	state := duckdb.ExecutePending(pending, &res)
+	duckdb.DestroyPending(&pending)
+	defer duckdb.DestroyResult(&res)
+	if state != duckdb.StateSuccess {
+		return d.problem(ctx, duckdb.ResultError(&res))
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return fault.Wrap(context.Cause(ctx), "query.sql", "statement")
+		}
+		chunk := duckdb.FetchChunk(res)
+		if chunk.Ptr == nil {
+			break
+		}
+		rows := get(chunk, fields)
+		duckdb.DestroyDataChunk(&chunk)
+		if rows.N == 0 {
+			continue
+		}
+		if err := each(rows); err != nil {
+			return err
+		}
+	}
+	if text := duckdb.ResultError(&res); text != "" {
+		return d.problem(ctx, text)
+	}
+	return nil
+}
+
+// prepare prepares a statement; columns of types that a result has not are cast
+// around it.
+func (d *DB) prepare(ctx context.Context, text string) (p duckdb.PreparedStatement, fields expr.Schema, err error) {
+	if duckdb.Prepare(d.conn, text, &p) != duckdb.StateSuccess {
+		err = d.problem(ctx, duckdb.PrepareError(p))
+		duckdb.DestroyPrepare(&p)
+		return p, nil, err
+	}
+	casts := false
+	var list, names []string
+	seen := map[string]int{}
+	for i := range duckdb.PreparedStatementColumnCount(p) {
+		name := duckdb.PreparedStatementColumnName(p, i)
+		if n := seen[name]; n > 0 { // two columns of one name
+			seen[name]++
+			name = fmt.Sprintf("%s_%d", name, n)
+		} else {
+			seen[name] = 1
+		}
+		lt := duckdb.PreparedStatementColumnLogicalType(p, i)
+		f, cast := resultField(name, lt)
+		duckdb.DestroyLogicalType(&lt)
+		fields = append(fields, f)
+		col := fmt.Sprintf("c%d", i)
+		names = append(names, col)
+		if cast != "" {
+			casts = true
+			col = "CAST(" + col + " AS " + cast + ")"
+		}
+		list = append(list, col)
+	}
+	if !casts {
+		return p, fields, nil
+	}
+	duckdb.DestroyPrepare(&p)
+	wrapped := "SELECT " + strings.Join(list, ", ") + " FROM (" + strings.TrimSuffix(strings.TrimSpace(text), ";") + ") AS r(" + strings.Join(names, ", ") + ")"
+	if duckdb.Prepare(d.conn, wrapped, &p) != duckdb.StateSuccess {
+		err = d.problem(ctx, duckdb.PrepareError(p))
+		duckdb.DestroyPrepare(&p)
+	}
+	return p, fields, err
+}
+
+func bind(p duckdb.PreparedStatement, params []Param) error {
+	given := map[string]expr.Value{}
+	for _, x := range params {
+		given[x.Name] = x.Value
+	}
+	for i := duckdb.IdxT(1); i <= duckdb.NParams(p); i++ {
+		name := duckdb.ParameterName(p, i)
+		v, ok := given[name]
+		if !ok {
+			return fault.New(fault.Invalid, "query.sql", "parameter "+name, "it has no value").Do("give it: --param %s=VALUE", name)
+		}
+		delete(given, name)
+		var state duckdb.State
+		switch v.Type {
+		case expr.Null:
+			state = duckdb.BindNull(p, i)
+		case expr.Bool:
+			state = duckdb.BindBoolean(p, i, v.B)
+		case expr.Int64:
+			state = duckdb.BindInt64(p, i, v.I)
+		case expr.Uint64:
+			state = duckdb.BindUInt64(p, i, v.U)
+		case expr.Float64:
+			state = duckdb.BindDouble(p, i, v.F)
+		case expr.Bytes:
+			state = duckdb.BindBlob(p, i, []byte(v.S))
+		default:
+			state = duckdb.BindVarchar(p, i, v.S)
+		}
+		if state != duckdb.StateSuccess {
+			return fault.New(fault.Invalid, "query.sql", "parameter "+name, "its value is not taken")
+		}
+	}
+	for name := range given {
+		return fault.New(fault.Invalid, "query.sql", "parameter "+name, "the statement has no such parameter").Do("write it as $%s", name)
+	}
+	return nil
+}
+
+// problem is the error of a statement: that of a scan as it was, a cancel as
+// such, what DuckDB says as it says it.
+func (d *DB) problem(ctx context.Context, text string) error {
+	d.mu.Lock()
+	cause := d.cause
+	d.mu.Unlock()
+	if ctx.Err() != nil {
+		return fault.Wrap(context.Cause(ctx), "query.sql", "statement")
+	}
+	if cause != nil {
+		return cause
+	}
+	kind := fault.Invalid
+	head, rest, _ := strings.Cut(text, ": ")
+	switch {
+	case strings.HasPrefix(head, "Out of Memory"):
+		return fault.New(fault.TooBig, "query.sql", "statement", "%s", firstLine(rest)).Do("select fewer columns, filter more, or give the server's query.memory more")
+	case strings.HasPrefix(head, "INTERRUPT"):
+		return fault.New(fault.Canceled, "query.sql", "statement", "interrupted")
+	case strings.HasPrefix(head, "INTERNAL"), strings.HasPrefix(head, "FATAL"):
+		kind = fault.Internal
+	case strings.HasPrefix(head, "Permission"):
+		kind = fault.Permission
+	}
+	return fault.New(kind, "query.sql", "statement", "%s", strings.TrimSpace(text))
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}

@@ -1,0 +1,255 @@
+//go:build cgo
+
+package duck
+
+import (
+	"encoding/binary"
+	"math"
+	"unsafe"
+
+	duckdb "github.com/duckdb/duckdb-go-bindings"
+
+	"daos/internal/fault"
+	"daos/query/exec"
+	"daos/query/expr"
+)
+
+// maxArray is the largest array that DuckDB has; longer samples become lists.
+const maxArray = 100000
+
+var plainTypes = map[expr.Type]duckdb.Type{expr.Bool: duckdb.TypeBoolean, expr.Int8: duckdb.TypeTinyInt, expr.Int16: duckdb.TypeSmallInt,
+	expr.Int32: duckdb.TypeInteger, expr.Int64: duckdb.TypeBigInt, expr.Uint8: duckdb.TypeUTinyInt, expr.Uint16: duckdb.TypeUSmallInt,
+	expr.Uint32: duckdb.TypeUInteger, expr.Uint64: duckdb.TypeUBigInt, expr.Float16: duckdb.TypeFloat, expr.Float32: duckdb.TypeFloat,
+	expr.Float64: duckdb.TypeDouble, expr.Text: duckdb.TypeVarchar, expr.Bytes: duckdb.TypeBlob, expr.Time: duckdb.TypeTimestampNS}
+
+// logicalType is DuckDB's type of a column: a sample of n elements is an array
+// of n, one of several dimensions is flat.
+func logicalType(f *expr.Field) (duckdb.LogicalType, error) {
+	if f.Type != expr.List {
+		t, ok := plainTypes[f.Type]
+		if !ok {
+			return duckdb.LogicalType{}, fault.New(fault.Unsupported, "query.sql", f.Name, "a column of type %s", f.TypeName())
+		}
+		return duckdb.CreateLogicalType(t), nil
+	}
+	e := duckdb.CreateLogicalType(plainTypes[f.Elem])
+	defer duckdb.DestroyLogicalType(&e)
+	if n := elements(f); n > 0 && n <= maxArray {
+		return duckdb.CreateArrayType(e, duckdb.IdxT(n)), nil
+	}
+	return duckdb.CreateListType(e), nil
+}
+
+// elements is the number of elements of a sample, -1 where it varies.
+func elements(f *expr.Field) int {
+	if f.Shape == nil {
+		return -1
+	}
+	n := 1
+	for _, d := range f.Shape {
+		n *= int(d)
+	}
+	return n
+}
+
+func bytesAt(p unsafe.Pointer, n int) []byte { return unsafe.Slice((*byte)(p), n) }
+
+// put copies n rows of a column, from row `at` on, into an empty vector.
+func put(dst duckdb.Vector, f *expr.Field, src *expr.Vector, at, n int) {
+	if src.Valid != nil {
+		duckdb.VectorEnsureValidityWritable(dst)
+		mask := duckdb.VectorGetValidity(dst)
+		words := unsafe.Slice((*uint64)(mask), (n+63)/64)
+		for i := range words {
+			words[i] = math.MaxUint64
+		}
+		for i := range n {
+			if src.Valid[at+i] == 0 {
+				words[i/64] &^= 1 << (i % 64)
+			}
+		}
+	}
+	switch {
+	case f.Type == expr.Text || f.Type == expr.Bytes:
+		for i := range n {
+			if src.Valid == nil || src.Valid[at+i] != 0 {
+				duckdb.VectorAssignStringElementLen(dst, duckdb.IdxT(i), src.Values[src.Offsets[at+i]:src.Offsets[at+i+1]])
+			}
+		}
+	case f.Type != expr.List:
+		putPlain(dst, f.Type, src.Values[at*f.Type.Size():(at+n)*f.Type.Size()])
+	default:
+		putLists(dst, f, src, at, n)
+	}
+}
+
+// putPlain copies values of fixed width.
+func putPlain(dst duckdb.Vector, t expr.Type, values []byte) {
+	out := duckdb.VectorGetData(dst)
+	if t == expr.Float16 {
+		for i := 0; i < len(values); i += 2 {
+			f := expr.Half(binary.LittleEndian.Uint16(values[i:]))
+			*(*float32)(unsafe.Add(out, 2*i)) = f
+		}
+		return
+	}
+	copy(bytesAt(out, len(values)), values)
+}
+
+func putLists(dst duckdb.Vector, f *expr.Field, src *expr.Vector, at, n int) {
+	w := f.Elem.Size()
+	count := elements(f)
+	if count > 0 && count <= maxArray {
+		putPlain(duckdb.ArrayVectorGetChild(dst), f.Elem, src.Values[at*count*w:(at+n)*count*w])
+		return
+	}
+	from := func(i int) uint64 {
+		if count >= 0 {
+			return uint64(i * count * w)
+		}
+		return src.Offsets[i]
+	}
+	lo, hi := from(at), from(at+n)
+	total := (hi - lo) / uint64(w)
+	duckdb.ListVectorReserve(dst, duckdb.IdxT(total))
+	duckdb.ListVectorSetSize(dst, duckdb.IdxT(total))
+	entries := unsafe.Slice((*[2]uint64)(duckdb.VectorGetData(dst)), n)
+	for i := range n {
+		a, b := from(at+i), from(at+i+1)
+		entries[i] = [2]uint64{(a - lo) / uint64(w), (b - a) / uint64(w)}
+	}
+	putPlain(duckdb.ListVectorGetChild(dst), f.Elem, src.Values[lo:hi])
+}
+
+// resultField is the column that a column of a result becomes. cast says that
+// the statement has to turn it into another type first, named so.
+func resultField(name string, lt duckdb.LogicalType) (f expr.Field, cast string) {
+	f.Name = name
+	switch id := duckdb.GetTypeId(lt); id {
+	case duckdb.TypeBoolean:
+		f.Type = expr.Bool
+	case duckdb.TypeTinyInt:
+		f.Type = expr.Int8
+	case duckdb.TypeSmallInt:
+		f.Type = expr.Int16
+	case duckdb.TypeInteger, duckdb.TypeSQLNull:
+		f.Type = expr.Int32
+		if id == duckdb.TypeSQLNull {
+			cast = "INTEGER"
+		}
+	case duckdb.TypeBigInt:
+		f.Type = expr.Int64
+	case duckdb.TypeUTinyInt:
+		f.Type = expr.Uint8
+	case duckdb.TypeUSmallInt:
+		f.Type = expr.Uint16
+	case duckdb.TypeUInteger:
+		f.Type = expr.Uint32
+	case duckdb.TypeUBigInt:
+		f.Type = expr.Uint64
+	case duckdb.TypeFloat:
+		f.Type = expr.Float32
+	case duckdb.TypeDouble:
+		f.Type = expr.Float64
+	case duckdb.TypeVarchar:
+		f.Type = expr.Text
+	case duckdb.TypeBlob:
+		f.Type = expr.Bytes
+	case duckdb.TypeTimestampNS:
+		f.Type = expr.Time
+	case duckdb.TypeTimestamp, duckdb.TypeTimestampS, duckdb.TypeTimestampMS, duckdb.TypeTimestampTZ:
+		f.Type, cast = expr.Time, "TIMESTAMP_NS"
+	case duckdb.TypeHugeInt: // what sum() of integers is
+		f.Type, cast = expr.Int64, "BIGINT"
+	case duckdb.TypeUHugeInt:
+		f.Type, cast = expr.Uint64, "UBIGINT"
+	case duckdb.TypeDecimal:
+		f.Type, cast = expr.Float64, "DOUBLE"
+	case duckdb.TypeList, duckdb.TypeArray:
+		f.Type = expr.List
+		var e duckdb.LogicalType
+		if id == duckdb.TypeList {
+			e = duckdb.ListTypeChildType(lt)
+		} else {
+			e = duckdb.ArrayTypeChildType(lt)
+			f.Shape = []uint64{uint64(duckdb.ArrayTypeArraySize(lt))}
+		}
+		defer duckdb.DestroyLogicalType(&e)
+		one, c := resultField("", e)
+		if f.Elem = one.Type; c != "" || one.Type == expr.List || one.Type == expr.Text || one.Type == expr.Bytes || one.Type == expr.Time {
+			return expr.Field{Name: name, Type: expr.Text}, "VARCHAR"
+		}
+	default:
+		f.Type, cast = expr.Text, "VARCHAR"
+	}
+	return f, cast
+}
+
+// stringT is duckdb_string_t: 16 bytes, the text within if it has up to 12.
+func stringAt(p unsafe.Pointer, i int) []byte {
+	s := unsafe.Add(p, 16*i)
+	n := *(*uint32)(s)
+	if n <= 12 {
+		return bytesAt(unsafe.Add(s, 4), int(n))
+	}
+	return bytesAt(*(*unsafe.Pointer)(unsafe.Add(s, 8)), int(n))
+}
+
+// get copies the rows of a chunk of a result.
+func get(chunk duckdb.DataChunk, fields expr.Schema) *exec.Rows {
+	n := int(duckdb.DataChunkGetSize(chunk))
+	out := &exec.Rows{N: n, Columns: make([]expr.Vector, len(fields))}
+	for i := range fields {
+		getVector(&out.Columns[i], &fields[i], duckdb.DataChunkGetVector(chunk, duckdb.IdxT(i)), n)
+	}
+	return out
+}
+
+func getVector(v *expr.Vector, f *expr.Field, src duckdb.Vector, n int) {
+	if mask := duckdb.VectorGetValidity(src); mask != nil {
+		words := unsafe.Slice((*uint64)(mask), (n+63)/64)
+		valid := make([]byte, n)
+		nulls := false
+		for i := range valid {
+			valid[i] = byte(words[i/64] >> (i % 64) & 1)
+			nulls = nulls || valid[i] == 0
+		}
+		if nulls {
+			v.Valid = valid
+		}
+	}
+	data := duckdb.VectorGetData(src)
+	ok := func(i int) bool { return v.Valid == nil || v.Valid[i] != 0 }
+	switch {
+	case f.Type == expr.Text || f.Type == expr.Bytes:
+		v.Offsets = make([]uint64, 1, n+1)
+		for i := range n {
+			if ok(i) {
+				v.Values = append(v.Values, stringAt(data, i)...)
+			}
+			v.Offsets = append(v.Offsets, uint64(len(v.Values)))
+		}
+	case f.Type != expr.List:
+		v.Values = make([]byte, n*f.Type.Size())
+		copy(v.Values, bytesAt(data, len(v.Values)))
+		for i := range v.Valid {
+			if v.Valid[i] == 0 { // a null row is zeros
+				clear(v.Values[i*f.Type.Size() : (i+1)*f.Type.Size()])
+			}
+		}
+	case f.Shape != nil:
+		v.Values = make([]byte, n*int(f.Shape[0])*f.Elem.Size())
+		copy(v.Values, bytesAt(duckdb.VectorGetData(duckdb.ArrayVectorGetChild(src)), len(v.Values)))
+	default:
+		w := uint64(f.Elem.Size())
+		entries := unsafe.Slice((*[2]uint64)(data), n)
+		child := duckdb.VectorGetData(duckdb.ListVectorGetChild(src))
+		v.Offsets = make([]uint64, 1, n+1)
+		for i := range n {
+			if ok(i) && entries[i][1] > 0 {
+				v.Values = append(v.Values, bytesAt(unsafe.Add(child, entries[i][0]*w), int(entries[i][1]*w))...)
+			}
+			v.Offsets = append(v.Offsets, uint64(len(v.Values)))
+		}
+	}
+}

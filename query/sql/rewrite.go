@@ -1,0 +1,469 @@
+package sql
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"daos/internal/fault"
+	"daos/query/expr"
+)
+
+// Ref is one mention of a dataset in a statement.
+type Ref struct {
+	Handle  string
+	Address string // "POOL/DATASET[@SNAPSHOT][/PATH]"
+	Schema  expr.Schema
+	Where   expr.Expr // lifted; nil: nothing
+	Limit   uint64    // lifted; 0: none
+	At      int       // place in the text
+
+	alias   string
+	blocked string // why nothing can be lifted to it, "" if something can
+}
+
+// Conjunct is one condition of a statement's WHERE clauses.
+type Conjunct struct {
+	Table    string // "" where it is about several, or none
+	Conjunct string
+	Pushed   bool
+	Why      string
+}
+
+// Plan is a statement that was taken apart.
+type Plan struct {
+	AST       []byte // with calls of ScanFunction
+	Refs      []*Ref
+	Conjuncts []Conjunct
+}
+
+// Rewrite takes a statement apart. schemaOf resolves the address of a dataset.
+func Rewrite(ast []byte, text string, schemaOf func(address string) (expr.Schema, error)) (*Plan, error) {
+	d := json.NewDecoder(bytes.NewReader(ast))
+	d.UseNumber() // places are 64-bit numbers
+	var root map[string]any
+	if err := d.Decode(&root); err != nil {
+		return nil, fault.New(fault.Internal, "query.sql", "statement", "the tree of the statement is not readable").Because(err)
+	}
+	w := &rewriter{text: text, schemaOf: schemaOf, plan: &Plan{}}
+	if err := w.node(root, nil); err != nil {
+		return nil, err
+	}
+	var err error
+	w.plan.AST, err = json.Marshal(root)
+	return w.plan, err
+}
+
+// scope is the names of common table expressions, innermost first.
+type scope struct {
+	names map[string]bool
+	outer *scope
+}
+
+func (s *scope) has(name string) bool {
+	for ; s != nil; s = s.outer {
+		if s.names[strings.ToLower(name)] {
+			return true
+		}
+	}
+	return false
+}
+
+type rewriter struct {
+	text     string
+	schemaOf func(string) (expr.Schema, error)
+	plan     *Plan
+}
+
+func str(m map[string]any, key string) string {
+	s, _ := m[key].(string)
+	return s
+}
+
+func child(m map[string]any, key string) map[string]any {
+	c, _ := m[key].(map[string]any)
+	return c
+}
+
+func list(m map[string]any, key string) []any {
+	l, _ := m[key].([]any)
+	return l
+}
+
+func place(m map[string]any) int {
+	n, _ := m["query_location"].(json.Number)
+	i, err := n.Int64()
+	if err != nil {
+		return -1
+	}
+	return int(i)
+}
+
+// node walks the tree. Selects are taken apart, everything else is only passed.
+func (w *rewriter) node(x any, s *scope) error {
+	switch v := x.(type) {
+	case []any:
+		for _, c := range v {
+			if err := w.node(c, s); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		if _, ok := v["cte_map"]; ok {
+			return w.query(v, s)
+		}
+		if str(v, "type") == "BASE_TABLE" { // where no select expects one
+			_, err := w.table(v, s)
+			return err
+		}
+		for _, c := range v {
+			if err := w.node(c, s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// query walks a node that can have common table expressions.
+func (w *rewriter) query(q map[string]any, outer *scope) error {
+	s := &scope{names: map[string]bool{}, outer: outer}
+	ctes := list(child(q, "cte_map"), "map")
+	for _, c := range ctes {
+		m, _ := c.(map[string]any)
+		s.names[strings.ToLower(str(m, "key"))] = true
+	}
+	for _, c := range ctes {
+		m, _ := c.(map[string]any)
+		if err := w.node(m["value"], s); err != nil {
+			return err
+		}
+	}
+	if str(q, "type") == "SELECT_NODE" {
+		return w.selects(q, s)
+	}
+	for k, c := range q {
+		if k != "cte_map" {
+			if err := w.node(c, s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// source is one table of a FROM clause, as far as names in WHERE go.
+type source struct {
+	alias string
+	ref   *Ref // nil: a subquery, a function, a common table expression
+}
+
+func (w *rewriter) selects(q map[string]any, s *scope) error {
+	var from []source
+	if f := child(q, "from_table"); f != nil {
+		var err error
+		if from, err = w.from(f, s); err != nil {
+			return err
+		}
+	}
+	for k, c := range q {
+		if k == "cte_map" || k == "from_table" {
+			continue
+		}
+		if err := w.node(c, s); err != nil { // subqueries in expressions
+			return err
+		}
+	}
+	all := true
+	if c := child(q, "where_clause"); c != nil {
+		all = w.where(q, c, from)
+	}
+	if len(from) == 1 && from[0].ref != nil && str(child(q, "from_table"), "type") == "TABLE_FUNCTION" && all {
+		w.limit(q, from[0].ref)
+	}
+	return nil
+}
+
+// from collects the tables of a FROM clause and puts calls in the place of
+// datasets. Tables on a side that can't be filtered first are marked.
+func (w *rewriter) from(f map[string]any, s *scope) ([]source, error) {
+	switch str(f, "type") {
+	case "BASE_TABLE":
+		ref, err := w.table(f, s)
+		if err != nil {
+			return nil, err
+		}
+		alias := str(f, "alias")
+		if ref == nil {
+			if alias == "" {
+				alias = str(f, "table_name")
+			}
+			return []source{{alias, nil}}, nil
+		}
+		return []source{{ref.alias, ref}}, nil
+	case "JOIN":
+		left, err := w.from(child(f, "left"), s)
+		if err != nil {
+			return nil, err
+		}
+		right, err := w.from(child(f, "right"), s)
+		if err != nil {
+			return nil, err
+		}
+		if err := w.node(f["condition"], s); err != nil {
+			return nil, err
+		}
+		kind, how := str(f, "join_type"), str(f, "ref_type")
+		regular := how == "REGULAR" || how == "CROSS" || how == "NATURAL" || how == "DEPENDENT"
+		if kind != "INNER" && kind != "LEFT" || !regular {
+			block(left, "it is on the side of a "+strings.ToLower(kind)+" join that is filled up with NULLs, or decides what is joined")
+		}
+		if kind != "INNER" && kind != "RIGHT" || !regular {
+			block(right, "it is on the side of a "+strings.ToLower(kind)+" join that is filled up with NULLs, or decides what is joined")
+		}
+		return append(left, right...), nil
+	}
+	for _, c := range f {
+		if err := w.node(c, s); err != nil {
+			return nil, err
+		}
+	}
+	if str(f, "type") == "EMPTY" {
+		return nil, nil
+	}
+	return []source{{str(f, "alias"), nil}}, nil
+}
+
+func block(from []source, why string) {
+	for _, f := range from {
+		if f.ref != nil && f.ref.blocked == "" {
+			f.ref.blocked = why
+		}
+	}
+}
+
+// table turns the name of a dataset into a call; nil if it names something else.
+func (w *rewriter) table(t map[string]any, s *scope) (*Ref, error) {
+	name := str(t, "table_name")
+	if str(t, "schema_name") != "" || str(t, "catalog_name") != "" {
+		return nil, nil
+	}
+	if s.has(name) {
+		return nil, nil
+	}
+	at := place(t)
+	if !strings.Contains(name, "/") {
+		return nil, Problem(w.text, at, fault.NotFound, "no table %q", name).
+			Do(`a dataset is named by its address in double quotes: FROM "POOL/DATASET[@SNAPSHOT]"`)
+	}
+	address := name
+	if c := child(t, "at_clause"); c != nil {
+		v, ok := constant(child(c, "expr"))
+		if str(c, "unit") != "VERSION" || !ok || v.Type != expr.Text || v.S == "" {
+			return nil, Problem(w.text, at, fault.Invalid, "AT names a snapshot").Do("write AT (VERSION => 'NAME')")
+		}
+		ds, path, _ := cutPath(name)
+		if strings.Contains(ds, "@") {
+			return nil, Problem(w.text, at, fault.Invalid, "%s and AT (VERSION => %s) both name a snapshot", name, v).Do("give one of them")
+		}
+		address = ds + "@" + v.S + path
+	}
+	schema, err := w.schemaOf(address)
+	if err != nil {
+		return nil, mark(w.text, at, err)
+	}
+	ref := &Ref{Handle: fmt.Sprintf("s%d", len(w.plan.Refs)), Address: address, Schema: schema, At: at, alias: str(t, "alias")}
+	if ref.alias == "" {
+		ref.alias = name
+	}
+	switch {
+	case t["sample"] != nil:
+		ref.blocked = "its rows are sampled first"
+	case len(list(t, "column_name_alias")) > 0:
+		ref.blocked = "its columns are renamed"
+	}
+	w.plan.Refs = append(w.plan.Refs, ref)
+	sample, location, names := t["sample"], t["query_location"], t["column_name_alias"]
+	clear(t)
+	for k, v := range map[string]any{
+		"type": "TABLE_FUNCTION", "alias": ref.alias, "sample": sample, "query_location": location, "column_name_alias": names,
+		"with_ordinality": "WITHOUT_ORDINALITY",
+		"function": map[string]any{
+			"class": "FUNCTION", "type": "FUNCTION", "alias": "", "query_location": location, "function_name": ScanFunction, "schema": "",
+			"children": []any{map[string]any{"class": "CONSTANT", "type": "VALUE_CONSTANT", "alias": "", "query_location": location,
+				"value": map[string]any{"type": map[string]any{"id": "VARCHAR", "type_info": nil}, "is_null": false, "value": ref.Handle}}},
+			"filter": nil, "order_bys": map[string]any{"type": "ORDER_MODIFIER", "orders": []any{}}, "distinct": false, "is_operator": false,
+			"export_state": false, "catalog": "",
+		},
+	} {
+		t[k] = v
+	}
+	return ref, nil
+}
+
+// cutPath splits "POOL/DATASET[@SNAPSHOT]" from "/PATH".
+func cutPath(name string) (dataset, path string, ok bool) {
+	i := strings.IndexByte(name, '/')
+	if i < 0 {
+		return name, "", false
+	}
+	j := strings.IndexByte(name[i+1:], '/')
+	if j < 0 {
+		return name, "", false
+	}
+	return name[:i+1+j], name[i+1+j:], true
+}
+
+// Problem is the error of a statement with the place in its text marked.
+func Problem(text string, at int, kind fault.Kind, format string, args ...any) *fault.Error {
+	e := expr.Problem(text, at, format, args...)
+	e.Kind, e.Op, e.Resource = kind, "query.sql", "statement"
+	return e
+}
+
+// mark puts the place in the text into the error of a name.
+func mark(text string, at int, err error) error {
+	e := fault.New(fault.KindOf(err), "query.sql", "statement", "%s", err)
+	if f, ok := err.(*fault.Error); ok {
+		e.Detail, e.Resolution = f.Detail, f.Resolution
+		if f.Resource != "" {
+			e.Detail = f.Resource + ": " + f.Detail
+		}
+	}
+	e.Detail += strings.TrimPrefix(Problem(text, at, e.Kind, "").Detail, "")
+	return e
+}
+
+// where lifts the conditions of a select. It reports whether all were lifted.
+func (w *rewriter) where(q, clause map[string]any, from []source) bool {
+	conds := []any{clause}
+	if str(clause, "class") == "CONJUNCTION" && str(clause, "type") == "CONJUNCTION_AND" {
+		conds = list(clause, "children")
+	}
+	shadow := map[string]bool{}
+	for _, x := range list(q, "select_list") {
+		m, _ := x.(map[string]any)
+		if a := str(m, "alias"); a != "" {
+			shadow[strings.ToLower(a)] = true
+		}
+	}
+	all := true
+	for _, c := range conds {
+		m, _ := c.(map[string]any)
+		l := &lifter{from: from, shadow: shadow}
+		x, why := l.lift(m)
+		report := Conjunct{Conjunct: w.show(m, x)}
+		if l.ref != nil {
+			report.Table = l.ref.Address
+		}
+		switch {
+		case why != "":
+		case q["sample"] != nil:
+			why = "the rows are sampled first"
+		case l.ref == nil:
+			why = "it names no column of a dataset"
+		case l.ref.blocked != "":
+			why = l.ref.blocked
+		default:
+			if _, err := expr.Bind(x, l.ref.Schema, ""); err != nil {
+				why = detail(err)
+			}
+		}
+		if why == "" {
+			l.ref.Where = expr.Conjunction(l.ref.Where, x)
+			report.Pushed, report.Why = true, "evaluated at the targets"
+			if expr.Prunes(x) {
+				report.Why = "evaluated at the targets, prunes by statistics where there are some"
+			}
+		} else {
+			report.Why = why
+			all = false
+		}
+		w.plan.Conjuncts = append(w.plan.Conjuncts, report)
+	}
+	return all
+}
+
+func detail(err error) string {
+	if f, ok := err.(*fault.Error); ok {
+		return f.Detail
+	}
+	return err.Error()
+}
+
+// show is a condition as text: as it was lifted, else as it was written.
+func (w *rewriter) show(m map[string]any, x expr.Expr) string {
+	if x != nil {
+		return x.String()
+	}
+	lo, hi := span(m, len(w.text)+1, -1)
+	if lo > hi || hi > len(w.text) {
+		return strings.ToLower(str(m, "type"))
+	}
+	return strings.TrimSpace(w.text[lo:min(len(w.text), wordEnd(w.text, hi))])
+}
+
+// span is the first and last place that a tree mentions.
+func span(x any, lo, hi int) (int, int) {
+	switch v := x.(type) {
+	case []any:
+		for _, c := range v {
+			lo, hi = span(c, lo, hi)
+		}
+	case map[string]any:
+		if at := place(v); at >= 0 {
+			lo, hi = min(lo, at), max(hi, at)
+		}
+		for _, c := range v {
+			lo, hi = span(c, lo, hi)
+		}
+	}
+	return lo, hi
+}
+
+// wordEnd is where the word, number or text that begins at i ends.
+func wordEnd(s string, i int) int {
+	if i < len(s) && (s[i] == '\'' || s[i] == '"') {
+		if j := strings.IndexByte(s[i+1:], s[i]); j >= 0 {
+			return i + j + 2
+		}
+	}
+	for i < len(s) && !strings.ContainsRune(" \t\n),;", rune(s[i])) {
+		i++
+	}
+	return i
+}
+
+// limit lifts LIMIT where the rows go straight from the dataset to the result.
+func (w *rewriter) limit(q map[string]any, ref *Ref) {
+	mods := list(q, "modifiers")
+	if len(mods) != 1 || ref.blocked != "" || q["sample"] != nil || q["having"] != nil || q["qualify"] != nil ||
+		len(list(q, "group_expressions")) > 0 || len(list(q, "group_sets")) > 0 {
+		return
+	}
+	for _, x := range list(q, "select_list") {
+		m, _ := x.(map[string]any)
+		if c := str(m, "class"); c != "STAR" && c != "COLUMN_REF" {
+			return // it may be an aggregate
+		}
+	}
+	m, _ := mods[0].(map[string]any)
+	if str(m, "type") != "LIMIT_MODIFIER" {
+		return
+	}
+	total := uint64(0)
+	for _, k := range []string{"limit", "offset"} {
+		if m[k] == nil {
+			continue
+		}
+		v, ok := constant(child(m, k))
+		if !ok || v.Type != expr.Int64 || v.I < 0 || v.I > 1<<40 {
+			return
+		}
+		total += uint64(v.I)
+	}
+	if m["limit"] != nil && total > 0 {
+		ref.Limit = total
+	}
+}
