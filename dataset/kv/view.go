@@ -66,6 +66,10 @@ func (v *View) Get(ctx context.Context, key, akey []byte) (Value, error) {
 	return Value{Version: e, Size: p.size, place: p}, err
 }
 
+// roundSize is how many values are looked up before the budget is looked at:
+// of those that come with their record, so many have at most 64 MiB.
+const roundSize = 256
+
 // parallelFrom is how many look-ups are worth another goroutine.
 const parallelFrom = 64
 
@@ -83,10 +87,9 @@ func (v *View) GetMany(ctx context.Context, names []Name, budget uint64) ([]Valu
 	done := 0
 	used := uint64(0)
 	for done < len(names) {
-		// A round of bounded size, so that a budget bounds what is held.
-		n := min(len(names)-done, 4096)
-		if budget > 0 && done == 0 {
-			n = min(n, 512)
+		n := len(names) - done
+		if budget > 0 {
+			n = min(n, roundSize)
 		}
 		if err := v.lookUp(ctx, names[done:done+n], out[done:done+n]); err != nil {
 			return nil, err
