@@ -234,3 +234,18 @@ def test_a_writer_stays_in_its_process(ckpt: Checkpoint) -> None:
     assert os.waitpid(pid, 0)[1] == 0
     f.close()
     assert ckpt.reader("f").read() == b"parent" * 1_000_000
+
+
+def test_a_reader_is_not_changed_by_a_save(ckpt: Checkpoint) -> None:
+    """Small files too: a save never writes into the file that is there."""
+    for first, second in ((b"a" * 100, b"b" * 50), (b"a" * 100, b""), (b"a" * 6_000_000, b"b" * 5_000_000)):
+        with ckpt.writer("f") as f:
+            f.write(first)
+        reader = ckpt.reader("f")
+        assert reader.read(10) == first[:10]
+        with ckpt.writer("f") as f:
+            f.write(second)
+        assert reader.read() == first[10:]
+        reader.seek(0)
+        assert reader.read() == first
+        assert ckpt.reader("f").read() == second

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import pydaos
+from pydaos import _bulk
 from pydaos.testing import Server
 from pydaos.torch import Checkpoint
 
@@ -236,21 +237,20 @@ def test_a_server_that_dies_half_way_is_said(own_server: Server) -> None:
         state = {f"w{i}": torch.ones(4 << 20) for i in range(4)}
         save(c, state)
         into = zeros(state)
-        reads = []
+        reads: list[int] = []
+        read = _bulk.read_many
 
-        def dies(*args: Any, **kwargs: Any) -> Any:
-            reads.append(1)
-            if len(reads) == 2:
+        def dies(*args: Any) -> list[int]:
+            reads.extend(view.nbytes for _, view in args[2] if view.nbytes > 1 << 20)
+            if len(reads) > 5:
                 own_server.kill()
-            return read(*args, **kwargs)
+            return read(*args)
 
-        from pydaos import _bulk
-
-        read = _bulk.files.read_into
-        with pytest.MonkeyPatch.context() as m, pytest.raises(pydaos.UnreachableError, match="mixture of old and new"):
-            m.setattr(
-                _bulk.files, "read_into", lambda *a, **k: dies(*a, **k) if a[2].nbytes > 1 << 20 else read(*a, **k)
-            )
+        with (
+            pytest.MonkeyPatch.context() as m,
+            pytest.raises(pydaos.UnreachableError, match="mixture of old and new"),
+        ):
+            m.setattr(_bulk, "read_many", dies)
             c.load("f.pt", into=into)
     client.close()
 

@@ -21,6 +21,8 @@ import numpy as np
 from pydaos import _errors as errors
 from pydaos import _files as files
 from pydaos._address import decode_path
+from pydaos._client import full_method
+from pydaos._feed import FeedConnection
 from pydaos._proto.daos.posix.v1 import posix_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 PIECE = 4 << 20
 #: The largest piece that the server takes.
 MAX_PIECE = 16 << 20
+#: Requests under way of a file that is read in order.
+AHEAD = 3
+#: Bytes that a lane takes at a time.
+BATCH = 64 << 20
 #: From so many bytes a copy is worth letting other threads run.
 _FREE_GIL = 64 << 10
 
@@ -231,18 +237,7 @@ class StagedStream:
     def _publish(self) -> None:
         self._check()
         client = self._dataset.client
-        if not self._inode:
-            create = pb.CreateRequest(
-                dataset=self._dataset.address,
-                path=self._path,
-                mode=self._mode,
-                exclusive=self._exclusive,
-                truncate=True,
-                parents=self._parents,
-            )
-            held = memoryview(self._buffer)[: self._filled] if self._buffer is not None else None
-            client.call("posix.Create", create, pb.CreateResponse, held)
-            return
+        self._stage()  # an empty file too: who reads the one that is replaced goes on reading it
         if self._filled:
             self._send()
         self._lanes.wait()
@@ -287,10 +282,77 @@ class StagedStream:
         self._lanes.check()
 
 
+class ReadAhead:
+    """A file read from some byte on, in order, with requests for what comes next under way.
+
+    The answers wait in the socket; what is read goes from there into the caller's memory.
+    Any error ends it: its owner reads on in another way.
+    """
+
+    def __init__(self, dataset: PosixDataset, source: files.Source, offset: int, end: int) -> None:
+        self.offset = offset
+        self.end = end
+        self._dataset = dataset
+        self._source = source
+        self._asked = offset
+        self._waiting: deque[int] = deque()
+        self._left = 0  # of the payload that is being received
+        self._conn: FeedConnection | None = dataset.client._pool.acquire()
+
+    def usable(self) -> bool:
+        """Whether it can go on, in this process."""
+        return self._conn is not None and self._conn.pid == os.getpid()
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill a buffer with the next bytes; fewer only at `end`."""
+        conn = self._conn
+        assert conn is not None
+        done = 0
+        want = min(len(view), self.end - self.offset)
+        try:
+            while done < want:
+                if not self._left:
+                    self._ask(conn)
+                    meta, self._left = conn.receive_head(self._waiting.popleft())
+                    self._dataset.client._parse(pb.ReadResponse, meta)
+                    if not self._left:
+                        raise errors.StaleError(f"{self._dataset.address}: the file is shorter than it was")
+                    self._ask(conn)
+                n = min(want - done, self._left)
+                conn.receive_part(view[done : done + n])
+                done += n
+                self._left -= n
+                self.offset += n
+        except BaseException:
+            self.close()
+            raise
+        if self.offset >= self.end:
+            self.close()
+        return done
+
+    def _ask(self, conn: FeedConnection) -> None:
+        while len(self._waiting) < AHEAD and self._asked < self.end:
+            length = min(PIECE, self.end - self._asked)
+            request = files._read_request(self._dataset, self._source, self._asked, length)
+            method = full_method("posix.Read")
+            self._waiting.append(conn.send_call(method, self._dataset.client._prepare(request)))
+            self._asked += length
+
+    def close(self) -> None:
+        """Give the connection back; one with answers under way is closed."""
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            conn.broken = conn.broken or bool(self._waiting or self._left)
+            self._dataset.client._pool.release(conn)
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def read_ranges(
     dataset: PosixDataset, source: files.Source, ranges: Sequence[tuple[int, memoryview]], lanes: int = 2
 ) -> list[int]:
-    """Fill buffers from byte ranges of a file, `lanes` at a time.
+    """Fill buffers from byte ranges of a file, `lanes` connections at a time.
 
     Parameters
     ----------
@@ -299,7 +361,7 @@ def read_ranges(
     ranges
         Pairs of an offset and the memory that is filled from there on.
     lanes
-        Requests under way at a time are about three for each.
+        Connections; each has four requests under way.
 
     Returns
     -------
@@ -308,21 +370,41 @@ def read_ranges(
 
     An exception, an interrupt too, is raised when no thread writes to the buffers any more.
     """
+    pieces = [
+        (i, offset + at, view[at : at + PIECE])
+        for i, (offset, view) in enumerate(ranges)
+        for at in range(0, len(view), PIECE)
+    ]
+    # A lane takes several pieces at a time, so that its connection never idles between them.
+    total = sum(len(p[2]) for p in pieces)
+    lanes = max(1, min(lanes, len(pieces), -(-total // PIECE)))
+    share = min(BATCH, max(PIECE, -(-total // (2 * lanes))))
+    batches: deque[list[tuple[int, int, memoryview]]] = deque()
+    room = 0
+    for p in pieces:
+        if room <= 0 or len(batches[-1]) >= 1024:
+            batches.append([])
+            room = share
+        batches[-1].append(p)
+        room -= len(p[2])
     got = [0] * len(ranges)
-    lanes = min(lanes, len(ranges))
-    pending = deque(range(len(ranges)))
+    lock = threading.Lock()
     failures: list[BaseException] = []
 
     def work() -> None:
         while not failures:
             try:
-                i = pending.popleft()
+                batch = batches.popleft()
             except IndexError:
                 return
             try:
-                got[i] = files.read_into(dataset, source, ranges[i][1], ranges[i][0])
+                counts = read_many(dataset, source, [(offset, view) for _, offset, view in batch], 4)
             except BaseException as e:
                 failures.append(e)
+                return
+            with lock:
+                for (i, _, _), n in zip(batch, counts):
+                    got[i] += n
 
     threads = [threading.Thread(target=work, name="pydaos-read", daemon=True) for _ in range(lanes - 1)]
     for t in threads:
@@ -338,14 +420,16 @@ def read_ranges(
     return got
 
 
-def read_many(dataset: PosixDataset, source: files.Source, ranges: Sequence[tuple[int, memoryview]]) -> list[int]:
-    """Fill small buffers from byte ranges of a file, over one connection; returns the bytes of each."""
+def read_many(
+    dataset: PosixDataset, source: files.Source, ranges: Sequence[tuple[int, memoryview]], window: int = 16
+) -> list[int]:
+    """Fill buffers, of a piece at most, from byte ranges, over one connection; returns the bytes of each."""
     got: list[int] = []
     for i in range(0, len(ranges), 1024):
         some = ranges[i : i + 1024]
         calls = [(files._read_request(dataset, source, offset, len(view)), None) for offset, view in some]
         for reply in dataset.client.call_many(
-            "posix.Read", calls, pb.ReadResponse, into=[view for _, view in some], window=16
+            "posix.Read", calls, pb.ReadResponse, into=[view for _, view in some], window=window
         ):
             if isinstance(reply, errors.DaosError):
                 raise reply
@@ -362,17 +446,8 @@ def _join(thread: threading.Thread, failures: list[BaseException]) -> None:
             failures.append(e)
 
 
-def read_into(
-    dataset: PosixDataset, source: files.Source, view: memoryview, offset: int, lanes: int, stripe: int = 16 << 20
-) -> int:
-    """Fill one buffer from a file, in stripes over `lanes`; see `_files.read_into`."""
+def read_into(dataset: PosixDataset, source: files.Source, view: memoryview, offset: int, lanes: int) -> int:
+    """Fill one buffer from a file, its pieces shared out over `lanes`; see `_files.read_into`."""
     if lanes < 2 or len(view) < 2 * PIECE:
         return files.read_into(dataset, source, view, offset)
-    stripe = min(stripe, max(PIECE, -(-len(view) // lanes)))
-    ranges = [(offset + at, view[at : at + stripe]) for at in range(0, len(view), stripe)]
-    total = 0
-    for (_, part), n in zip(ranges, read_ranges(dataset, source, ranges, lanes)):
-        total += n
-        if n < len(part):
-            break
-    return total
+    return read_ranges(dataset, source, [(offset, view)], lanes)[0]

@@ -281,6 +281,33 @@ class FeedConnection:
             return b"", b""
         return frame.meta, frame.payload
 
+    def receive_head(self, call_id: int) -> tuple[bytes, int]:
+        """Receive an answer but for its payload; returns the message and the payload's length.
+
+        The payload must follow, by `receive_part`, in as many parts as the caller likes.
+        """
+        while True:
+            self._recv_exactly(memoryview(self._head))
+            magic, kind, flags, status, got_id, meta_len, _, payload_len, _ = HEADER.unpack(self._head)
+            if magic != MAGIC or meta_len > MAX_META or payload_len > MAX_PAYLOAD:
+                self.broken = True
+                raise errors.InternalError(f"{self.peer}: what answers there does not speak the feed's protocol")
+            if kind != GOAWAY:
+                break
+            self.draining = True
+        meta = bytearray((meta_len + 63) & ~63)
+        if meta:
+            self._recv_exactly(memoryview(meta))
+        frame = Frame(kind, flags, status, got_id, bytes(meta[:meta_len]), b"")
+        self._check(frame, call_id)
+        if kind == STATUS:
+            raise errors.from_wire(status, frame.meta)
+        return frame.meta, payload_len
+
+    def receive_part(self, view: memoryview) -> None:
+        """Fill a buffer with the next bytes of a payload; see `receive_head`."""
+        self._recv_exactly(view)
+
     # Batches.
 
     def send_batch(self, handle: int, indices: bytes) -> int:

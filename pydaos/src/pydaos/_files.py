@@ -23,6 +23,7 @@ from pydaos._address import decode_path
 from pydaos._proto.daos.posix.v1 import posix_service_pb2 as pb
 
 if TYPE_CHECKING:
+    from pydaos._bulk import ReadAhead
     from pydaos._client import Client
     from pydaos._posix import PosixDataset
 
@@ -32,6 +33,9 @@ T = TypeVar("T")
 PIECE = 4 << 20
 WHOLE = 4 << 20
 READ_BUFFER = 256 << 10
+# A file that is read in order for so many bytes is read ahead; gaps of this size are still in order.
+RUN = 1 << 20
+SKIP = 64 << 10
 WRITE_BUFFER = 1 << 20
 
 
@@ -278,6 +282,11 @@ class RemoteFile(io.RawIOBase):
 
     #: Connections that a large read is shared out over.
     lanes = 1
+    #: Whether requests are sent ahead when the file is read in order.
+    read_ahead = False
+    _ahead: ReadAhead | None = None
+    _run_end = -1  # where the last read ended, and
+    _run = 0  # how many bytes were read in order until there
 
     def __init__(
         self, dataset: PosixDataset, path: bytes, attr: pb.Attr, *, readable: bool, writable: bool, append: bool
@@ -315,16 +324,63 @@ class RemoteFile(io.RawIOBase):
         return self._pos
 
     def readinto(self, buffer: Any) -> int:
+        from pydaos import _bulk as bulk
+
         self._check(self._readable, "read")
         view = memoryview(buffer).cast("B")
         if not len(view):
             return 0
+        got = self._next(view) if self.read_ahead else 0
+        if got < len(view):
+            got += self._at_open(
+                lambda source: bulk.read_into(self._dataset, source, view[got:], self._pos + got, self.lanes)
+            )
+        if got:  # a position behind the end says nothing of the size
+            self._pos += got
+            self._size = max(self._size, self._pos)
+        return got
+
+    def pin(self) -> None:
+        """Go on with the file as it is now when it is removed or replaced, for as long as the server keeps that."""
+        if "@" not in self._dataset.address and not self._epoch:
+            request = _read_request(self._dataset, Source(inode=self._inode), 0, 0)
+            self._opened = self._dataset.client.call("posix.Read", request, pb.ReadResponse).epoch
+
+    def _next(self, view: memoryview) -> int:
+        """Fill a buffer from what was asked for ahead, if that is what comes next; 0 if not."""
         from pydaos import _bulk as bulk
 
-        got = self._at_open(lambda source: bulk.read_into(self._dataset, source, view, self._pos, self.lanes))
-        self._pos += got
-        self._size = max(self._size, self._pos)
+        gap = self._pos - self._run_end
+        self._run = self._run + len(view) if 0 <= gap <= SKIP else len(view)
+        self._run_end = self._pos + len(view)
+        ahead = self._ahead
+        if ahead is not None and not (ahead.usable() and 0 <= self._pos - ahead.offset <= SKIP):
+            ahead.close()
+            ahead = self._ahead = None
+        # Very large reads have requests of their own under way, over several connections.
+        if len(view) >= 2 * bulk.PIECE and self.lanes > 1:
+            return 0
+        try:
+            if ahead is None:
+                if self._run < RUN or self._size - self._pos <= len(view):
+                    return 0
+                source = Source(inode=self._inode, epoch=self._epoch)
+                ahead = self._ahead = bulk.ReadAhead(self._dataset, source, self._pos, self._size)
+            if ahead.offset < self._pos:
+                ahead.readinto(memoryview(bytearray(self._pos - ahead.offset)))
+            got = ahead.readinto(view)
+        except errors.DaosError:
+            self._ahead = None
+            return 0  # read again in the usual way, which knows what to do about it
+        if not ahead.usable():
+            self._ahead = None
         return got
+
+    def close(self) -> None:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.close()
+        super().close()
 
     def readall(self) -> bytes:
         self._check(self._readable, "read")

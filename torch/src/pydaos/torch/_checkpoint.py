@@ -249,8 +249,7 @@ class Checkpoint:
         With ``stream`` the whole file is written into it and it is returned,
         rewound to its beginning (upstream's second form).
         """
-        source: Any = self._dataset.open(self._path(file), "rb")
-        source.raw.lanes = min(READ_LANES, self._workers)
+        source = self._open(self._path(file))
         if stream is None:
             return source
         with source:
@@ -258,6 +257,17 @@ class Checkpoint:
                 stream.write(piece)
         stream.seek(0)
         return stream
+
+    def _open(self, path: str) -> Any:
+        while True:
+            source: Any = self._dataset.open(path, "rb")
+            source.raw.lanes = min(READ_LANES, self._workers)
+            source.raw.read_ahead = True
+            try:
+                source.raw.pin()
+            except pydaos.NotFoundError:
+                continue  # replaced since: open() finds the new one, or says that there is none
+            return source
 
     def load(
         self,
