@@ -149,7 +149,7 @@ func (m *Manifest) ReadElements(ctx context.Context, r *Ranges, limit uint64) (*
 		if err != nil {
 			return nil, err
 		}
-		e := elementReader{v: v, c: &v.columns[k], column: k, extra: r.Extra, limit: limit}
+		e := elementReader{ctx: ctx, v: v, c: &v.columns[k], column: k, extra: r.Extra, limit: limit}
 		e.sums = v.laid[k].of(e.c)
 		err = v.Guard(func() error { return e.read(r) })
 		again := err != nil && m.Doubt(ctx, v, err)
@@ -165,6 +165,7 @@ func (m *Manifest) ReadElements(ctx context.Context, r *Ranges, limit uint64) (*
 
 // elementReader reads the ranges of one request.
 type elementReader struct {
+	ctx    context.Context // of the request
 	v      *View
 	c      *Chunks
 	column int
@@ -201,16 +202,7 @@ func (e *elementReader) read(r *Ranges) error {
 		if t >= total {
 			return fault.New(fault.Invalid, "loader.elements", e.v.columnName(e.column), "element %d of %d", t, total)
 		}
-		chunk := sort.Search(e.c.n, func(k int) bool { return e.before(k+1) > t })
-		if chunk == e.c.n || e.before(chunk) > t {
-			return damaged(e.v.f.path, "a chunk table of sizes that are not valid")
-		}
-		ch := e.c.at(chunk)
-		row, start, err := e.findRow(chunk, ch, t-e.before(chunk))
-		if err != nil {
-			return e.v.about(e.v.columnName(e.column), err)
-		}
-		if err := e.walk(ch.first+row, t-e.before(chunk)-start, r.Count, e.v.m.info.Samples); err != nil {
+		if err := e.walk(t, min(r.Count, total-t)); err != nil {
 			return e.v.about(e.v.columnName(e.column), err)
 		}
 	}
@@ -218,11 +210,25 @@ func (e *elementReader) read(r *Ranges) error {
 		if e.one[0] = s; e.v.Check(e.one[:]) != nil {
 			return e.v.Check(e.one[:])
 		}
-		if err := e.walk(s, 0, r.Count, s+1); err != nil {
+		before := len(e.table)
+		if _, err := e.row(s, 0, r.Count); err != nil {
 			return e.v.about(e.v.columnName(e.column), err)
 		}
+		e.runs = append(e.runs, uint32((len(e.table)-before)/runSize))
 	}
 	return nil
+}
+
+// find is the sample that holds element t of all, and which of the sample's it
+// is.
+func (e *elementReader) find(t uint64) (sample, number uint64, err error) {
+	chunk := sort.Search(e.c.n, func(k int) bool { return e.before(k+1) > t })
+	if chunk == e.c.n || e.before(chunk) > t {
+		return 0, 0, damaged(e.v.f.path, "a chunk table of sizes that are not valid")
+	}
+	ch := e.c.at(chunk)
+	row, start, err := e.findRow(chunk, ch, t-e.before(chunk))
+	return ch.first + row, t - e.before(chunk) - start, err
 }
 
 // findRow finds the row of a chunk that holds its element t, and the row's
@@ -252,53 +258,74 @@ func (e *elementReader) findRow(chunk int, ch chunk, t uint64) (row, start uint6
 	return row, start, failed
 }
 
-// walk reads want elements from one of a sample on, into the samples that
-// follow, before the one at end.
-func (e *elementReader) walk(sample, first, want, end uint64) error {
+// walk reads want elements from element t of all on.
+func (e *elementReader) walk(t, want uint64) error {
+	sample, number, err := e.find(t)
+	if err != nil {
+		return err
+	}
 	if e.c.col.Layout == tensor.Fixed && elementsOf(e.c.col) == 1 && e.extra == 0 {
-		return e.straight(sample, min(want, end-sample))
+		return e.straight(sample, want)
 	}
-	size := uint64(e.c.col.ItemSize())
-	if e.c.col.Layout == tensor.Fixed {
-		size /= elementsOf(e.c.col)
-	}
-	runs, span := uint32(0), e.span[:]
-	for ; want > 0 && sample < end; sample, first = sample+1, 0 {
-		e.one[0] = sample
-		if err := e.v.Spans(e.column, e.one[:], span); err != nil {
+	runs := uint32(0)
+	for want > 0 {
+		if err := e.ctx.Err(); err != nil {
 			return err
 		}
-		own := span[0].Len() / size
-		if first > own+e.extra {
+		if sample >= e.v.m.info.Samples {
 			return damaged(e.v.f.path, "offsets of rows that are not valid")
 		}
-		n := min(own-min(first, own), want)
-		want -= n
-		separator := uint64(0)
-		if e.extra == 1 && want > 0 {
-			separator = 1
-			want--
+		n, err := e.row(sample, number, want)
+		if err != nil {
+			return err
 		}
-		if n+separator == 0 {
-			continue
-		}
-		runs++
-		for _, w := range [...]uint64{sample, first, 2*n + separator} {
-			e.table = binary.LittleEndian.AppendUint64(e.table, w)
-		}
-		span[0].from += first * size
-		span[0].to = span[0].from + n*size
-		if uint64(len(e.table)+len(e.out.b))+n*size > e.limit {
-			return e.tooBig()
-		}
-		if n > 0 {
-			if err := e.v.Values(e.column, span, &e.out); err != nil {
-				return err
-			}
+		if want, t = want-n, t+n; n > 0 {
+			runs, sample, number = runs+1, sample+1, 0
+		} else if sample, number, err = e.find(t); err != nil { // past samples that have none, however many
+			return err
 		}
 	}
 	e.runs = append(e.runs, runs)
 	return nil
+}
+
+// row reads up to want elements of a sample, from its element number on, and
+// says how many there were, the extra one included.
+func (e *elementReader) row(sample, number, want uint64) (uint64, error) {
+	size := uint64(e.c.col.ItemSize())
+	if e.c.col.Layout == tensor.Fixed {
+		size /= elementsOf(e.c.col)
+	}
+	e.one[0] = sample
+	if err := e.v.Spans(e.column, e.one[:], e.span[:]); err != nil {
+		return 0, err
+	}
+	s := &e.span[0]
+	own := s.Len() / size
+	if number > own+e.extra {
+		return 0, damaged(e.v.f.path, "offsets of rows that are not valid")
+	}
+	n, separator := min(own-min(number, own), want), uint64(0)
+	if e.extra == 1 && n < want {
+		separator = 1
+	}
+	if n+separator == 0 {
+		return 0, nil
+	}
+	if uint64(len(e.table)+len(e.out.b))+n*size > e.limit {
+		return 0, e.tooBig()
+	}
+	for _, w := range [...]uint64{sample, number, 2*n + separator} {
+		e.table = binary.LittleEndian.AppendUint64(e.table, w)
+	}
+	if n > 0 {
+		s.from += number * size
+		s.to = s.from + n*size
+		if err := e.v.Values(e.column, e.span[:], &e.out); err != nil {
+			return 0, err
+		}
+	}
+	return n + separator, nil
 }
 
 // straight reads samples of one element each: what they have of a chunk is one
