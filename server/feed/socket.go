@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,6 +42,7 @@ type socket struct {
 	lingering     *atomic.Int32 // threads of all sockets
 	blocked       func()        // called before a write waits; may be nil
 	read, write   side
+	iov           []unix.Iovec // scratch of WriteBuffers
 
 	mu     sync.Mutex
 	users  int
@@ -155,23 +157,41 @@ func (s *socket) Write(b []byte) (int, error) {
 	return int(n), err
 }
 
-// WriteBuffers writes all of bufs, which it changes, with as few system calls as
-// the socket's buffer allows.
+// WriteBuffers writes all of bufs with as few system calls as the socket's buffer
+// allows. At most gatherVecs+2 of them, which is below the kernel's limit.
 func (s *socket) WriteBuffers(bufs [][]byte) (int64, error) {
-	size, begun := 0, 0
+	iov, size := s.iov[:0], 0
 	for _, b := range bufs {
-		size += len(b)
+		if len(b) > 0 {
+			v := unix.Iovec{Base: unsafe.SliceData(b)}
+			v.SetLen(len(b))
+			iov = append(iov, v)
+			size += len(b)
+		}
 	}
+	s.iov = iov
+	defer clear(s.iov) // keeps no reference to what was written
+	if size == 0 {
+		return 0, nil
+	}
+	begun := 0
 	return s.put(size, func(done int) (int, error) {
-		for n := done - begun; n > 0; {
-			k := min(n, len(bufs[0]))
-			if bufs[0] = bufs[0][k:]; len(bufs[0]) == 0 {
-				bufs = bufs[1:]
+		for n := uint64(done - begun); n > 0; {
+			v := &iov[0]
+			k := min(n, v.Len)
+			if n -= k; k == v.Len {
+				iov = iov[1:]
+				continue
 			}
-			n -= k
+			v.Base = (*byte)(unsafe.Add(unsafe.Pointer(v.Base), k))
+			v.Len -= k
 		}
 		begun = done
-		return unix.Writev(s.fd, bufs)
+		r, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(s.fd), uintptr(unsafe.Pointer(unsafe.SliceData(iov))), uintptr(len(iov)))
+		if errno != 0 {
+			return 0, errno
+		}
+		return int(r), nil
 	})
 }
 
