@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.utils.data
 from torch.utils.data import Subset
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 from pydaos.testing import Server
 from pydaos.torch import DataLoader, Dataset, Mixture, Ragged, WindowShuffle
@@ -227,6 +228,33 @@ def test_subsets_and_workers(part: Any) -> None:
     with pytest.warns(UserWarning, match="num_workers"):
         workers = DataLoader(mix, batch_size=8, num_workers=2)
     assert ids(workers) == got
+
+
+def test_a_stateful_loader_goes_on_in_a_later_pass(part: Any) -> None:
+    def make() -> Any:
+        mix = Mixture([(part("a"), 3), (part("c"), 1)], seed=6)
+        return StatefulDataLoader(mix, batch_size=8, sampler=mix.sampler(order=WindowShuffle(16), seed=2))
+
+    whole = make()
+    whole.sampler.set_epoch(3)
+    everything = ids(whole)
+    assert len(everything) == 70
+    first = make()
+    first.sampler.set_epoch(3)
+    it = iter(first)
+    seen = ids([next(it), next(it), next(it)])
+    second = make()
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert seen + ids(second) == everything
+
+
+@pytest.mark.parametrize("context", ["spawn", "forkserver"])
+@pytest.mark.long
+def test_workers_that_share_no_memory(part: Any, context: str) -> None:
+    mix = Mixture([(part("a", transform_fn=first_id), 3), (part("c", transform_fn=first_id), 1)], seed=6)
+    want = [int(i) for b in DataLoader(mix, batch_size=8, shuffle=True) for i in b]
+    loader = DataLoader(mix, batch_size=8, shuffle=True, num_workers=2, multiprocessing_context=context)
+    assert [int(i) for b in loader for i in b] == want
 
 
 def fail(row: dict[str, Any]) -> int:
