@@ -70,6 +70,8 @@ bench: setup ## measure both sides of every row of docs/benchmarks.md
 	$(VENV)/python torch/bench/run.py $(BENCH)
 	@printf '\n### Arrow Flight: CPU of the server, beside the stock writer\n'
 	go run ./internal/bench/flightcpu
+	@printf '\n### Pairs: batches of gets beside pebble, durable batches of puts beside Redis\n'
+	go run ./internal/bench/kvrates
 	@printf '\n### One target: small durable writes, bulk ingest and reads, 1 to 64 clients\n'
 	go test -run '^$$' -bench 'SmallDurableWrites|BulkIngest|Reads$$' -benchtime 1s ./engine/vos
 	@printf '\n### The engine: small durable writes, 1 to 64 clients\n'

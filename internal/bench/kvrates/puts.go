@@ -19,9 +19,9 @@ import (
 )
 
 // start runs a server until stop is called, and waits for its socket.
-func start(socket string, name string, args ...string) (stop func(), err error) {
+func start(socket string, env []string, name string, args ...string) (stop func(), err error) {
 	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+filepath.Dir(socket))
+	cmd.Env = append(append(os.Environ(), "XDG_RUNTIME_DIR="+filepath.Dir(socket)), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -57,13 +57,17 @@ func puts(pairs int, daos, redis, class string) ([]result, error) {
 	}
 	defer os.RemoveAll(dir)
 	theirs := filepath.Join(dir, "redis.sock")
-	stop, err := start(theirs, redis, "--port", "0", "--unixsocket", theirs, "--dir", dir, "--appendonly", "yes", "--appendfsync", "always", "--save", "", "--logfile", filepath.Join(dir, "redis.log"))
+	redis, env, err := findRedis(filepath.Join(dir, "redis"), redis)
+	if err != nil {
+		return nil, err
+	}
+	stop, err := start(theirs, env, redis, "--port", "0", "--unixsocket", theirs, "--dir", dir, "--appendonly", "yes", "--appendfsync", "always", "--save", "", "--logfile", filepath.Join(dir, "redis.log"))
 	if err != nil {
 		return nil, err
 	}
 	defer stop()
 	ours := filepath.Join(dir, "daos.sock")
-	stopOurs, err := start(ours, daos, "serve", "--root", filepath.Join(dir, "root"), "--listen", "none", "--socket", ours)
+	stopOurs, err := start(ours, nil, daos, "serve", "--root", filepath.Join(dir, "root"), "--listen", "none", "--socket", ours)
 	if err != nil {
 		return nil, err
 	}
