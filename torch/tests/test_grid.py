@@ -223,17 +223,24 @@ def open_way(
         ready = data.batches(batch, shuffle=True, **ask)
         if state is None:
             ready.set_epoch(PASS)
-        made = stateful() if way == "stateful-batches" else DataLoader
-        return made(load(ready, state), batch_size=None, **options), ready.state_dict, data.close
+        if way == "stateful-batches":
+            return opened_stateful(load(ready, state), data, batch_size=None, **options)
+        return DataLoader(load(ready, state), batch_size=None, **options), ready.state_dict, data.close
     sampler = data.sampler(shuffle=True, batch_size=batch, **ask)
     if state is None:
         sampler.set_epoch(PASS)
-    made = stateful() if way == "stateful-sampler" else DataLoader
+    if way == "stateful-sampler":
+        return opened_stateful(data, data, batch_size=batch, sampler=load(sampler, state), **options)
 
     def token(consumed: int) -> dict[str, Any]:
         return data.state_dict(consumed)
 
-    return made(data, batch, sampler=load(sampler, state), **options), token, data.close
+    return DataLoader(data, batch, sampler=load(sampler, state), **options), token, data.close
+
+
+def opened_stateful(walked: Any, data: Any, **options: Any) -> Any:
+    loader = stateful()(walked, **options)
+    return loader, lambda consumed: ours.position(loader.state_dict()), data.close
 
 
 def stateful() -> Any:
@@ -392,7 +399,7 @@ def test_whole_grid(grid: Grid, way: str, context: str) -> None:
 # -- elastic resume --------------------------------------------------------------------
 
 
-RESUMABLE = ("sampler", "iterable", "batches", "loader")
+RESUMABLE = ("sampler", "iterable", "batches", "loader", "stateful-batches", "stateful-sampler")
 
 
 def elastic(grid: Grid, seed: int, workers: tuple[int, ...]) -> None:
