@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,9 +27,10 @@ from typing import Any
 import numpy as np
 import parts
 import torch
+import torch.utils.data
 
 import pydaos
-from pydaos.torch import Dataset
+from pydaos.torch import DataLoader, Dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -95,42 +97,73 @@ def daos(*args: str, quiet: bool = True) -> str:
     return done.stdout
 
 
+class Served:
+    """The demo's server: one process on a folder, that can be killed and started again."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.log = root.parent / "server.log"
+        # A runtime folder of its own: clients elsewhere must not find this server, whose data goes away,
+        # before the one that their user started.
+        self.runtime = tempfile.mkdtemp(prefix="daos-demo-")
+        self.listen = "127.0.0.1:0"
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start the process and wait for its ready line; the address stays that of the first start."""
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                [str(DAOS), "serve", "--root", str(self.root), "--listen", self.listen],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+                env={**os.environ, "XDG_RUNTIME_DIR": self.runtime},
+            )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line.startswith("ready"):
+            self.process.kill()
+            fail(f"the server did not get ready; see {self.log}\n{self.log.read_text()[-2000:]}")
+        fields = dict(f.split("=", 1) for f in line.split()[1:] if "=" in f)
+        self.listen = fields["listen"]
+        os.environ["DAOS_ADDR"] = "unix:" + fields["socket"] if "socket" in fields else self.listen
+        os.environ["DEMO_TCP"] = self.listen
+        os.environ["DEMO_TOKEN"] = (self.root / "token").read_text().strip()
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        assert self.process is not None
+        return self.process.pid
+
+    def kill(self) -> None:
+        """Kill it as a crash does, with SIGKILL."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Let it drain and end."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        shutil.rmtree(self.runtime, ignore_errors=True)
+
+
 @contextmanager
-def server(root: Path) -> Iterator[subprocess.Popen[str]]:
-    """Start a server on loopback, wait for its ready line, stop it at the end."""
-    log = open(root.parent / "server.log", "w")  # noqa: SIM115
-    # A runtime folder of its own: clients elsewhere must not find this server, whose data goes away,
-    # before the one that their user started.
-    runtime = tempfile.mkdtemp(prefix="daos-demo-")
-    process = subprocess.Popen(
-        [str(DAOS), "serve", "--root", str(root), "--listen", "127.0.0.1:0"],
-        stdout=subprocess.PIPE,
-        stderr=log,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "XDG_RUNTIME_DIR": runtime},
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line.startswith("ready"):
-        process.kill()
-        shutil.rmtree(runtime, ignore_errors=True)
-        fail(f"the server did not get ready; see {log.name}\n{Path(log.name).read_text()[-2000:]}")
-    fields = dict(f.split("=", 1) for f in line.split()[1:] if "=" in f)
-    os.environ["DAOS_ADDR"] = "unix:" + fields["socket"] if "socket" in fields else fields["listen"]
-    os.environ["DEMO_TCP"] = fields["listen"]
-    os.environ["DEMO_TOKEN"] = (root / "token").read_text().strip()
+def server(root: Path) -> Iterator[Served]:
+    """Start a server on loopback, stop it at the end."""
+    served = Served(root)
     try:
-        yield process
+        served.start()
+        yield served
     finally:
         if not os.environ.get("KEEP"):
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            shutil.rmtree(runtime, ignore_errors=True)
-        log.close()
+            served.stop()
 
 
 def python(script: str, *args: str) -> subprocess.Popen[str]:
@@ -259,8 +292,42 @@ def step_resume(screen: Screen, scratch: Path, steps: int) -> None:
     data.close()
 
 
+def step_server(screen: Screen, served: Served, batch: int) -> None:
+    screen.step(4, "Kill the server with -9 in the middle of a pass; the pass goes on at the same batch")
+    screen.line('DataLoader(Dataset("demo/photos@v1/train", labels="dirname"), batch_size=..., shuffle=True, seed=3)')
+    data = Dataset("demo/photos@v1/train", labels="dirname")
+    loader = DataLoader(data, batch_size=batch, shuffle=True, seed=3)
+    quiet = [parts.fingerprint(b) for b in loader]
+    loader.set_epoch(0)
+    middle, seen, longest, before = len(quiet) // 2, [], 0.0, served.pid
+    successor = threading.Thread(target=lambda: (time.sleep(0.5), served.start()))
+    walk = iter(loader)
+    for k in range(len(quiet)):
+        waited, b = timed(lambda: next(walk))
+        seen.append(parts.fingerprint(b))
+        if k > middle:
+            longest = max(longest, waited)
+        if k == middle:
+            screen.line(
+                f"batch {k} of {len(quiet)} is there: kill -9 {before}; another server starts half a second later"
+            )
+            served.kill()
+            successor.start()
+    successor.join()
+    same = seen == quiet
+    screen.line(f"no batch was missed, repeated or changed; server {before} was followed by {served.pid}")
+    screen.row(
+        "server killed in mid pass",
+        f"all {len(quiet)} batches equal" if same else "DIFFERENT",
+        f"the loop waited {longest:.1f} s and went on",
+    )
+    if not same:
+        fail("the pass did not go on at the same batch")
+    data.close()
+
+
 def step_checkpoint(screen: Screen) -> None:
-    screen.step(4, "Save a checkpoint, kill a later save halfway, restore the whole one")
+    screen.step(5, "Save a checkpoint, kill a later save halfway, restore the whole one")
     screen.line("three processes in turn: one saves, one is killed while it saves, one restores ...")
     daos("dataset", "create", "demo/runs", "--type", "posix")
     saved = result(python("checkpoint.py", "save"))
@@ -284,7 +351,7 @@ def step_checkpoint(screen: Screen) -> None:
 
 
 def step_speeds(screen: Screen, scratch: Path, imported: tuple[float, int]) -> None:
-    screen.step(5, "Speeds, each beside the usual way on the local file system")
+    screen.step(6, "Speeds, each beside the usual way on the local file system")
     seconds, files = imported
     tree = scratch / "fashion-mnist"
     copy = scratch / "copy"
@@ -322,17 +389,8 @@ def step_speeds(screen: Screen, scratch: Path, imported: tuple[float, int]) -> N
         f"{n / ours:,.0f}",
         f"open + read of local files {m / theirs:,.0f}: {theirs / m * n / ours:.1f}x",
     )
-    tensors = Dataset("demo/tensors@v1")
-    rows_of = tensors.batches(256, shuffle=True, seed=1)
-    for _ in rows_of:
-        pass
-    rows_of.set_epoch(1)
-    ours, n = timed(lambda: sum(len(b["label"]) for b in rows_of))
-    screen.row(
-        "samples/s, batches of 256 rows",
-        f"{n / ours:,.0f}",
-        "55 MB fit into memory; make bench compares",
-    )
+    data.close()
+    ways(screen, scratch)
 
     flight = result(python("stock_flight.py"))
     screen.row(
@@ -344,6 +402,63 @@ def step_speeds(screen: Screen, scratch: Path, imported: tuple[float, int]) -> N
     if flight["rows"] != files:
         fail("the stock Flight client read another number of rows")
     client.close()
+
+
+def ways(screen: Screen, scratch: Path) -> None:
+    """The same samples in the same order five ways, in this process."""
+    screen.line("the 28 x 28 pixels of all images five ways: same order, same batch, same process")
+    data = Dataset("demo/tensors@v1", columns=["image"])
+    images = np.load(scratch / "fashion-mnist.npz")["image"]
+    folder, mapped = scratch / "raw", scratch / "raw.npy"
+    parts.write_raw(folder, images, screen.bar("writing one file an image", len(images)))
+    np.save(mapped, images)
+    size = 256
+    ids = np.array(list(data.sampler(seed=1)))
+    stock = torch.utils.data.DataLoader(data, size, sampler=data.sampler(seed=1))
+    ours = DataLoader(data, batch_size=size, shuffle=True, seed=1)
+    ready = data.batches(size, shuffle=True, seed=1)
+    array = np.load(mapped, mmap_mode="r")
+    sides: list[tuple[str, str, Callable[[], Iterator[Any]]]] = [
+        (
+            "local files, open + read",
+            "stack([frombuffer(bytearray(open(p, 'rb').read())) for p in batch])",
+            lambda: parts.raw_batches(folder, ids, size),
+        ),
+        ("memory-mapped numpy", "torch.from_numpy(images[batch])", lambda: parts.mapped_batches(array, ids, size)),
+        (
+            "ours, stock DataLoader",
+            "DataLoader(data, 256, sampler=data.sampler(seed=1))",
+            lambda: (b["image"] for b in stock),
+        ),
+        (
+            "ours, our DataLoader",
+            "pydaos.torch.DataLoader(data, 256, shuffle=True, seed=1)",
+            lambda: (b["image"] for b in ours),
+        ),
+        (
+            "ours, ready batches",
+            "data.batches(256, shuffle=True, seed=1)",
+            lambda: (b["image"] for b in ready),
+        ),
+    ]
+    prints = set()
+    base = 0.0
+    for what, line, walk in sides:
+        for loader in (stock.sampler, ours, ready):
+            loader.set_epoch(0)
+        # A pass that is looked at, and warms; then the one that is timed.
+        prints.add(tuple(parts.fingerprint(b) for b in walk()))
+        for loader in (stock.sampler, ours, ready):
+            loader.set_epoch(0)
+        took, seen = timed(lambda walk=walk: sum(len(b) for b in walk()))  # type: ignore[misc]
+        rate = seen / took
+        base = base or rate
+        screen.row(f"samples/s, {what}", f"{rate:,.0f}", f"{rate / base:.1f}x   {line}")
+    if len(prints) != 1:
+        fail("the ways gave different samples, or another order")
+    screen.line("55 MB fit into memory, where nothing is as fast as an array: this shows order, resume and safety;")
+    screen.line("make bench shows speed, from 784 bytes to 1 MiB a sample and beside other loaders")
+    data.close()
 
 
 def main() -> None:
@@ -364,13 +479,14 @@ def main() -> None:
     torch.set_num_threads(1)
     keep = bool(os.environ.get("KEEP"))
     try:
-        with server(scratch / "server") as process:
+        with server(scratch / "server") as served:
             screen.line(
-                f"daos serve is ready (process {process.pid}), listening on {os.environ['DEMO_TCP']} and a unix socket"
+                f"daos serve is ready (process {served.pid}), listening on {os.environ['DEMO_TCP']} and a unix socket"
             )
             imported = step_import(screen, scratch, args.limit)
             step_train(screen, args.steps)
             step_resume(screen, scratch, args.victim_steps)
+            step_server(screen, served, 64 if args.limit else 256)
             step_checkpoint(screen)
             step_speeds(screen, scratch, imported)
             screen.table()
@@ -378,13 +494,13 @@ def main() -> None:
             if keep:
                 print(
                     f"""
-The server is still running (process {process.pid}). Look around:
+The server is still running (process {served.pid}). Look around:
     export DAOS_ADDR={os.environ["DAOS_ADDR"]}
     {DAOS} pool list
     {DAOS} fs ls demo/photos@v1/train
     {DAOS} tensor head demo/tensors@v1
     {DAOS} system status
-Stop it with: kill {process.pid}; its data: rm -r {scratch}"""
+Stop it with: kill {served.pid}; its data: rm -r {scratch}"""
                 )
     finally:
         if not keep:

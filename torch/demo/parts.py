@@ -7,7 +7,8 @@ import os
 import random
 import shutil
 import subprocess
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,41 @@ def local_loop(top: Path, batch: int) -> int:
         flat = torch.cat(tensors)
         seen += len(tensors) if flat.numel() else 0
     return seen
+
+
+def fingerprint(batch: Any) -> int:
+    """A checksum of a batch: of its tensors, or of the two of a `pydaos.torch.Ragged`."""
+    value = 0
+    for part in batch if isinstance(batch, (tuple, list)) else (batch,):
+        for tensor in (part,) if isinstance(part, torch.Tensor) else (part.values, part.offsets):
+            value = zlib.crc32(memoryview(tensor.numpy()).cast("B"), value)
+    return value
+
+
+def write_raw(folder: Path, images: np.ndarray[Any, Any], progress: Callable[[int], None]) -> None:
+    """Write one file of 784 bytes an image."""
+    folder.mkdir()
+    for i, pixels in enumerate(images):
+        (folder / f"{i:05d}").write_bytes(pixels.tobytes())
+        if i % 500 == 499 or i + 1 == len(images):
+            progress(i + 1)
+
+
+def raw_batches(folder: Path, ids: np.ndarray[Any, Any], batch: int) -> Iterator[torch.Tensor]:
+    """Read such files in batches the usual way: open, read, frombuffer, stack."""
+    paths = [f"{folder}/{i:05d}" for i in ids.tolist()]
+    for at in range(0, len(paths), batch):
+        tensors = []
+        for path in paths[at : at + batch]:
+            with open(path, "rb") as f:
+                tensors.append(torch.frombuffer(bytearray(f.read()), dtype=torch.uint8))
+        yield torch.stack(tensors)
+
+
+def mapped_batches(images: np.ndarray[Any, Any], ids: np.ndarray[Any, Any], batch: int) -> Iterator[torch.Tensor]:
+    """Take batches of a memory-mapped array."""
+    for at in range(0, len(ids), batch):
+        yield torch.from_numpy(images[ids[at : at + batch]])
 
 
 def model() -> nn.Module:

@@ -26,4 +26,6 @@ def test_demo(tmp_path: Path, runtime_folder: Path, daos_binary: str) -> None:
     assert out.stdout.count("bit-equal") == 4  # two lines, and again in the table
     assert "DIFFERENT" not in out.stdout
     assert "checkpoint restored" in out.stdout
+    assert out.stdout.count("batches equal") == 2
+    assert out.stdout.count("samples/s, ours, ready batches") == 2
     assert not list(tmp_path.glob("demo-*")), "the scratch folder is still there"
