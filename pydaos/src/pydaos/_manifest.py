@@ -311,12 +311,16 @@ class BatchPipe:
                 if stale > 3:
                     raise
                 self._manifest.reopen(self._client)
-            except BaseException:
+            except errors.DaosError:
                 # An answer all the same, if the connection is whole: the error belongs to this batch.
                 if self._conn is not None and not self._conn.broken:
                     self._waiting.popleft()
                 else:
                     self._drop()
+                raise
+            except BaseException:
+                # Interrupted, or no memory: what the connection is in the middle of is unknown.
+                self._drop()
                 raise
             else:
                 self._waiting.popleft()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import operator
 import os
 import struct
 from collections import deque
@@ -329,7 +330,7 @@ class Source:
         if isinstance(indices, np.ndarray) and indices.dtype == np.uint64:
             return indices
         n = self.samples
-        out = np.fromiter((i.__index__() for i in indices), np.int64, len(indices))
+        out = np.fromiter(map(operator.index, indices), np.int64, len(indices))
         out[out < 0] += n
         if out.size and not (int(out.min()) >= 0 and int(out.max()) < n):
             bad = int(next(i for i, k in zip(indices, out, strict=True) if not 0 <= k < n))
