@@ -35,3 +35,21 @@ def test_examples(own_server, monkeypatch):
         for test in sorted(tests, key=lambda t: "create_pool" in t.docstring):
             runner.run(test)
         assert runner.failures == 0
+
+
+def test_examples_of_keys_and_values(own_server, monkeypatch):
+    monkeypatch.setenv("DAOS_ADDR", own_server.unix)
+    pydaos.DaosClient.cleanup()
+    with own_server.connect() as client:
+        client.create_pool("p")
+        client.create_pool("tank")
+        client.kv("tank/neo", create=True)
+        names = {"runs": client.kv("p/runs", create=True), "pydaos": pydaos, "client": client}
+        runner = doctest.DocTestRunner()
+        ran = 0
+        for module in ("_kv", "_upstream"):
+            for test in doctest.DocTestFinder().find(importlib.import_module(f"pydaos.{module}"), extraglobs=names):
+                runner.run(test)
+                ran += bool(test.examples)
+        assert runner.failures == 0 and ran >= 5
+    pydaos.DaosClient.cleanup()

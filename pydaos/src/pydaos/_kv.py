@@ -58,7 +58,7 @@ class KV(Dataset):
 
     Examples
     --------
-    >>> runs = client.create_dataset("p/runs", type="kv")
+    >>> runs = client.kv("p/runs", create=True)
     >>> runs["lr"] = "0.1"
     >>> runs["lr"]
     b'0.1'
@@ -170,6 +170,7 @@ class KV(Dataset):
 
         Examples
         --------
+        >>> runs["best"] = "0.9"
         >>> best = runs.entry("best")
         >>> runs.update("best", "0.93", if_version=best.version) > best.version
         True
@@ -271,7 +272,7 @@ class KV(Dataset):
         >>> with runs.batch() as b:
         ...     b.put("state", "done")
         ...     b.add("finished", 1)
-        ...     b.delete("lock", if_version=None)
+        ...     b.delete("lock")
         >>> b.version > 0
         True
         """
