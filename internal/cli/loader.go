@@ -196,9 +196,10 @@ func (s *selection) groups(kind order.Kind, m *loaderv1.Manifest) (*order.Groups
 	}
 	weights, have := make([]float64, len(label)), make([]bool, len(label))
 	for _, w := range s.weights {
-		name, number, ok := strings.Cut(w, "=")
-		v, err := strconv.ParseFloat(number, 64)
-		if !ok || err != nil {
+		eq := strings.LastIndexByte(w, '=') // a class may have one in its name
+		name := w[:max(eq, 0)]
+		v, err := strconv.ParseFloat(w[eq+1:], 64)
+		if eq < 0 || err != nil {
 			return nil, fault.New(fault.Invalid, "loader.order", "", "--weights %s: not CLASS=WEIGHT", w)
 		}
 		i, ok := label[name]
