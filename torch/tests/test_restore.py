@@ -16,7 +16,7 @@ import torch
 import pydaos
 from pydaos import _bulk
 from pydaos.testing import Server
-from pydaos.torch import Checkpoint
+from pydaos.torch import Checkpoint, _restore
 
 
 @pytest.fixture
@@ -302,3 +302,26 @@ def test_copies_are_independent(ckpt: Checkpoint) -> None:
     assert same(saved, before)
     saved["a"].zero_()
     assert same(ckpt.load("f.pt"), before)
+
+
+def test_by_way_of_a_copy(ckpt: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way to other devices: a part of a contiguous tensor at a time, others whole."""
+    torch.manual_seed(3)
+    state = {
+        "long": torch.randn(100_003),
+        "half": torch.randn(999, 7).to(torch.bfloat16),
+        "strided": torch.randn(40, 30).t(),
+        "scalar": torch.tensor(3),
+        "conj": torch.randn(5, dtype=torch.complex64).conj(),
+        "neg": torch.randn(5, dtype=torch.complex64).conj().imag,
+    }
+    save(ckpt, state)
+    into = {k: torch.zeros(v.shape, dtype=v.dtype) for k, v in state.items()}
+    parts = []
+    copied = _restore.Reader.copy
+    monkeypatch.setattr(_restore, "STRIPE", 64 << 10)
+    monkeypatch.setattr(_restore, "_same_bytes", lambda saved, target: False)
+    monkeypatch.setattr(_restore.Reader, "copy", lambda self, c: (parts.append(c), copied(self, c)))
+    ckpt.load("f.pt", into=into)
+    assert same(into, state)
+    assert len(parts) == len(state)
