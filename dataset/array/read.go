@@ -2,6 +2,7 @@ package array
 
 import (
 	"context"
+	"unsafe"
 
 	"daos/engine/object"
 	"daos/internal/fault"
@@ -104,6 +105,10 @@ func (r *Reader) read(ctx context.Context, axes []Axis, p []byte) error {
 		ctx: ctx, d: r.d, at: r.at, oid: chunksOID(r.node.ID), spec: s, dst: p,
 		cs: axisStrides(s.Chunks, s.DType.size), ds: axisStrides(lengths(axes), s.DType.size),
 	}
+	if r.Bytes() >= mappedFrom/16 {
+		g.maps = r.d.newMapper()
+		defer g.maps.close(r.d)
+	}
 	return fault.Wrap(boxes(axes, s.Chunks, g.box), "array.read", r.d.where(r.node.Path))
 }
 
@@ -128,6 +133,7 @@ type reading struct {
 
 	key    []byte // of the chunk being read
 	sparse bool
+	maps   *mapper // nil: the store has no mappings
 }
 
 // box reads what is selected of one chunk.
@@ -180,7 +186,23 @@ func (g *reading) span(runs [][]run) error {
 		need *= n
 		straight = straight && (len(rs) == 1 && (rs[0].step == 1 || rs[0].n == 1))
 	}
-	if straight && hi-lo == need && dhi-dlo == need {
+	straight = straight && hi-lo == need && dhi-dlo == need
+	if g.maps != nil && !g.sparse && hi-lo >= mappedFrom {
+		b, err := g.maps.stretch(g.ctx, g.at, g.d.st, g.oid, g.key, uint64(lo), uint64(hi-lo))
+		if err != nil {
+			return err
+		}
+		if b != nil {
+			return safely(g.oid.String(), func() {
+				if straight {
+					copy(g.dst[dlo:dhi], b)
+					return
+				}
+				rows(runs, g.cs, g.ds, func(coff, doff int, r *run) { gather(g.dst[doff:], b[coff-lo:], r, size) })
+			})
+		}
+	}
+	if straight {
 		return g.readChunk(lo, g.dst[dlo:dhi])
 	}
 	whole := hi-lo <= denseSpan || hi-lo <= scratchMax && hi-lo <= 8*need
@@ -287,16 +309,34 @@ func gather(dst, src []byte, r *run, size int) {
 		copy(dst[:r.n*size], src)
 		return
 	}
-	step := r.step * size
 	switch size {
 	case 1:
-		for k, j := 0, 0; k < r.n; k, j = k+1, j+step {
-			dst[k] = src[j]
-		}
+		pick[uint8](dst, src, r)
+	case 2:
+		pick[uint16](dst, src, r)
+	case 4:
+		pick[uint32](dst, src, r)
+	case 8:
+		pick[uint64](dst, src, r)
 	default:
+		step := r.step * size
 		for k, j := 0, 0; k < r.n; k, j = k+1, j+step {
 			copy(dst[k*size:(k+1)*size], src[j:j+size])
 		}
+	}
+}
+
+// pick is gather for elements of a machine word; both sides lie at multiples of it.
+func pick[T uint8 | uint16 | uint32 | uint64](dst, src []byte, r *run) {
+	var zero T
+	size := int(unsafe.Sizeof(zero))
+	_, _ = dst[r.n*size-1], src[((r.n-1)*r.step+1)*size-1]
+	out := unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(dst))), r.n)
+	in := unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(src))), (r.n-1)*r.step+1)
+	j := 0
+	for k := range out {
+		out[k] = in[j]
+		j += r.step
 	}
 }
 

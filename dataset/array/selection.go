@@ -264,15 +264,6 @@ func boxes(axes []Axis, chunks []uint64, fn func(*box) error) error {
 	return walk(0)
 }
 
-// elements is the number of elements of the box.
-func (b *box) elements() uint64 {
-	n := uint64(1)
-	for _, rs := range b.runs {
-		n *= uint64(count(rs))
-	}
-	return n
-}
-
 func count(rs []run) int {
 	n := 0
 	for i := range rs {

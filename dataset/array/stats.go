@@ -206,7 +206,7 @@ func floats[T float32 | float64](s *stats, v []byte) (lowest, highest []byte) {
 	typed(v, func(xs []T) {
 		n += len(xs)
 		for _, x := range xs {
-			if x != x {
+			if math.IsNaN(float64(x)) {
 				nans++
 				continue
 			}

@@ -35,11 +35,24 @@ type Store interface {
 type Dataset struct {
 	st   Store
 	name string
+	maps *Mappings // nil: segments are mapped for each read anew
 }
+
+// Option changes a Dataset.
+type Option func(*Dataset)
+
+// WithMappings keeps segments mapped from one read to the next.
+func WithMappings(m *Mappings) Option { return func(d *Dataset) { d.maps = m } }
 
 // Open makes a Dataset of a store. The name ("p/a") is for errors. It reads
 // nothing yet.
-func Open(st Store, name string) *Dataset { return &Dataset{st: st, name: name} }
+func Open(st Store, name string, opts ...Option) *Dataset {
+	d := &Dataset{st: st, name: name}
+	for _, o := range opts {
+		o(d)
+	}
+	return d
+}
 
 // Node is a group or an array at an epoch.
 type Node struct {

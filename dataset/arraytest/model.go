@@ -174,7 +174,7 @@ func RandomAxes(rng *rand.Rand, shape []uint64, repeats bool) []array.Axis {
 			*a = array.Axis{Start: rng.Uint64N(n + 1), Step: 1}
 		case rng.IntN(4) == 0:
 			*a = array.Axis{Count: n, Step: 1}
-		case rng.IntN(4) == 0:
+		case rng.IntN(3) == 0:
 			for _, i := range rng.Perm(int(n))[:1+rng.IntN(int(n))] {
 				a.Indices = append(a.Indices, uint64(i))
 			}

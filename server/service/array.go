@@ -13,6 +13,7 @@ import (
 	arrayv1 "daos/proto/gen/daos/array/v1"
 	commonv1 "daos/proto/gen/daos/common/v1"
 	"daos/server/pool"
+	"daos/server/wire"
 )
 
 const (
@@ -64,7 +65,19 @@ func (d *Datasets) arrays(ctx context.Context, a address.Address) (*Arrays, erro
 	if err := wantType(r, pool.TypeArray); err != nil {
 		return nil, err
 	}
-	return &Arrays{Resolved: r, Set: array.Open(r.Store, a.DatasetName())}, nil
+	return &Arrays{Resolved: r, Set: array.Open(r.Store, a.DatasetName(), array.WithMappings(d.mappings(r.Dataset.ID)))}, nil
+}
+
+// mappings are the mapped segments of an array dataset.
+func (d *Datasets) mappings(id object.DatasetID) *array.Mappings {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	m := d.maps[id]
+	if m == nil {
+		m = &array.Mappings{}
+		d.maps[id] = m
+	}
+	return m
 }
 
 // view opens a dataset and finds the epoch to read at.
@@ -267,6 +280,16 @@ func (s *Array) Get(ctx context.Context, r *arrayv1.GetRequest) (*arrayv1.GetRes
 	if rd.Bytes() > maxGet {
 		return nil, a.Err(fault.New(fault.TooBig, "array.get", r.GetPath(), "a selection of %d bytes, at most %d go into one reply", rd.Bytes(), maxGet).
 			Do("read in pieces, or use Read"))
+	}
+	if out := wire.RegionsOf(ctx); out != nil {
+		whole, err := rd.Regions(ctx, out)
+		if err != nil {
+			out.Release()
+			return nil, a.Err(err)
+		}
+		if whole {
+			return &arrayv1.GetResponse{Epoch: uint64(at), Shape: rd.Shape(), ArrayShape: rd.Spec().Shape}, nil
+		}
 	}
 	buf := make([]byte, rd.Bytes())
 	if err := rd.ReadInto(ctx, buf); err != nil {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"daos/dataset/array"
 	"daos/dataset/kv"
 	"daos/dataset/posix"
 	"daos/dataset/tensor"
@@ -30,6 +31,7 @@ type Datasets struct {
 	mu    sync.Mutex
 	trees map[object.DatasetID]*posix.FS
 	kvs   map[object.DatasetID]*kv.Dataset
+	maps  map[object.DatasetID]*array.Mappings // of array datasets
 }
 
 // NewDatasets makes a Datasets. session is a random number of this process.
@@ -37,7 +39,10 @@ func NewDatasets(pools *pool.Service, session uint64, now func() time.Time) *Dat
 	if now == nil {
 		now = time.Now
 	}
-	return &Datasets{pools: pools, session: session, now: now, trees: map[object.DatasetID]*posix.FS{}, kvs: map[object.DatasetID]*kv.Dataset{}}
+	return &Datasets{
+		pools: pools, session: session, now: now,
+		trees: map[object.DatasetID]*posix.FS{}, kvs: map[object.DatasetID]*kv.Dataset{}, maps: map[object.DatasetID]*array.Mappings{},
+	}
 }
 
 // Pools is the pool service.
@@ -231,6 +236,12 @@ func (d *Datasets) Collect(ctx context.Context) (more bool, err error) {
 			delete(d.kvs, id)
 		}
 	}
+	for id, m := range d.maps {
+		if !alive[id] {
+			m.Close()
+			delete(d.maps, id)
+		}
+	}
 	return more, err
 }
 
@@ -256,6 +267,13 @@ func (d *Datasets) collectOne(ctx context.Context, a address.Address, t pool.Typ
 		}
 		n, err := pairs.KV.Collect(ctx, reapLeases)
 		return n == reapLeases, err
+	case pool.TypeArray:
+		set, err := d.arrays(ctx, a)
+		if err != nil {
+			return false, err
+		}
+		d.mappings(set.Dataset.ID).Tidy(set.Store.Generation())
+		return false, nil
 	case pool.TypeTensor:
 		table, err := d.table(ctx, a)
 		if err != nil {
