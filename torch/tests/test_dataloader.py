@@ -205,6 +205,10 @@ def test_a_second_iterator_takes_over_the_position(pool_of_numbers: Any) -> None
     assert sum(1 for _ in old) == 11
     assert loader.epoch == 0  # the end of the old one is not the end of the new one
     assert loader.state_dict()["position"] == 8
+    # Nor does the end of a pass overrule who has chosen the next one meanwhile.
+    loader.set_epoch(5)
+    assert sum(1 for _ in new) == 12
+    assert loader.epoch == 5
 
 
 def test_persistent_workers_walk_pass_after_pass(pool_of_numbers: Any) -> None:
@@ -316,9 +320,10 @@ def test_torchs_wrappers(pool_of_numbers: Any, way: dict[str, int]) -> None:
     first = flat([ids(next(it)) for _ in range(3)])
     state = loader.state_dict()
     rest = flat([ids(b) for b in it])
-    # A sample is what it is through any subset, its random generator too.
-    direct = DataLoader(data, batch_sampler=[[one.indices[i] for i in Order("shuffle", 60, 1, 0).take(0, 60)]])
-    assert [int(x) for x in first + rest] == [int(x) for x in flat(drain(direct))]
+    assert [int(x) for x in first + rest] == [one.indices[i] for i in Order("shuffle", 60, 1, 0).take(0, 60)]
+    # A sample is what it is through any subset: what it draws by (seed, pass, sample) too.
+    direct = {int(x): x for x in flat(drain(DataLoader(data, 8, shuffle=True, seed=1)))}
+    assert all(x == direct[int(x)] for x in first + rest)
     again = DataLoader(one, 4, **way)
     again.load_state_dict(state)
     assert flat(drain(again)) == rest
