@@ -214,8 +214,30 @@ def test_random_transforms_differ_for_each_draw(part: Any) -> None:
     mix = Mixture([(part("b", transform_fn=noise), 1)], seed=1, samples=14)  # every sample twice
     values = [float(v) for b in DataLoader(mix, batch_size=5) for v in b]
     assert len(set(values)) == 14
-    again = [float(v) for b in DataLoader(mix, batch_size=3, num_workers=1) for v in b]
-    assert again == values
+    for options in ({"num_workers": 1}, {"transform_threads": 3}):
+        assert [float(v) for b in DataLoader(mix, batch_size=3, **options) for v in b] == values
+
+
+def test_labels_are_those_of_each_part(pool_of_parts: Server) -> None:
+    client = pool_of_parts.connect()
+    for name, folders in (("pets", "cat dog"), ("birds", "owl")):
+        d = client.create_dataset(f"mix/{name}", type="posix")
+        for folder in folders.split():
+            d.mkdir(folder)
+            for i in range(5):
+                d.write_bytes(f"{folder}/{i}", f"{folder} {i}".encode())
+        d.snapshot("v1")
+    client.close()
+    parts = [Dataset(f"mix/{n}@v1", labels="dirname", addr=pool_of_parts.unix) for n in ("pets", "birds")]
+    mix = Mixture([(parts[0], 1), (parts[1], 1)], seed=5)
+    names = [["cat", "dog"], ["owl"]]
+    where = iter(mix.where(range(15)))
+    for x, y in mix.batches(4):
+        for data, label in zip(x, y.tolist(), strict=True):
+            part, _ = next(where)
+            assert bytes(data.numpy()).decode().split()[0] == names[part][label]
+    with pytest.raises(ValueError, match="labelled files"):
+        Mixture([(parts[0], 1), (Dataset("mix/birds@v1", addr=pool_of_parts.unix), 1)])
 
 
 def test_subsets_and_workers(part: Any) -> None:
