@@ -1,9 +1,14 @@
 package array_test
 
 import (
+	"bytes"
 	"context"
+	"math/rand/v2"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"daos/dataset/array"
 	"daos/dataset/arraytest"
 	"daos/engine"
 	"daos/engine/memstore"
@@ -33,4 +38,90 @@ func TestConformanceOnEngine(t *testing.T) {
 		}
 		return d
 	})
+}
+
+// gathered brings the pieces of an answer together.
+func gathered(t *testing.T, out *object.Regions) []byte {
+	t.Helper()
+	var b []byte
+	for _, p := range out.Parts {
+		if p.Mem != nil {
+			b = append(b, p.Mem...)
+			continue
+		}
+		at := len(b)
+		b = append(b, make([]byte, p.Len)...)
+		if n, err := unix.Pread(int(p.File.Fd()), b[at:], p.Off); n != p.Len || err != nil {
+			t.Fatalf("%d bytes of %d: %v", n, p.Len, err)
+		}
+	}
+	return b
+}
+
+func TestRegions(t *testing.T) {
+	e, err := engine.Open(engine.Options{Root: t.TempDir(), SweepEvery: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	ctx := context.Background()
+	st, err := e.CreateDataset(ctx, 1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps := &array.Mappings{}
+	defer maps.Close()
+	d := array.Open(st, "p/a", array.WithMappings(maps))
+	f4, err := array.ParseDType("float32")
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := array.Spec{DType: f4, Shape: []uint64{40, 100, 500}, Chunks: []uint64{8, 50, 500}}
+	if _, _, err := d.Create(ctx, "x", spec, array.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	m := arraytest.NewPlain(spec)
+	rng := rand.New(rand.NewPCG(1, 2))
+	data := arraytest.Elements(rng, f4, 20*100*500)
+	axes := []array.Axis{{Start: 10, Count: 20}, {Count: 100}, {Count: 500}} // some chunks in part, some never
+	if _, err := d.Write(ctx, "x", axes, data, array.WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range axes {
+		axes[i].Step = 1
+	}
+	m.Write(axes, data)
+	for _, c := range []struct {
+		axes []array.Axis
+		want bool
+	}{
+		{[]array.Axis{{Count: 40}, {Count: 100}, {Count: 500}}, true},
+		{[]array.Axis{{Start: 5, Count: 20}, {Start: 20, Count: 60}, {Count: 500}}, true},
+		{[]array.Axis{{Start: 3, Count: 9, Step: 4}, {Count: 100}, {Count: 500}}, true},
+		{[]array.Axis{{Start: 11, Count: 1}, {Start: 1, Count: 99}, {Count: 500}}, true},
+		{[]array.Axis{{Count: 40}, {Count: 100}, {Start: 1, Count: 499}}, false},     // short rows
+		{[]array.Axis{{Count: 1}, {Count: 10}, {Count: 500}}, false},                 // little
+		{[]array.Axis{{Indices: []uint64{1, 2}}, {Count: 100}, {Count: 500}}, false}, // a list
+	} {
+		r, err := d.Select(ctx, 0, "x", c.axes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range c.axes {
+			c.axes[i].Step = max(c.axes[i].Step, 1)
+		}
+		var out object.Regions
+		whole, err := r.Regions(ctx, &out)
+		if err != nil || whole != c.want {
+			t.Fatalf("%v: %v, %v", c.axes, whole, err)
+		}
+		if whole && !bytes.Equal(gathered(t, &out), m.Read(c.axes)) {
+			t.Fatalf("%v differs", c.axes)
+		}
+		out.Release()
+		p := make([]byte, r.Bytes())
+		if err := r.ReadInto(ctx, p); err != nil || !bytes.Equal(p, m.Read(c.axes)) {
+			t.Fatalf("%v differs when it is brought together: %v", c.axes, err)
+		}
+	}
 }
