@@ -483,6 +483,7 @@ def test_arguments_and_attributes_are_torchs(pool_of_numbers: Any) -> None:
             setattr(loader, name, 1)
     for wrong, words in (
         ({"in_order": False}, "in_order"),
+        ({"timeout": 3}, "worker processes"),
         ({"num_workers": -1}, "non-negative"),
         ({"batch_size": 0}, "at least one sample"),
         ({"prefetch": 0}, "prefetch"),

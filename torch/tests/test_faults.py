@@ -320,6 +320,47 @@ if __name__ == "__main__":
 """
 
 
+_ENDS = """
+import sys
+from pydaos.torch import DataLoader, Dataset
+
+def number(x):
+    return int.from_bytes(x, "little")
+
+if __name__ == "__main__":
+    data = Dataset(sys.argv[1], addr=sys.argv[2], transform_fn=number)
+    walks = [iter(DataLoader(data, 2, **way)) for way in eval(sys.argv[3])]
+    print([next(walk).tolist() for walk in walks], flush=True)
+"""
+
+
+def test_a_program_may_end_in_the_middle_of_a_pass(numbers: Any, tmp_path: Path) -> None:
+    address, server = numbers
+    script = tmp_path / "ends.py"
+    script.write_text(_ENDS)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-X",
+            "dev",
+            "-W",
+            "ignore::DeprecationWarning",
+            str(script),
+            address,
+            server.unix,
+            repr(WAYS),
+        ],
+        capture_output=True,
+        text=True,
+        env=env,
+        timeout=90,
+        start_new_session=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "[[0, 1], [0, 1], [0, 1]]\n"), done.stderr
+    assert "Traceback" not in done.stderr and "ResourceWarning" not in done.stderr, done.stderr
+
+
 def processes_of_group(group: int) -> list[str]:
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):

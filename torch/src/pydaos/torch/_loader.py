@@ -125,6 +125,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             raise ValueError("in_order=False: without the order of batches there is no position to go on from")
         if transform_threads < 0 or prefetch < 1:
             raise ValueError(f"transform_threads={transform_threads}, prefetch={prefetch}: at least 0 and 1")
+        if timeout and not num_workers:
+            raise ValueError(
+                f"timeout={timeout} is for worker processes; calls of the service have the dataset's timeout="
+            )
         if transform_threads and num_workers:
             raise ValueError(
                 f"transform_threads={transform_threads} are threads of this process, num_workers={num_workers} are "
@@ -354,7 +358,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 run.tasks,
                 prefetch=self.prefetch,
                 threads=self.transform_threads,
-                pin=self.pin_memory and torch.accelerator.is_available(),
+                pin=self.pin_memory and _has_accelerator(),
             )
         crew = self._crew or Crew(self._making, self._worker_options(), self._counters.restarted)
         if self.persistent_workers:
@@ -604,6 +608,11 @@ class _BatchSamplerOver(RankBatches, BatchSampler):  # type: ignore[override]
             own = _walk(own.source, batch_size, own.pass_, own.world, own._uneven, drop_last)
         self._walk = own
         self.repeated = 0
+
+
+def _has_accelerator() -> bool:
+    module = getattr(torch, "accelerator", torch.cuda)  # torch.accelerator came with 2.6
+    return bool(module.is_available())
 
 
 def _own_collate(collate_fn: Callable[[Any], Any] | None) -> Callable[[Any], Any] | None:
