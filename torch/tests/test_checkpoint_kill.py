@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import pydaos
 from pydaos._feed import FeedConnection
@@ -192,6 +193,28 @@ def test_the_server_is_killed(place: Server, small: bool) -> None:
             assert now != version or stage[0] == "Publish", stage
         if (stage[0] == "Stage" and stage[2] == "before") or stage[:3:2] == ("Publish", "answered"):
             assert answered, stage
+
+
+def test_save_outlives_the_server(place: Server) -> None:
+    """`Checkpoint.save` begins again after a restart: the new file is there in the end."""
+    with Checkpoint(
+        "p", "runs", prefix="r", create=True, addr=place.unix, transfer_chunk_size=PIECE, workers=2, retry=30
+    ) as c:
+        for version, stage in enumerate([s for s in STAGES if s[2] == "sent"]):
+            state = {"w": torch.full((PIECE * PIECES // 4 - 1000,), float(version)), "version": version}
+
+            def act() -> None:
+                place.kill()
+                place.start()
+
+            with pytest.MonkeyPatch.context() as m:
+                wire = Tripwire(m, stage, act)
+                c.save(state, NAME)
+            assert wire.tripped, stage
+            found = c.load(NAME)
+            assert found["version"] == version
+            assert torch.equal(found["w"], state["w"])
+            assert c.list() == [NAME]
 
 
 def test_a_save_after_every_kind_of_end(place: Server) -> None:

@@ -206,7 +206,11 @@ class StagedStream:
     def _send(self) -> None:
         buffer, length, offset = self._buffer, self._filled, self._sent
         assert buffer is not None
-        self._stage()
+        try:
+            self._stage()
+        except BaseException as e:
+            self._lanes.failure = self._lanes.failure or e
+            raise
         self._buffer, self._filled, self._sent = None, 0, offset + length
         client, inode, address = self._dataset.client, self._inode, self._dataset.address
 
@@ -222,6 +226,11 @@ class StagedStream:
         if not self._inode:
             request = pb.StageRequest(dataset=self._dataset.address)
             self._inode = self._dataset.client.call("posix.Stage", request, pb.StageResponse).inode
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What a piece could not be stored for; callers may have made another error of it."""
+        return self._lanes.failure
 
     def publish(self) -> None:
         """Make the file durable and visible in one step; it is discarded if that fails."""

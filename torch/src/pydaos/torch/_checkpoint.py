@@ -25,6 +25,8 @@ __all__ = ["Checkpoint", "WriteBuffer"]
 CHUNK = PIECE
 #: Requests under way at a time, whatever ``workers`` says.
 MAX_WORKERS = 16
+#: Times that `Checkpoint.save` begins, for a server that restarts again and again.
+SAVE_ATTEMPTS = 5
 #: Connections that one large read is shared out over.
 READ_LANES = 2
 
@@ -98,25 +100,34 @@ class WriteBuffer(io.BufferedIOBase):
         try:
             self._stream.publish()
         except pydaos.StaleError as e:
-            raise pydaos.StaleError(
-                f"checkpoint {self.name}: the server restarted while it was saved; nothing was published, "
-                "the previous file is kept",
-                resource=self.name,
-                resolution="save it again",
-            ) from e
+            raise self._restarted() from e
         finally:
             self._end()
+
+    def _restarted(self) -> pydaos.StaleError:
+        return pydaos.StaleError(
+            f"checkpoint {self.name}: the server restarted while it was saved; nothing was published, "
+            "the previous file is kept",
+            resource=self.name,
+            resolution="save it again",
+        )
 
     def _end(self) -> None:
         # io's own close() would flush.
         self.flush = _nothing  # type: ignore[method-assign]
         super().close()
 
-    def __exit__(self, kind: object, value: object, trace: object) -> None:
-        if kind is not None:
-            self.discard()
-        else:
+    def __exit__(self, kind: object, value: BaseException | None, trace: object) -> None:
+        if value is None:
             self.close()
+            return
+        failure = self._stream.failure
+        self.discard()
+        # torch.save ends its archive after a failed write as well, and complains of that.
+        if isinstance(failure, pydaos.StaleError):
+            raise self._restarted() from failure
+        if failure is not None and value is not failure and isinstance(value, RuntimeError):
+            raise failure from value
 
     def __del__(self) -> None:
         # A writer that was never closed has not been published.
@@ -242,6 +253,21 @@ class Checkpoint:
             limit=self._limit,
         )
         return WriteBuffer(stream, path)
+
+    def save(self, obj: Any, file: str | os.PathLike[str], **options: Any) -> None:
+        """Do ``with ckpt.writer(file) as f: torch.save(obj, f)``, again if the server restarts meanwhile.
+
+        A restart loses what it has of a save; here the object is still at hand. Each
+        attempt waits for the server as long as ``retry`` says. ``options`` are torch.save's.
+        """
+        for attempt in range(SAVE_ATTEMPTS):
+            try:
+                with self.writer(file) as f:
+                    torch.save(obj, f, **options)  # type: ignore[arg-type]
+                return
+            except pydaos.StaleError:
+                if attempt + 1 == SAVE_ATTEMPTS:
+                    raise
 
     def reader(self, file: str | os.PathLike[str], stream: BinaryIO | None = None) -> Any:
         """Return a seekable, buffered reader of a checkpoint.
