@@ -188,3 +188,33 @@ def test_wrong_use_says_what_is_right(client: pydaos.Client, arrays: Arrays, poo
     posix = client.create_dataset(f"{pool}/files")
     with pytest.raises(pydaos.InvalidError, match="posix dataset"):
         client.call("array.Describe", pb.DescribeRequest(dataset=posix.address), pb.DescribeResponse)
+
+
+def test_a_full_dataset_says_so_and_keeps_what_it_has(client: pydaos.Client, pool: str) -> None:
+    arrays = client.create_dataset(f"{pool}/small", type="array", quota=1 << 20)
+    a = arrays.create_array("x", shape=(1 << 20,), dtype="u1", chunks=(1 << 16,))
+    a[: 1 << 18] = 7
+    with pytest.raises(pydaos.NoSpaceError, match="full"):
+        a[:] = 8
+    with pytest.raises(pydaos.NoSpaceError):
+        a.append(np.ones(1 << 20, "u1"))
+    assert a.shape == (1 << 20,) and (a[: 1 << 18] == 7).all() and not a[1 << 18 :].any()
+
+
+def test_what_is_too_much_is_refused(client: pydaos.Client, arrays: Arrays) -> None:
+    huge = arrays.create_array("huge", shape=(1 << 40,), dtype="u1", chunks=(1,))
+    axis = pb.Axis(count=1 << 22)
+    with pytest.raises(pydaos.TooBigError):
+        client.call("array.Get", pb.GetRequest(dataset=arrays.address, path="huge", axes=[axis]), pb.GetResponse)
+    with pytest.raises(pydaos.TooBigError):
+        whole = [pb.Axis(count=1 << 40)]
+        client.call("array.Get", pb.GetRequest(dataset=arrays.address, path="huge", axes=whole), pb.GetResponse)
+    with pytest.raises(pydaos.TooBigError):
+        write = pb.WriteRequest(dataset=arrays.address, path="huge", axes=[axis], broadcast=True)
+        client.call("array.Write", write, pb.WriteResponse, b"\1")
+    with pytest.raises(pydaos.InvalidError):
+        client.call(
+            "array.Write", pb.WriteRequest(dataset=arrays.address, path="huge", axes=[axis]), pb.WriteResponse, b"\1"
+        )
+    huge[5:100_000] = 3  # more chunks than one transaction takes: cut by the client
+    assert huge[99_990:100_010].tolist() == [3] * 10 + [0] * 10

@@ -8,7 +8,20 @@ import numpy as np
 import pydaos
 from pydaos import fs
 
-MODULES = ["", "._client", "._dataset", "._manifest", "._pool", "._posix", "._scan", "._tensor", ".fs", ".testing"]
+MODULES = [
+    "",
+    "._array",
+    "._arrays",
+    "._client",
+    "._dataset",
+    "._manifest",
+    "._pool",
+    "._posix",
+    "._scan",
+    "._tensor",
+    ".fs",
+    ".testing",
+]
 
 
 def test_examples(own_server, monkeypatch):
@@ -30,9 +43,10 @@ def test_examples(own_server, monkeypatch):
         ]
         assert len(tests) >= 11
         assert not [t.name for t in tests for e in t.examples if doctest.SKIP in e.options]
-        # In an order in which they don't see each other's pools.
+        # In an order in which they don't see each other's pools and datasets.
         runner = doctest.DocTestRunner()
-        for test in sorted(tests, key=lambda t: "create_pool" in t.docstring):
+        order = lambda t: ('create_dataset("p/' in t.docstring, "create_pool" in t.docstring)  # noqa: E731
+        for test in sorted(tests, key=order):
             runner.run(test)
         assert runner.failures == 0
 

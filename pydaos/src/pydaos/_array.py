@@ -114,7 +114,8 @@ class Array:
 
     Examples
     --------
-    >>> a = dataset.create_array("weather/t2m", shape=(24, 181, 360), dtype="f4", chunks=(1, 181, 360))
+    >>> grids = client.create_dataset("p/grids", type="array")
+    >>> a = grids.create_array("weather/t2m", shape=(24, 181, 360), dtype="f4", chunks=(1, 181, 360))
     >>> a[0] = np.zeros((181, 360))
     >>> a[0:24, ::2, 5].shape
     (24, 91)

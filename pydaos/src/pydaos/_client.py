@@ -225,7 +225,8 @@ class Client:
 
         Examples
         --------
-        >>> client.query("p/photos@v1", where="size > 4096", group_by="ext", aggregates="count").to_arrow()
+        >>> client.query("p/photos@v1", where="size > 4096", group_by="ext", aggregates="count").to_arrow().num_rows
+        1
         """
         from pydaos._query import make_query
 
