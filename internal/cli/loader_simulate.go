@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +22,8 @@ type simulateJSON struct {
 	Bytes     uint64           `json:"bytes"`
 	Order     orderJSON        `json:"order"`
 	Batch     uint64           `json:"batch_size"`
+	Layout    string           `json:"layout"`
+	Segments  int              `json:"segments,omitempty"` // that the samples lie in
 	UnitBytes uint64           `json:"unit_bytes"`
 	Units     uint64           `json:"units"`
 	This      *simulate.Report `json:"this_order"`
@@ -32,7 +36,7 @@ const defaultPositions = 1 << 22
 func loaderSimulate(a *app) *cobra.Command {
 	var s selection
 	var batch, positions, start uint64
-	var unit string
+	var unit, layout string
 	cmd := &cobra.Command{
 		Use: "simulate POOL/DATASET@SNAPSHOT[/PATH]", Short: "Say how well an order mixes and what it costs a cache", Args: cobra.ExactArgs(1),
 		Long: `Walk an order over the samples of a snapshot without reading any of them, and say
@@ -47,8 +51,10 @@ full shuffle:
 - of a cache that keeps what was used last, which share of the reads it serves,
   and how many bytes are fetched for each byte read.
 
-Caches keep or drop units of --unit bytes, samples in their own order and of
-mean size. --batch-size is that of a global batch: all ranks together.`,
+Caches keep or drop units of --unit bytes of the segments that the samples are
+stored in at present (--layout stored), or of the samples laid out in their own
+order, all of mean size (--layout even). --batch-size is that of a global batch:
+all ranks together.`,
 		Example: "  daos loader simulate p/photos@v1/train --label-dirname --order window --window 10000\n" +
 			"  daos loader simulate p/photos@v1 --order block --block 512 --unit 1MiB --json",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
@@ -66,6 +72,9 @@ mean size. --batch-size is that of a global batch: all ranks together.`,
 			if batch == 0 || batch > 1<<31 || unitBytes == 0 {
 				return fault.New(fault.Invalid, "loader.simulate", "", "--batch-size %d, --unit %s", batch, unit).Do("use at least 1")
 			}
+			if layout != layoutStored && layout != layoutEven {
+				return fault.New(fault.Invalid, "loader.simulate", "", "--layout %s", layout).Do("use stored or even")
+			}
 			m, err := s.open(ctx, a, c, x)
 			if err != nil {
 				return err
@@ -80,10 +89,17 @@ mean size. --batch-size is that of a global batch: all ranks together.`,
 			if positions == 0 {
 				positions = defaultPositions
 			}
-			in := simulationOf(m, unitBytes, batch)
+			out := simulateJSON{Manifest: m.GetId(), Samples: m.GetSamples(), Bytes: m.GetBytes(), Order: orderOf(&o.spec), Batch: batch, Layout: layout}
+			in := &simulate.Input{Samples: m.GetSamples(), Batch: batch, Classes: m.GetClassSizes()}
+			if layout == layoutStored {
+				err = out.stored(ctx, a, c, m, in, unitBytes)
+			} else {
+				out.even(in, unitBytes)
+			}
+			if err != nil {
+				return err
+			}
 			in.Start, in.Count = start, min(positions, o.Len()-start)
-			out := simulateJSON{Manifest: m.GetId(), Samples: m.GetSamples(), Bytes: m.GetBytes(), Order: orderOf(&o.spec), Batch: batch, Units: in.Units}
-			out.UnitBytes = (m.GetBytes() + max(in.Units, 1) - 1) / max(in.Units, 1)
 			if err := out.measure(in, o, s.seed); err != nil {
 				return err
 			}
@@ -96,18 +112,65 @@ mean size. --batch-size is that of a global batch: all ranks together.`,
 	f.Uint64Var(&positions, "positions", 0, fmt.Sprintf("positions to walk (default: the pass, at most %d; the most is %d)", defaultPositions, simulate.MaxPositions))
 	f.Uint64Var(&start, "start", 0, "position to begin at")
 	f.StringVar(&unit, "unit", "1MiB", "what a cache keeps or drops as a whole")
+	f.StringVar(&layout, "layout", layoutStored, "where samples lie: stored, or even")
 	return cmd
 }
 
-// simulationOf lays the samples out in units, in their own order and of mean
-// size.
-func simulationOf(m *loaderv1.Manifest, unitBytes, batch uint64) *simulate.Input {
-	in := &simulate.Input{Samples: m.GetSamples(), Batch: batch, Classes: m.GetClassSizes()}
-	mean := max(m.GetBytes()/max(in.Samples, 1), 1)
+// Layouts of the samples.
+const (
+	layoutStored = "stored"
+	layoutEven   = "even"
+)
+
+// even lays the samples out in units, in their own order and of mean size.
+func (out *simulateJSON) even(in *simulate.Input, unitBytes uint64) {
+	mean := max(out.Bytes/max(in.Samples, 1), 1)
 	each := max(unitBytes/mean, 1) // samples of a unit
 	in.Units = (in.Samples + each - 1) / each
 	in.Unit = func(sample uint64) uint64 { return sample / each }
-	return in
+	out.Units = in.Units
+	out.UnitBytes = (out.Bytes + max(in.Units, 1) - 1) / max(in.Units, 1)
+}
+
+// stored asks where the samples lie, and numbers the units that they begin in.
+func (out *simulateJSON) stored(ctx context.Context, a *app, c *client.Client, m *loaderv1.Manifest, in *simulate.Input, unitBytes uint64) error {
+	if in.Samples > simulate.MaxUnits {
+		return fault.New(fault.TooBig, "loader.simulate", "", "%s samples, at most %s are placed one by one", formatCount(in.Samples), formatCount(uint64(simulate.MaxUnits))).
+			Do("use --layout even")
+	}
+	type key struct {
+		segment uint32
+		unit    uint64
+	}
+	numbers, segments := map[key]uint32{}, map[uint32]bool{}
+	units := make([]uint32, 0, in.Samples)
+	var placed atomic.Uint64
+	end := a.watch(func(time.Duration) string {
+		return fmt.Sprintf("places  %s of %s samples", formatCount(placed.Load()), formatCount(in.Samples))
+	})
+	defer end()
+	for uint64(len(units)) < in.Samples {
+		r, err := c.Loader.Places(ctx, &loaderv1.PlacesRequest{Handle: m.GetHandle(), Start: uint64(len(units)), Count: maxSamples})
+		if err != nil {
+			return err
+		}
+		if len(r.GetSegments()) == 0 || len(r.GetSegments()) != len(r.GetPositions()) {
+			return fault.New(fault.Internal, "loader.simulate", "", "the server placed %d of %d samples", len(units), in.Samples)
+		}
+		for i, s := range r.GetSegments() {
+			k := key{s, r.GetPositions()[i] / unitBytes}
+			n, ok := numbers[k]
+			if !ok {
+				n = uint32(len(numbers))
+				numbers[k], segments[s] = n, true
+			}
+			units = append(units, n)
+		}
+		placed.Store(uint64(len(units)))
+	}
+	in.Units, in.Unit = uint64(len(numbers)), func(sample uint64) uint64 { return uint64(units[sample]) }
+	out.Units, out.UnitBytes, out.Segments = in.Units, unitBytes, len(segments)
+	return nil
 }
 
 // measure walks the order, and a shuffle for comparison.
@@ -130,7 +193,7 @@ func (a *app) showSimulation(out *simulateJSON, m *loaderv1.Manifest, o *bound) 
 	err := fields(a.out,
 		"dataset", m.GetDataset()+"@"+m.GetSnapshot(), "samples", fmt.Sprintf("%s, %s", formatCount(out.Samples), formatSize(out.Bytes)),
 		"order", orderText(&o.spec), "positions", fmt.Sprintf("%s of %s, batches of %s", formatCount(this.Positions), formatCount(o.Len()), formatCount(out.Batch)),
-		"unit", fmt.Sprintf("%s, %s of them", formatSize(out.UnitBytes), formatCount(out.Units)))
+		"unit", out.unitText())
 	if err != nil {
 		return err
 	}
@@ -173,6 +236,14 @@ func (a *app) showSimulation(out *simulateJSON, m *loaderv1.Manifest, o *bound) 
 		return err
 	}
 	return a.table(t)
+}
+
+func (out *simulateJSON) unitText() string {
+	text := fmt.Sprintf("%s, %s of them", formatSize(out.UnitBytes), formatCount(out.Units))
+	if out.Layout == layoutStored {
+		return text + ", in " + counted(uint64(out.Segments), "segment")
+	}
+	return text + ", samples laid out evenly"
 }
 
 // fetched is how many bytes a cache fetches for each byte that is read.

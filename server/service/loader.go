@@ -305,6 +305,19 @@ func (s *Loader) ReadElements(ctx context.Context, r *loaderv1.ReadElementsReque
 	return &loaderv1.ReadElementsResponse{Runs: e.Runs, Total: e.Total, Payload: e.Payload}, nil
 }
 
+// Places implements the service.
+func (s *Loader) Places(ctx context.Context, r *loaderv1.PlacesRequest) (*loaderv1.PlacesResponse, error) {
+	m, err := s.get(ctx, r.GetHandle())
+	if err != nil {
+		return nil, err
+	}
+	segments, positions, err := m.Places(ctx, r.GetStart(), r.GetCount())
+	if err != nil {
+		return nil, nameManifest(m, err)
+	}
+	return &loaderv1.PlacesResponse{Segments: segments, Positions: positions}, nil
+}
+
 // Collect removes the manifests of datasets that are gone.
 func (s *Loader) Collect() error {
 	// The folders first: what has one now is in the list unless it is gone.

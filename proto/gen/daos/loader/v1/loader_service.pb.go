@@ -718,6 +718,126 @@ func (x *ReadElementsResponse) GetPayload() []byte {
 	return nil
 }
 
+// PlacesRequest asks for a range of samples.
+type PlacesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Handle of the manifest.
+	Handle uint64 `protobuf:"varint,1,opt,name=handle,proto3" json:"handle,omitempty"`
+	// First sample.
+	Start uint64 `protobuf:"varint,2,opt,name=start,proto3" json:"start,omitempty"`
+	// Samples, at most 65536; less are answered at the end.
+	Count         uint64 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacesRequest) Reset() {
+	*x = PlacesRequest{}
+	mi := &file_daos_loader_v1_loader_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacesRequest) ProtoMessage() {}
+
+func (x *PlacesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_loader_v1_loader_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacesRequest.ProtoReflect.Descriptor instead.
+func (*PlacesRequest) Descriptor() ([]byte, []int) {
+	return file_daos_loader_v1_loader_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PlacesRequest) GetHandle() uint64 {
+	if x != nil {
+		return x.Handle
+	}
+	return 0
+}
+
+func (x *PlacesRequest) GetStart() uint64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *PlacesRequest) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// PlacesResponse is where the samples begin; of a tensor dataset in its largest
+// column.
+type PlacesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Segments, numbered from 0; 2^32-1: in the manifest itself, as short ones do.
+	Segments []uint32 `protobuf:"varint,1,rep,packed,name=segments,proto3" json:"segments,omitempty"`
+	// Positions in them, in bytes.
+	Positions     []uint64 `protobuf:"varint,2,rep,packed,name=positions,proto3" json:"positions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacesResponse) Reset() {
+	*x = PlacesResponse{}
+	mi := &file_daos_loader_v1_loader_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacesResponse) ProtoMessage() {}
+
+func (x *PlacesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_loader_v1_loader_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacesResponse.ProtoReflect.Descriptor instead.
+func (*PlacesResponse) Descriptor() ([]byte, []int) {
+	return file_daos_loader_v1_loader_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PlacesResponse) GetSegments() []uint32 {
+	if x != nil {
+		return x.Segments
+	}
+	return nil
+}
+
+func (x *PlacesResponse) GetPositions() []uint64 {
+	if x != nil {
+		return x.Positions
+	}
+	return nil
+}
+
 var File_daos_loader_v1_loader_service_proto protoreflect.FileDescriptor
 
 const file_daos_loader_v1_loader_service_proto_rawDesc = "" +
@@ -772,12 +892,20 @@ const file_daos_loader_v1_loader_service_proto_rawDesc = "" +
 	"\x14ReadElementsResponse\x12\x12\n" +
 	"\x04runs\x18\x01 \x03(\rR\x04runs\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\x04R\x05total\x12\x18\n" +
-	"\apayload\x18\x0f \x01(\fR\apayload2\xe5\x02\n" +
+	"\apayload\x18\x0f \x01(\fR\apayload\"S\n" +
+	"\rPlacesRequest\x12\x16\n" +
+	"\x06handle\x18\x01 \x01(\x04R\x06handle\x12\x14\n" +
+	"\x05start\x18\x02 \x01(\x04R\x05start\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\x04R\x05count\"J\n" +
+	"\x0ePlacesResponse\x12\x1a\n" +
+	"\bsegments\x18\x01 \x03(\rR\bsegments\x12\x1c\n" +
+	"\tpositions\x18\x02 \x03(\x04R\tpositions2\xae\x03\n" +
 	"\rLoaderService\x12[\n" +
 	"\fOpenManifest\x12#.daos.loader.v1.OpenManifestRequest\x1a$.daos.loader.v1.OpenManifestResponse0\x01\x12P\n" +
 	"\tReadBatch\x12 .daos.loader.v1.ReadBatchRequest\x1a!.daos.loader.v1.ReadBatchResponse\x12J\n" +
 	"\aSamples\x12\x1e.daos.loader.v1.SamplesRequest\x1a\x1f.daos.loader.v1.SamplesResponse\x12Y\n" +
-	"\fReadElements\x12#.daos.loader.v1.ReadElementsRequest\x1a$.daos.loader.v1.ReadElementsResponseB(Z&daos/proto/gen/daos/loader/v1;loaderv1b\x06proto3"
+	"\fReadElements\x12#.daos.loader.v1.ReadElementsRequest\x1a$.daos.loader.v1.ReadElementsResponse\x12G\n" +
+	"\x06Places\x12\x1d.daos.loader.v1.PlacesRequest\x1a\x1e.daos.loader.v1.PlacesResponseB(Z&daos/proto/gen/daos/loader/v1;loaderv1b\x06proto3"
 
 var (
 	file_daos_loader_v1_loader_service_proto_rawDescOnce sync.Once
@@ -791,7 +919,7 @@ func file_daos_loader_v1_loader_service_proto_rawDescGZIP() []byte {
 	return file_daos_loader_v1_loader_service_proto_rawDescData
 }
 
-var file_daos_loader_v1_loader_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_daos_loader_v1_loader_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_daos_loader_v1_loader_service_proto_goTypes = []any{
 	(*OpenManifestRequest)(nil),  // 0: daos.loader.v1.OpenManifestRequest
 	(*OpenManifestResponse)(nil), // 1: daos.loader.v1.OpenManifestResponse
@@ -802,24 +930,28 @@ var file_daos_loader_v1_loader_service_proto_goTypes = []any{
 	(*SamplesResponse)(nil),      // 6: daos.loader.v1.SamplesResponse
 	(*ReadElementsRequest)(nil),  // 7: daos.loader.v1.ReadElementsRequest
 	(*ReadElementsResponse)(nil), // 8: daos.loader.v1.ReadElementsResponse
-	(*v1.Column)(nil),            // 9: daos.tensor.v1.Column
+	(*PlacesRequest)(nil),        // 9: daos.loader.v1.PlacesRequest
+	(*PlacesResponse)(nil),       // 10: daos.loader.v1.PlacesResponse
+	(*v1.Column)(nil),            // 11: daos.tensor.v1.Column
 }
 var file_daos_loader_v1_loader_service_proto_depIdxs = []int32{
-	2, // 0: daos.loader.v1.OpenManifestResponse.manifest:type_name -> daos.loader.v1.Manifest
-	9, // 1: daos.loader.v1.Manifest.columns:type_name -> daos.tensor.v1.Column
-	0, // 2: daos.loader.v1.LoaderService.OpenManifest:input_type -> daos.loader.v1.OpenManifestRequest
-	3, // 3: daos.loader.v1.LoaderService.ReadBatch:input_type -> daos.loader.v1.ReadBatchRequest
-	5, // 4: daos.loader.v1.LoaderService.Samples:input_type -> daos.loader.v1.SamplesRequest
-	7, // 5: daos.loader.v1.LoaderService.ReadElements:input_type -> daos.loader.v1.ReadElementsRequest
-	1, // 6: daos.loader.v1.LoaderService.OpenManifest:output_type -> daos.loader.v1.OpenManifestResponse
-	4, // 7: daos.loader.v1.LoaderService.ReadBatch:output_type -> daos.loader.v1.ReadBatchResponse
-	6, // 8: daos.loader.v1.LoaderService.Samples:output_type -> daos.loader.v1.SamplesResponse
-	8, // 9: daos.loader.v1.LoaderService.ReadElements:output_type -> daos.loader.v1.ReadElementsResponse
-	6, // [6:10] is the sub-list for method output_type
-	2, // [2:6] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	2,  // 0: daos.loader.v1.OpenManifestResponse.manifest:type_name -> daos.loader.v1.Manifest
+	11, // 1: daos.loader.v1.Manifest.columns:type_name -> daos.tensor.v1.Column
+	0,  // 2: daos.loader.v1.LoaderService.OpenManifest:input_type -> daos.loader.v1.OpenManifestRequest
+	3,  // 3: daos.loader.v1.LoaderService.ReadBatch:input_type -> daos.loader.v1.ReadBatchRequest
+	5,  // 4: daos.loader.v1.LoaderService.Samples:input_type -> daos.loader.v1.SamplesRequest
+	7,  // 5: daos.loader.v1.LoaderService.ReadElements:input_type -> daos.loader.v1.ReadElementsRequest
+	9,  // 6: daos.loader.v1.LoaderService.Places:input_type -> daos.loader.v1.PlacesRequest
+	1,  // 7: daos.loader.v1.LoaderService.OpenManifest:output_type -> daos.loader.v1.OpenManifestResponse
+	4,  // 8: daos.loader.v1.LoaderService.ReadBatch:output_type -> daos.loader.v1.ReadBatchResponse
+	6,  // 9: daos.loader.v1.LoaderService.Samples:output_type -> daos.loader.v1.SamplesResponse
+	8,  // 10: daos.loader.v1.LoaderService.ReadElements:output_type -> daos.loader.v1.ReadElementsResponse
+	10, // 11: daos.loader.v1.LoaderService.Places:output_type -> daos.loader.v1.PlacesResponse
+	7,  // [7:12] is the sub-list for method output_type
+	2,  // [2:7] is the sub-list for method input_type
+	2,  // [2:2] is the sub-list for extension type_name
+	2,  // [2:2] is the sub-list for extension extendee
+	0,  // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_daos_loader_v1_loader_service_proto_init() }
@@ -833,7 +965,7 @@ func file_daos_loader_v1_loader_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_daos_loader_v1_loader_service_proto_rawDesc), len(file_daos_loader_v1_loader_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

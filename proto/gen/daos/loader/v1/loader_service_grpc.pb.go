@@ -25,6 +25,7 @@ const (
 	LoaderService_ReadBatch_FullMethodName    = "/daos.loader.v1.LoaderService/ReadBatch"
 	LoaderService_Samples_FullMethodName      = "/daos.loader.v1.LoaderService/Samples"
 	LoaderService_ReadElements_FullMethodName = "/daos.loader.v1.LoaderService/ReadElements"
+	LoaderService_Places_FullMethodName       = "/daos.loader.v1.LoaderService/Places"
 )
 
 // LoaderServiceClient is the client API for LoaderService service.
@@ -45,6 +46,9 @@ type LoaderServiceClient interface {
 	// ReadElements reads ranges of the elements of a column, all samples laid end
 	// to end: what token blocks are cut from.
 	ReadElements(ctx context.Context, in *ReadElementsRequest, opts ...grpc.CallOption) (*ReadElementsResponse, error)
+	// Places says where samples lie at present: what an order costs a cache
+	// follows from that.
+	Places(ctx context.Context, in *PlacesRequest, opts ...grpc.CallOption) (*PlacesResponse, error)
 }
 
 type loaderServiceClient struct {
@@ -104,6 +108,16 @@ func (c *loaderServiceClient) ReadElements(ctx context.Context, in *ReadElements
 	return out, nil
 }
 
+func (c *loaderServiceClient) Places(ctx context.Context, in *PlacesRequest, opts ...grpc.CallOption) (*PlacesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlacesResponse)
+	err := c.cc.Invoke(ctx, LoaderService_Places_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // LoaderServiceServer is the server API for LoaderService service.
 // All implementations must embed UnimplementedLoaderServiceServer
 // for forward compatibility.
@@ -122,6 +136,9 @@ type LoaderServiceServer interface {
 	// ReadElements reads ranges of the elements of a column, all samples laid end
 	// to end: what token blocks are cut from.
 	ReadElements(context.Context, *ReadElementsRequest) (*ReadElementsResponse, error)
+	// Places says where samples lie at present: what an order costs a cache
+	// follows from that.
+	Places(context.Context, *PlacesRequest) (*PlacesResponse, error)
 	mustEmbedUnimplementedLoaderServiceServer()
 }
 
@@ -143,6 +160,9 @@ func (UnimplementedLoaderServiceServer) Samples(context.Context, *SamplesRequest
 }
 func (UnimplementedLoaderServiceServer) ReadElements(context.Context, *ReadElementsRequest) (*ReadElementsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReadElements not implemented")
+}
+func (UnimplementedLoaderServiceServer) Places(context.Context, *PlacesRequest) (*PlacesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Places not implemented")
 }
 func (UnimplementedLoaderServiceServer) mustEmbedUnimplementedLoaderServiceServer() {}
 func (UnimplementedLoaderServiceServer) testEmbeddedByValue()                       {}
@@ -230,6 +250,24 @@ func _LoaderService_ReadElements_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LoaderService_Places_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlacesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LoaderServiceServer).Places(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LoaderService_Places_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LoaderServiceServer).Places(ctx, req.(*PlacesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // LoaderService_ServiceDesc is the grpc.ServiceDesc for LoaderService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -248,6 +286,10 @@ var LoaderService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReadElements",
 			Handler:    _LoaderService_ReadElements_Handler,
+		},
+		{
+			MethodName: "Places",
+			Handler:    _LoaderService_Places_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

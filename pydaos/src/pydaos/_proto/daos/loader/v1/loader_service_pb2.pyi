@@ -120,3 +120,21 @@ class ReadElementsResponse(_message.Message):
     total: int
     payload: bytes
     def __init__(self, runs: _Optional[_Iterable[int]] = ..., total: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
+
+class PlacesRequest(_message.Message):
+    __slots__ = ("handle", "start", "count")
+    HANDLE_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    handle: int
+    start: int
+    count: int
+    def __init__(self, handle: _Optional[int] = ..., start: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
+
+class PlacesResponse(_message.Message):
+    __slots__ = ("segments", "positions")
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    segments: _containers.RepeatedScalarFieldContainer[int]
+    positions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, segments: _Optional[_Iterable[int]] = ..., positions: _Optional[_Iterable[int]] = ...) -> None: ...
