@@ -211,6 +211,27 @@ def test_a_second_iterator_takes_over_the_position(pool_of_numbers: Any) -> None
     assert loader.epoch == 5
 
 
+def test_who_shares_the_pass_may_choose_it(pool_of_numbers: Any) -> None:
+    """Lightning calls set_epoch of the sampler, and ends passes early."""
+    loader = DataLoader(open_numbers(pool_of_numbers), 8, shuffle=True, seed=4)
+    for k in (0, 1, 5):
+        loader.sampler.set_epoch(k)
+        assert loader.epoch == k
+        it = iter(loader)
+        assert ids(next(it)) == expected(4, k)[:8]
+        loader.sampler.set_epoch(k)  # the one that is walked: where it stands stays known
+        assert (loader.state_dict()["pass"], loader.state_dict()["position"]) == (k, 8)
+    loader.load_state_dict({**loader.state_dict(), "position": N})
+    loader.sampler.set_epoch(5)
+    assert drain(loader) == []
+    name, server = pool_of_numbers
+    samples = IterableDataset(f"{name}/rows@v1", addr=server.unix, shuffle=True, seed=2)
+    loader = DataLoader(samples, 8)
+    next(iter(loader))
+    samples.set_epoch(3)
+    assert flat(drain(loader)) == expected(2, 3)
+
+
 def test_persistent_workers_walk_pass_after_pass(pool_of_numbers: Any) -> None:
     loader = DataLoader(
         open_numbers(pool_of_numbers, noisy), 8, shuffle=True, seed=4, num_workers=2, persistent_workers=True

@@ -68,7 +68,16 @@ class Ours:
         self.walk = walk
         self.pass_ = walk.pass_
         self.run: Run | None = None
-        self._chosen = False
+
+    @property
+    def _live(self) -> Run | None:
+        """The iteration that the pass is of, unless it is over or another pass was chosen since.
+
+        That may be done behind our back: the pass is shared with the sampler, or
+        with the iterable, whose ``set_epoch`` users and Lightning call.
+        """
+        run, at = self.run, self.pass_
+        return run if run is not None and not run.ended and run.number == at.number and not at.loaded else None
 
     @property
     def world(self) -> World:
@@ -78,35 +87,26 @@ class Ours:
     @property
     def epoch(self) -> int:
         """The pass walked now, or by the next iteration."""
-        if self.run is not None and not self.run.ended:
-            return self.run.number
         at = self.pass_
         # A state saved after the last batch of a pass goes on with the next one.
         return at.number + 1 if self._at_the_end() else at.number
 
     def _at_the_end(self) -> bool:
-        return self.pass_.loaded and not self._chosen and self.pass_.position >= self.pass_.samples
+        at = self.pass_
+        return at.loaded and not at.chosen and at.position >= at.samples
 
     def set_epoch(self, number: int) -> None:
         """Choose the pass of the next iteration; the loaded one keeps the loaded position."""
-        if self.run is not None and not self.run.ended and not self.pass_.loaded and self.run.number == number:
-            return  # the one that is being walked: where it stands stays known
         self.pass_.set(number)
-        self.run = None
-        self._chosen = True
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take a resume token for the next iteration."""
         self.pass_.load(state)
-        self.run = None
-        self._chosen = False
 
     def state(self) -> dict[str, Any]:
         """Return the resume token after the batch returned last."""
-        run = self.run
-        if run is not None and not run.ended:
-            return {**self.pass_.token(run.position).to_dict(), "pass": run.number}
-        return self.pass_.token().to_dict()
+        run = self._live
+        return self.pass_.token(None if run is None else run.position).to_dict()
 
     def begin(self) -> Run:
         """Begin an iteration: the loaded position once, else the begin of the pass that is due."""
@@ -115,22 +115,21 @@ class Ours:
         if at.loaded:
             if self._at_the_end():
                 at.set(at.number + 1)
-        elif self.run is not None and not self.run.ended:
-            at.set(self.run.number + self.run.complete)
+        elif (run := self._live) is not None:
+            at.set(run.number + run.complete)
         start = at.begin(quiet=True)
         order = at.order()
         taker, key = Taker(order), (at.seed, at.number)
         parts = walk.slices(start, order.n)
         tasks = (Task(part, taker.take(part), key) for part in parts)
         self.run = Run(at.number, start, self.batches(start), tasks)
-        self._chosen = False
         return self.run
 
     def end(self, run: Run) -> None:
         """Note that a loop has seen the end of its pass: the next one is due."""
-        run.ended = True
-        if self.run is run:
+        if self._live is run:
             self.pass_.set(run.number + 1)
+        run.ended = True
 
     def batches(self, start: int = 0) -> int:
         """Return the batches of this rank from a position on."""

@@ -272,6 +272,8 @@ class Pass:
     ----------
     seed, number, position : int
         Seed, pass, and samples of the global order consumed so far.
+    chosen : bool
+        Whether ``set`` came after the last ``load``.
     """
 
     def __init__(
@@ -286,6 +288,7 @@ class Pass:
         self.seed = seed
         self.number = 0
         self.position = 0
+        self.chosen = False
         self._loaded: Token | None = None
         self._begun = False
         self._warned = False
@@ -308,6 +311,7 @@ class Pass:
         """Choose a pass."""
         if not isinstance(number, int) or number < 0:
             raise ValueError(f"set_epoch({number!r}): a pass has a number from 0 on")
+        self.chosen = True
         if self._loaded is not None and self._loaded.pass_ != number:
             self._loaded = None
         if self._loaded is None:
@@ -329,6 +333,7 @@ class Pass:
                 f"{token.snapshot}"
             )
         self._loaded = token
+        self.chosen = False
         self._order = order
         self.seed, self.number, self.position = token.seed, token.pass_, token.position
         self._begun = False
