@@ -22,6 +22,7 @@ const (
 	controlDir   = "control"   // server/control
 	engineDir    = "engine"    // engine
 	manifestsDir = "manifests" // the loader's
+	queryDir     = "query"     // what SQL statements spill, while they run
 	serverLog    = "serve.log" // of a server that a client has started
 )
 

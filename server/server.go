@@ -30,6 +30,7 @@ import (
 	"daos/internal/bufpool"
 	"daos/internal/client"
 	"daos/internal/fault"
+	"daos/internal/sqltask"
 	"daos/internal/version"
 	"daos/server/api"
 	"daos/server/auth"
@@ -50,6 +51,8 @@ type Options struct {
 	Log    *slog.Logger
 	Getenv func(string) string // nil: os.Getenv; for the runtime folder
 	Pool   *bufpool.Pool       // of gRPC's messages; nil: one of its own
+	// Worker is the command that runs an SQL statement; nil: this binary's own.
+	Worker []string
 	// Register adds services of a test to both transports.
 	Register func(grpc.ServiceRegistrar)
 }
@@ -167,6 +170,26 @@ func (s *Server) openStorage(ctx context.Context) (token string, err error) {
 	return token, err
 }
 
+// statements says how SQL is run: by this binary again, in a process for each.
+func (s *Server) statements(worker []string, token string) (*service.SQL, error) {
+	if worker == nil {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, fault.New(fault.Internal, "server.start", "", "the name of this binary is not known").Because(err)
+		}
+		worker = []string{self, sqltask.Command}
+	}
+	dir := s.root.path(queryDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fault.New(fault.KindOf(err), "server.start", dir, "the folder of statements can't be made").Because(err)
+	}
+	out := &service.SQL{
+		Command: worker, Socket: s.Socket, Token: token, TempRoot: dir, Memory: uint64(s.cfg.Query.Memory), TempBytes: uint64(s.cfg.Query.Temp),
+		Threads: s.cfg.Query.Threads, Most: s.cfg.Query.Statements,
+	}
+	return out, out.CleanTemp()
+}
+
 // openServices makes the services and the servers of the transports.
 func (s *Server) openServices(o Options, token string) error {
 	authenticator, err := auth.New(token, uint32(os.Getuid()))
@@ -189,6 +212,10 @@ func (s *Server) openServices(o Options, token string) error {
 	if err := os.MkdirAll(manifests, 0o700); err != nil {
 		return fault.New(fault.KindOf(err), "server.start", manifests, "the folder of the manifests can't be made").Because(err)
 	}
+	statements, err := s.statements(o.Worker, token)
+	if err != nil {
+		return err
+	}
 	s.loader = service.NewLoader(s.datasets, manifests, incarnation>>1)
 	s.presence = newPresence(s.cfg.Ephemeral, s.cfg.Linger)
 	s.services = api.Services{
@@ -200,7 +227,7 @@ func (s *Server) openServices(o Options, token string) error {
 		Array:   &service.Array{Datasets: s.datasets},
 		Tensor:  &service.Tensor{Datasets: s.datasets},
 		Scan:    &service.Scan{Datasets: s.datasets},
-		Query:   &service.Query{Datasets: s.datasets, Running: service.NewQueries(incarnation)},
+		Query:   &service.Query{Datasets: s.datasets, Running: service.NewQueries(incarnation), SQL: statements},
 		Loader:  s.loader,
 	}
 	s.grpc = grpc.NewServer(append(codec.ServerOptions(o.Pool),

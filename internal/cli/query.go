@@ -28,7 +28,7 @@ func newQuery(a *app) *cobra.Command {
 			"A condition: label = 3 and quality > 0.8, path like 'train/%' and size between 1_000 and 2e6, name not in ('a', 'b'),\n" +
 			"isnan(x) or y is null, length(tokens) > 512, mtime > '2026-01-31', tokens[1] = 7. NULL and NaN mean what they mean in DuckDB.",
 	}
-	cmd.AddCommand(queryFind(a), querySample(a), querySchema(a), queryStats(a), queryExplain(a), queryPs(a), queryKill(a))
+	cmd.AddCommand(querySQL(a), queryFind(a), querySample(a), querySchema(a), queryStats(a), queryExplain(a), queryPs(a), queryKill(a))
 	return cmd
 }
 
@@ -484,34 +484,7 @@ func queryExplain(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			type conjunct struct {
-				Table    string `json:"table"`
-				Conjunct string `json:"conjunct"`
-				Pushed   bool   `json:"pushed"`
-				Why      string `json:"why"`
-			}
-			out := []conjunct{}
-			t := &table{columns: []column{{head: "TABLE"}, {head: "CONJUNCT", shrink: true}, {head: "PUSHED"}, {head: "WHY", shrink: true}}, empty: "no conditions: every row is read"}
-			for _, x := range got.GetConjuncts() {
-				out = append(out, conjunct{x.GetTable(), x.GetConjunct(), x.GetPushed(), x.GetWhy()})
-				t.row(printable(x.GetTable()), printable(x.GetConjunct()), fmt.Sprint(x.GetPushed()), x.GetWhy())
-			}
-			n := got.GetCounters()
-			if a.json {
-				if analyze {
-					return printJSON(a.out, map[string]any{"conjuncts": out, "epoch": got.GetEpoch(), "counters": n})
-				}
-				return printJSON(a.out, out)
-			}
-			if err := a.table(t); err != nil {
-				return err
-			}
-			if analyze {
-				a.say("chunks %s, pruned %s, read %s; rows scanned %s, matched %s, out %s; bytes read %s; %s", formatCount(n.GetChunks()), formatCount(n.GetChunksPruned()),
-					formatCount(n.GetChunksRead()), formatCount(n.GetRowsScanned()), formatCount(n.GetRowsMatched()), formatCount(n.GetRowsOut()), formatSize(n.GetBytesRead()),
-					formatDuration(time.Duration(n.GetElapsedNanos())))
-			}
-			return nil
+			return a.conjuncts(got.GetConjuncts(), got.GetCounters(), analyze)
 		}),
 	}
 	f.filters(cmd)

@@ -65,6 +65,12 @@ type Config struct {
 		CallTimeout   time.Duration
 		StreamTimeout time.Duration
 	}
+	Query struct {
+		Memory     int64
+		Temp       int64
+		Threads    int
+		Statements int
+	}
 
 	// ListenChosen: somebody asked for this very address, so that taking
 	// another port instead would be wrong.

@@ -12,7 +12,9 @@ import (
 	"daos/dataset/tensor"
 	"daos/engine/object"
 	"daos/internal/address"
+	"daos/internal/columnar"
 	"daos/internal/fault"
+	"daos/internal/querywire"
 	queryv1 "daos/proto/gen/daos/query/v1"
 	"daos/query/exec"
 	"daos/query/expr"
@@ -26,6 +28,7 @@ type Query struct {
 	queryv1.UnimplementedQueryServiceServer
 	Datasets *Datasets
 	Running  *Queries
+	SQL      *SQL
 }
 
 // table is a dataset as a table at one epoch.
@@ -101,15 +104,7 @@ func (q *Query) Schema(ctx context.Context, r *queryv1.SchemaRequest) (*queryv1.
 	if err != nil {
 		return nil, err
 	}
-	return &queryv1.SchemaResponse{Fields: fieldsOf(t.Schema()), Type: t.Dataset.Type.String(), Rows: t.rows, Epoch: uint64(t.at)}, nil
-}
-
-func fieldsOf(s expr.Schema) []*queryv1.Field {
-	var out []*queryv1.Field
-	for i := range s {
-		out = append(out, &queryv1.Field{Name: s[i].Name, Type: s[i].TypeName()})
-	}
-	return out
+	return &queryv1.SchemaResponse{Fields: querywire.FromSchema(t.Schema()), Type: t.Dataset.Type.String(), Rows: t.rows, Epoch: uint64(t.at)}, nil
 }
 
 // Scan implements the service.
@@ -144,15 +139,14 @@ func (q *Query) pin(ctx context.Context, t *queryTable) error {
 }
 
 func (q *Query) stream(ctx context.Context, t *queryTable, run *query, st *exec.Stream, out grpc.ServerStreamingServer[queryv1.ScanResponse]) error {
-	rec := newRecorder(st.Schema())
-	c, err := newCutter(rec.schema)
+	w, err := columnar.NewRowWriter(st.Schema())
 	if err != nil {
 		return err
 	}
 	answer := func(payload []byte, done bool) error {
 		return out.Send(&queryv1.ScanResponse{Payload: payload, Query: run.id, Epoch: uint64(t.at), Done: done, Counters: run.counters(st.Counters())})
 	}
-	if err := answer(c.schema, false); err != nil {
+	if err := answer(w.Head(), false); err != nil {
 		return err
 	}
 	pinned := time.Now()
@@ -164,12 +158,7 @@ func (q *Query) stream(ctx context.Context, t *queryTable, run *query, st *exec.
 		if err != nil {
 			return t.err(run.why(ctx, err))
 		}
-		record, err := rec.record(rows)
-		if err != nil {
-			return err
-		}
-		payload, err := c.batch(record)
-		record.Release()
+		payload, err := w.Batch(rows)
 		if err != nil {
 			return err
 		}
@@ -205,7 +194,7 @@ func (q *Query) Explain(ctx context.Context, r *queryv1.ExplainRequest) (*queryv
 		return nil, t.err(err)
 	}
 	defer st.Close()
-	out := &queryv1.ExplainResponse{Fields: fieldsOf(st.Schema()), Epoch: uint64(t.at)}
+	out := &queryv1.ExplainResponse{Fields: querywire.FromSchema(st.Schema()), Epoch: uint64(t.at)}
 	for _, x := range expr.Conjuncts(req.Where) {
 		out.Conjuncts = append(out.Conjuncts, &queryv1.Conjunct{Table: t.Name(), Conjunct: x.String(), Pushed: true, Why: whyPushed(t, x)})
 	}

@@ -72,10 +72,10 @@ func (d *DB) register() error {
 	text := duckdb.CreateLogicalType(duckdb.TypeVarchar)
 	defer duckdb.DestroyLogicalType(&text)
 	duckdb.TableFunctionAddParameter(f, text)
-	drop := unsafe.Pointer(C.daosDrop)
+	drop := C.daosDrop
 	duckdb.TableFunctionSetExtraInfo(f, newHandle(d), drop)
-	duckdb.TableFunctionSetBind(f, unsafe.Pointer(C.daosBind))
-	duckdb.TableFunctionSetInit(f, unsafe.Pointer(C.daosInit))
+	duckdb.TableFunctionSetBind(f, C.daosBind)
+	duckdb.TableFunctionSetInit(f, C.daosInit)
 	duckdb.TableFunctionSetFunction(f, C.daosScan)
 	duckdb.TableFunctionSupportsProjectionPushdown(f, true)
 	if duckdb.RegisterTableFunction(d.conn, f) != duckdb.StateSuccess {

@@ -10,6 +10,7 @@
 package queryv1
 
 import (
+	v1 "daos/proto/gen/daos/common/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -1551,6 +1552,535 @@ func (x *ExplainResponse) GetEpoch() uint64 {
 	return 0
 }
 
+// Param is the value of a parameter, $name or ?.
+type Param struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name, or the number from 1 where it has none.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Value.
+	Value         *Literal `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Param) Reset() {
+	*x = Param{}
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Param) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Param) ProtoMessage() {}
+
+func (x *Param) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Param.ProtoReflect.Descriptor instead.
+func (*Param) Descriptor() ([]byte, []int) {
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Param) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Param) GetValue() *Literal {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+// SqlRequest is a statement.
+type SqlRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One SELECT.
+	Text string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	// Values of its parameters.
+	Params []*Param `protobuf:"bytes,2,rep,name=params,proto3" json:"params,omitempty"`
+	// Bytes of memory that it may use; 0: what the server allows.
+	MemoryBytes uint64 `protobuf:"varint,3,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	// What the query is called in ListQueries; empty: its text.
+	Label string `protobuf:"bytes,4,opt,name=label,proto3" json:"label,omitempty"`
+	// Highest epoch that the client has seen.
+	Seen          uint64 `protobuf:"varint,5,opt,name=seen,proto3" json:"seen,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SqlRequest) Reset() {
+	*x = SqlRequest{}
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SqlRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SqlRequest) ProtoMessage() {}
+
+func (x *SqlRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SqlRequest.ProtoReflect.Descriptor instead.
+func (*SqlRequest) Descriptor() ([]byte, []int) {
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SqlRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *SqlRequest) GetParams() []*Param {
+	if x != nil {
+		return x.Params
+	}
+	return nil
+}
+
+func (x *SqlRequest) GetMemoryBytes() uint64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *SqlRequest) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *SqlRequest) GetSeen() uint64 {
+	if x != nil {
+		return x.Seen
+	}
+	return 0
+}
+
+// ExplainSqlRequest is a statement to explain.
+type ExplainSqlRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The statement.
+	Statement *SqlRequest `protobuf:"bytes,1,opt,name=statement,proto3" json:"statement,omitempty"`
+	// Run it, and tell what it did.
+	Analyze       bool `protobuf:"varint,2,opt,name=analyze,proto3" json:"analyze,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainSqlRequest) Reset() {
+	*x = ExplainSqlRequest{}
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainSqlRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainSqlRequest) ProtoMessage() {}
+
+func (x *ExplainSqlRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainSqlRequest.ProtoReflect.Descriptor instead.
+func (*ExplainSqlRequest) Descriptor() ([]byte, []int) {
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ExplainSqlRequest) GetStatement() *SqlRequest {
+	if x != nil {
+		return x.Statement
+	}
+	return nil
+}
+
+func (x *ExplainSqlRequest) GetAnalyze() bool {
+	if x != nil {
+		return x.Analyze
+	}
+	return false
+}
+
+// SqlResponse is one record batch with its schema, or the end.
+type SqlResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One encapsulated Arrow IPC message, as of ScanResponse.
+	Payload []byte `protobuf:"bytes,15,opt,name=payload,proto3" json:"payload,omitempty"`
+	// Id of the query, for KillQuery; in the first message.
+	Query string `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
+	// The result is complete.
+	Done bool `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
+	// Of all scans together, so far; rows_out is that of the result.
+	Counters *Counters `protobuf:"bytes,3,opt,name=counters,proto3" json:"counters,omitempty"`
+	// Epochs that were read, by dataset; in the last message.
+	Epochs        map[string]uint64 `protobuf:"bytes,4,rep,name=epochs,proto3" json:"epochs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SqlResponse) Reset() {
+	*x = SqlResponse{}
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SqlResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SqlResponse) ProtoMessage() {}
+
+func (x *SqlResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SqlResponse.ProtoReflect.Descriptor instead.
+func (*SqlResponse) Descriptor() ([]byte, []int) {
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SqlResponse) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *SqlResponse) GetQuery() string {
+	if x != nil {
+		return x.Query
+	}
+	return ""
+}
+
+func (x *SqlResponse) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *SqlResponse) GetCounters() *Counters {
+	if x != nil {
+		return x.Counters
+	}
+	return nil
+}
+
+func (x *SqlResponse) GetEpochs() map[string]uint64 {
+	if x != nil {
+		return x.Epochs
+	}
+	return nil
+}
+
+// ExplainSqlResponse is a plan.
+type ExplainSqlResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One row for each condition.
+	Conjuncts []*Conjunct `protobuf:"bytes,1,rep,name=conjuncts,proto3" json:"conjuncts,omitempty"`
+	// With analyze: columns of the result.
+	Fields []*Field `protobuf:"bytes,2,rep,name=fields,proto3" json:"fields,omitempty"`
+	// With analyze: what was done.
+	Counters *Counters `protobuf:"bytes,3,opt,name=counters,proto3" json:"counters,omitempty"`
+	// Epochs that were read, by dataset.
+	Epochs        map[string]uint64 `protobuf:"bytes,4,rep,name=epochs,proto3" json:"epochs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainSqlResponse) Reset() {
+	*x = ExplainSqlResponse{}
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainSqlResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainSqlResponse) ProtoMessage() {}
+
+func (x *ExplainSqlResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainSqlResponse.ProtoReflect.Descriptor instead.
+func (*ExplainSqlResponse) Descriptor() ([]byte, []int) {
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ExplainSqlResponse) GetConjuncts() []*Conjunct {
+	if x != nil {
+		return x.Conjuncts
+	}
+	return nil
+}
+
+func (x *ExplainSqlResponse) GetFields() []*Field {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
+func (x *ExplainSqlResponse) GetCounters() *Counters {
+	if x != nil {
+		return x.Counters
+	}
+	return nil
+}
+
+func (x *ExplainSqlResponse) GetEpochs() map[string]uint64 {
+	if x != nil {
+		return x.Epochs
+	}
+	return nil
+}
+
+// SqlTask is what the server hands to the process that runs a statement.
+type SqlTask struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The statement.
+	Statement *SqlRequest `protobuf:"bytes,1,opt,name=statement,proto3" json:"statement,omitempty"`
+	// The server's unix socket.
+	Socket string `protobuf:"bytes,2,opt,name=socket,proto3" json:"socket,omitempty"`
+	// Its token.
+	Token string `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	// Bytes of memory.
+	MemoryBytes uint64 `protobuf:"varint,4,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	// Threads.
+	Threads uint32 `protobuf:"varint,5,opt,name=threads,proto3" json:"threads,omitempty"`
+	// Folder to spill to; it is removed when the process has ended.
+	TempDir string `protobuf:"bytes,6,opt,name=temp_dir,json=tempDir,proto3" json:"temp_dir,omitempty"`
+	// Bytes of it.
+	TempBytes uint64 `protobuf:"varint,7,opt,name=temp_bytes,json=tempBytes,proto3" json:"temp_bytes,omitempty"`
+	// Explain, do not run.
+	Explain bool `protobuf:"varint,8,opt,name=explain,proto3" json:"explain,omitempty"`
+	// Explain, and run.
+	Analyze       bool `protobuf:"varint,9,opt,name=analyze,proto3" json:"analyze,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SqlTask) Reset() {
+	*x = SqlTask{}
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SqlTask) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SqlTask) ProtoMessage() {}
+
+func (x *SqlTask) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SqlTask.ProtoReflect.Descriptor instead.
+func (*SqlTask) Descriptor() ([]byte, []int) {
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *SqlTask) GetStatement() *SqlRequest {
+	if x != nil {
+		return x.Statement
+	}
+	return nil
+}
+
+func (x *SqlTask) GetSocket() string {
+	if x != nil {
+		return x.Socket
+	}
+	return ""
+}
+
+func (x *SqlTask) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *SqlTask) GetMemoryBytes() uint64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *SqlTask) GetThreads() uint32 {
+	if x != nil {
+		return x.Threads
+	}
+	return 0
+}
+
+func (x *SqlTask) GetTempDir() string {
+	if x != nil {
+		return x.TempDir
+	}
+	return ""
+}
+
+func (x *SqlTask) GetTempBytes() uint64 {
+	if x != nil {
+		return x.TempBytes
+	}
+	return 0
+}
+
+func (x *SqlTask) GetExplain() bool {
+	if x != nil {
+		return x.Explain
+	}
+	return false
+}
+
+func (x *SqlTask) GetAnalyze() bool {
+	if x != nil {
+		return x.Analyze
+	}
+	return false
+}
+
+// SqlReply is one message of that process. Exactly one field is set.
+type SqlReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Part of the result.
+	Batch *SqlResponse `protobuf:"bytes,1,opt,name=batch,proto3" json:"batch,omitempty"`
+	// The plan.
+	Plan *ExplainSqlResponse `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
+	// The error that ended it.
+	Error         *v1.Error `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SqlReply) Reset() {
+	*x = SqlReply{}
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SqlReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SqlReply) ProtoMessage() {}
+
+func (x *SqlReply) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SqlReply.ProtoReflect.Descriptor instead.
+func (*SqlReply) Descriptor() ([]byte, []int) {
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *SqlReply) GetBatch() *SqlResponse {
+	if x != nil {
+		return x.Batch
+	}
+	return nil
+}
+
+func (x *SqlReply) GetPlan() *ExplainSqlResponse {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+func (x *SqlReply) GetError() *v1.Error {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
 // ListQueriesRequest asks for all.
 type ListQueriesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1560,7 +2090,7 @@ type ListQueriesRequest struct {
 
 func (x *ListQueriesRequest) Reset() {
 	*x = ListQueriesRequest{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[15]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1572,7 +2102,7 @@ func (x *ListQueriesRequest) String() string {
 func (*ListQueriesRequest) ProtoMessage() {}
 
 func (x *ListQueriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[15]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1585,7 +2115,7 @@ func (x *ListQueriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueriesRequest.ProtoReflect.Descriptor instead.
 func (*ListQueriesRequest) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{15}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{22}
 }
 
 // Query is one that runs.
@@ -1609,7 +2139,7 @@ type Query struct {
 
 func (x *Query) Reset() {
 	*x = Query{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[16]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1621,7 +2151,7 @@ func (x *Query) String() string {
 func (*Query) ProtoMessage() {}
 
 func (x *Query) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[16]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1634,7 +2164,7 @@ func (x *Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Query.ProtoReflect.Descriptor instead.
 func (*Query) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{16}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Query) GetId() string {
@@ -1690,7 +2220,7 @@ type ListQueriesResponse struct {
 
 func (x *ListQueriesResponse) Reset() {
 	*x = ListQueriesResponse{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[17]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1702,7 +2232,7 @@ func (x *ListQueriesResponse) String() string {
 func (*ListQueriesResponse) ProtoMessage() {}
 
 func (x *ListQueriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[17]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1715,7 +2245,7 @@ func (x *ListQueriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueriesResponse.ProtoReflect.Descriptor instead.
 func (*ListQueriesResponse) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{17}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListQueriesResponse) GetQueries() []*Query {
@@ -1736,7 +2266,7 @@ type KillQueryRequest struct {
 
 func (x *KillQueryRequest) Reset() {
 	*x = KillQueryRequest{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[18]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +2278,7 @@ func (x *KillQueryRequest) String() string {
 func (*KillQueryRequest) ProtoMessage() {}
 
 func (x *KillQueryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[18]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +2291,7 @@ func (x *KillQueryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillQueryRequest.ProtoReflect.Descriptor instead.
 func (*KillQueryRequest) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{18}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *KillQueryRequest) GetId() string {
@@ -1780,7 +2310,7 @@ type KillQueryResponse struct {
 
 func (x *KillQueryResponse) Reset() {
 	*x = KillQueryResponse{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[19]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1792,7 +2322,7 @@ func (x *KillQueryResponse) String() string {
 func (*KillQueryResponse) ProtoMessage() {}
 
 func (x *KillQueryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[19]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1805,14 +2335,14 @@ func (x *KillQueryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillQueryResponse.ProtoReflect.Descriptor instead.
 func (*KillQueryResponse) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{19}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{26}
 }
 
 var File_daos_query_v1_query_service_proto protoreflect.FileDescriptor
 
 const file_daos_query_v1_query_service_proto_rawDesc = "" +
 	"\n" +
-	"!daos/query/v1/query_service.proto\x12\rdaos.query.v1\"\x87\x01\n" +
+	"!daos/query/v1/query_service.proto\x12\rdaos.query.v1\x1a\x1bdaos/common/v1/common.proto\"\x87\x01\n" +
 	"\x04Expr\x12\x18\n" +
 	"\x06column\x18\x01 \x01(\tH\x00R\x06column\x122\n" +
 	"\aliteral\x18\x02 \x01(\v2\x16.daos.query.v1.LiteralH\x00R\aliteral\x12)\n" +
@@ -1907,7 +2437,52 @@ const file_daos_query_v1_query_service_proto_rawDesc = "" +
 	"\tconjuncts\x18\x01 \x03(\v2\x17.daos.query.v1.ConjunctR\tconjuncts\x12,\n" +
 	"\x06fields\x18\x02 \x03(\v2\x14.daos.query.v1.FieldR\x06fields\x123\n" +
 	"\bcounters\x18\x03 \x01(\v2\x17.daos.query.v1.CountersR\bcounters\x12\x14\n" +
-	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"I\n" +
+	"\x05Param\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.daos.query.v1.LiteralR\x05value\"\x9b\x01\n" +
+	"\n" +
+	"SqlRequest\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\x12,\n" +
+	"\x06params\x18\x02 \x03(\v2\x14.daos.query.v1.ParamR\x06params\x12!\n" +
+	"\fmemory_bytes\x18\x03 \x01(\x04R\vmemoryBytes\x12\x14\n" +
+	"\x05label\x18\x04 \x01(\tR\x05label\x12\x12\n" +
+	"\x04seen\x18\x05 \x01(\x04R\x04seen\"f\n" +
+	"\x11ExplainSqlRequest\x127\n" +
+	"\tstatement\x18\x01 \x01(\v2\x19.daos.query.v1.SqlRequestR\tstatement\x12\x18\n" +
+	"\aanalyze\x18\x02 \x01(\bR\aanalyze\"\x81\x02\n" +
+	"\vSqlResponse\x12\x18\n" +
+	"\apayload\x18\x0f \x01(\fR\apayload\x12\x14\n" +
+	"\x05query\x18\x01 \x01(\tR\x05query\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\bR\x04done\x123\n" +
+	"\bcounters\x18\x03 \x01(\v2\x17.daos.query.v1.CountersR\bcounters\x12>\n" +
+	"\x06epochs\x18\x04 \x03(\v2&.daos.query.v1.SqlResponse.EpochsEntryR\x06epochs\x1a9\n" +
+	"\vEpochsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xb0\x02\n" +
+	"\x12ExplainSqlResponse\x125\n" +
+	"\tconjuncts\x18\x01 \x03(\v2\x17.daos.query.v1.ConjunctR\tconjuncts\x12,\n" +
+	"\x06fields\x18\x02 \x03(\v2\x14.daos.query.v1.FieldR\x06fields\x123\n" +
+	"\bcounters\x18\x03 \x01(\v2\x17.daos.query.v1.CountersR\bcounters\x12E\n" +
+	"\x06epochs\x18\x04 \x03(\v2-.daos.query.v1.ExplainSqlResponse.EpochsEntryR\x06epochs\x1a9\n" +
+	"\vEpochsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x9b\x02\n" +
+	"\aSqlTask\x127\n" +
+	"\tstatement\x18\x01 \x01(\v2\x19.daos.query.v1.SqlRequestR\tstatement\x12\x16\n" +
+	"\x06socket\x18\x02 \x01(\tR\x06socket\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\tR\x05token\x12!\n" +
+	"\fmemory_bytes\x18\x04 \x01(\x04R\vmemoryBytes\x12\x18\n" +
+	"\athreads\x18\x05 \x01(\rR\athreads\x12\x19\n" +
+	"\btemp_dir\x18\x06 \x01(\tR\atempDir\x12\x1d\n" +
+	"\n" +
+	"temp_bytes\x18\a \x01(\x04R\ttempBytes\x12\x18\n" +
+	"\aexplain\x18\b \x01(\bR\aexplain\x12\x18\n" +
+	"\aanalyze\x18\t \x01(\bR\aanalyze\"\xa0\x01\n" +
+	"\bSqlReply\x120\n" +
+	"\x05batch\x18\x01 \x01(\v2\x1a.daos.query.v1.SqlResponseR\x05batch\x125\n" +
+	"\x04plan\x18\x02 \x01(\v2!.daos.query.v1.ExplainSqlResponseR\x04plan\x12+\n" +
+	"\x05error\x18\x03 \x01(\v2\x15.daos.common.v1.ErrorR\x05error\"\x14\n" +
 	"\x12ListQueriesRequest\"\xb8\x01\n" +
 	"\x05Query\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
@@ -1960,11 +2535,14 @@ const file_daos_query_v1_query_service_proto_rawDesc = "" +
 	"\x16AGGREGATE_FUNCTION_SUM\x10\x02\x12\x1a\n" +
 	"\x16AGGREGATE_FUNCTION_MIN\x10\x03\x12\x1a\n" +
 	"\x16AGGREGATE_FUNCTION_MAX\x10\x04\x12\x1a\n" +
-	"\x16AGGREGATE_FUNCTION_AVG\x10\x052\x88\x03\n" +
+	"\x16AGGREGATE_FUNCTION_AVG\x10\x052\x9b\x04\n" +
 	"\fQueryService\x12E\n" +
 	"\x06Schema\x12\x1c.daos.query.v1.SchemaRequest\x1a\x1d.daos.query.v1.SchemaResponse\x12A\n" +
 	"\x04Scan\x12\x1a.daos.query.v1.ScanRequest\x1a\x1b.daos.query.v1.ScanResponse0\x01\x12H\n" +
-	"\aExplain\x12\x1d.daos.query.v1.ExplainRequest\x1a\x1e.daos.query.v1.ExplainResponse\x12T\n" +
+	"\aExplain\x12\x1d.daos.query.v1.ExplainRequest\x1a\x1e.daos.query.v1.ExplainResponse\x12>\n" +
+	"\x03Sql\x12\x19.daos.query.v1.SqlRequest\x1a\x1a.daos.query.v1.SqlResponse0\x01\x12Q\n" +
+	"\n" +
+	"ExplainSql\x12 .daos.query.v1.ExplainSqlRequest\x1a!.daos.query.v1.ExplainSqlResponse\x12T\n" +
 	"\vListQueries\x12!.daos.query.v1.ListQueriesRequest\x1a\".daos.query.v1.ListQueriesResponse\x12N\n" +
 	"\tKillQuery\x12\x1f.daos.query.v1.KillQueryRequest\x1a .daos.query.v1.KillQueryResponseB&Z$daos/proto/gen/daos/query/v1;queryv1b\x06proto3"
 
@@ -1981,7 +2559,7 @@ func file_daos_query_v1_query_service_proto_rawDescGZIP() []byte {
 }
 
 var file_daos_query_v1_query_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_daos_query_v1_query_service_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_daos_query_v1_query_service_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_daos_query_v1_query_service_proto_goTypes = []any{
 	(Function)(0),               // 0: daos.query.v1.Function
 	(AggregateFunction)(0),      // 1: daos.query.v1.AggregateFunction
@@ -2000,11 +2578,21 @@ var file_daos_query_v1_query_service_proto_goTypes = []any{
 	(*ExplainRequest)(nil),      // 14: daos.query.v1.ExplainRequest
 	(*Conjunct)(nil),            // 15: daos.query.v1.Conjunct
 	(*ExplainResponse)(nil),     // 16: daos.query.v1.ExplainResponse
-	(*ListQueriesRequest)(nil),  // 17: daos.query.v1.ListQueriesRequest
-	(*Query)(nil),               // 18: daos.query.v1.Query
-	(*ListQueriesResponse)(nil), // 19: daos.query.v1.ListQueriesResponse
-	(*KillQueryRequest)(nil),    // 20: daos.query.v1.KillQueryRequest
-	(*KillQueryResponse)(nil),   // 21: daos.query.v1.KillQueryResponse
+	(*Param)(nil),               // 17: daos.query.v1.Param
+	(*SqlRequest)(nil),          // 18: daos.query.v1.SqlRequest
+	(*ExplainSqlRequest)(nil),   // 19: daos.query.v1.ExplainSqlRequest
+	(*SqlResponse)(nil),         // 20: daos.query.v1.SqlResponse
+	(*ExplainSqlResponse)(nil),  // 21: daos.query.v1.ExplainSqlResponse
+	(*SqlTask)(nil),             // 22: daos.query.v1.SqlTask
+	(*SqlReply)(nil),            // 23: daos.query.v1.SqlReply
+	(*ListQueriesRequest)(nil),  // 24: daos.query.v1.ListQueriesRequest
+	(*Query)(nil),               // 25: daos.query.v1.Query
+	(*ListQueriesResponse)(nil), // 26: daos.query.v1.ListQueriesResponse
+	(*KillQueryRequest)(nil),    // 27: daos.query.v1.KillQueryRequest
+	(*KillQueryResponse)(nil),   // 28: daos.query.v1.KillQueryResponse
+	nil,                         // 29: daos.query.v1.SqlResponse.EpochsEntry
+	nil,                         // 30: daos.query.v1.ExplainSqlResponse.EpochsEntry
+	(*v1.Error)(nil),            // 31: daos.common.v1.Error
 }
 var file_daos_query_v1_query_service_proto_depIdxs = []int32{
 	3,  // 0: daos.query.v1.Expr.literal:type_name -> daos.query.v1.Literal
@@ -2022,23 +2610,40 @@ var file_daos_query_v1_query_service_proto_depIdxs = []int32{
 	15, // 12: daos.query.v1.ExplainResponse.conjuncts:type_name -> daos.query.v1.Conjunct
 	5,  // 13: daos.query.v1.ExplainResponse.fields:type_name -> daos.query.v1.Field
 	12, // 14: daos.query.v1.ExplainResponse.counters:type_name -> daos.query.v1.Counters
-	12, // 15: daos.query.v1.Query.counters:type_name -> daos.query.v1.Counters
-	18, // 16: daos.query.v1.ListQueriesResponse.queries:type_name -> daos.query.v1.Query
-	6,  // 17: daos.query.v1.QueryService.Schema:input_type -> daos.query.v1.SchemaRequest
-	11, // 18: daos.query.v1.QueryService.Scan:input_type -> daos.query.v1.ScanRequest
-	14, // 19: daos.query.v1.QueryService.Explain:input_type -> daos.query.v1.ExplainRequest
-	17, // 20: daos.query.v1.QueryService.ListQueries:input_type -> daos.query.v1.ListQueriesRequest
-	20, // 21: daos.query.v1.QueryService.KillQuery:input_type -> daos.query.v1.KillQueryRequest
-	7,  // 22: daos.query.v1.QueryService.Schema:output_type -> daos.query.v1.SchemaResponse
-	13, // 23: daos.query.v1.QueryService.Scan:output_type -> daos.query.v1.ScanResponse
-	16, // 24: daos.query.v1.QueryService.Explain:output_type -> daos.query.v1.ExplainResponse
-	19, // 25: daos.query.v1.QueryService.ListQueries:output_type -> daos.query.v1.ListQueriesResponse
-	21, // 26: daos.query.v1.QueryService.KillQuery:output_type -> daos.query.v1.KillQueryResponse
-	22, // [22:27] is the sub-list for method output_type
-	17, // [17:22] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	3,  // 15: daos.query.v1.Param.value:type_name -> daos.query.v1.Literal
+	17, // 16: daos.query.v1.SqlRequest.params:type_name -> daos.query.v1.Param
+	18, // 17: daos.query.v1.ExplainSqlRequest.statement:type_name -> daos.query.v1.SqlRequest
+	12, // 18: daos.query.v1.SqlResponse.counters:type_name -> daos.query.v1.Counters
+	29, // 19: daos.query.v1.SqlResponse.epochs:type_name -> daos.query.v1.SqlResponse.EpochsEntry
+	15, // 20: daos.query.v1.ExplainSqlResponse.conjuncts:type_name -> daos.query.v1.Conjunct
+	5,  // 21: daos.query.v1.ExplainSqlResponse.fields:type_name -> daos.query.v1.Field
+	12, // 22: daos.query.v1.ExplainSqlResponse.counters:type_name -> daos.query.v1.Counters
+	30, // 23: daos.query.v1.ExplainSqlResponse.epochs:type_name -> daos.query.v1.ExplainSqlResponse.EpochsEntry
+	18, // 24: daos.query.v1.SqlTask.statement:type_name -> daos.query.v1.SqlRequest
+	20, // 25: daos.query.v1.SqlReply.batch:type_name -> daos.query.v1.SqlResponse
+	21, // 26: daos.query.v1.SqlReply.plan:type_name -> daos.query.v1.ExplainSqlResponse
+	31, // 27: daos.query.v1.SqlReply.error:type_name -> daos.common.v1.Error
+	12, // 28: daos.query.v1.Query.counters:type_name -> daos.query.v1.Counters
+	25, // 29: daos.query.v1.ListQueriesResponse.queries:type_name -> daos.query.v1.Query
+	6,  // 30: daos.query.v1.QueryService.Schema:input_type -> daos.query.v1.SchemaRequest
+	11, // 31: daos.query.v1.QueryService.Scan:input_type -> daos.query.v1.ScanRequest
+	14, // 32: daos.query.v1.QueryService.Explain:input_type -> daos.query.v1.ExplainRequest
+	18, // 33: daos.query.v1.QueryService.Sql:input_type -> daos.query.v1.SqlRequest
+	19, // 34: daos.query.v1.QueryService.ExplainSql:input_type -> daos.query.v1.ExplainSqlRequest
+	24, // 35: daos.query.v1.QueryService.ListQueries:input_type -> daos.query.v1.ListQueriesRequest
+	27, // 36: daos.query.v1.QueryService.KillQuery:input_type -> daos.query.v1.KillQueryRequest
+	7,  // 37: daos.query.v1.QueryService.Schema:output_type -> daos.query.v1.SchemaResponse
+	13, // 38: daos.query.v1.QueryService.Scan:output_type -> daos.query.v1.ScanResponse
+	16, // 39: daos.query.v1.QueryService.Explain:output_type -> daos.query.v1.ExplainResponse
+	20, // 40: daos.query.v1.QueryService.Sql:output_type -> daos.query.v1.SqlResponse
+	21, // 41: daos.query.v1.QueryService.ExplainSql:output_type -> daos.query.v1.ExplainSqlResponse
+	26, // 42: daos.query.v1.QueryService.ListQueries:output_type -> daos.query.v1.ListQueriesResponse
+	28, // 43: daos.query.v1.QueryService.KillQuery:output_type -> daos.query.v1.KillQueryResponse
+	37, // [37:44] is the sub-list for method output_type
+	30, // [30:37] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_daos_query_v1_query_service_proto_init() }
@@ -2069,7 +2674,7 @@ func file_daos_query_v1_query_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_daos_query_v1_query_service_proto_rawDesc), len(file_daos_query_v1_query_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   20,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,8 @@ const (
 	QueryService_Schema_FullMethodName      = "/daos.query.v1.QueryService/Schema"
 	QueryService_Scan_FullMethodName        = "/daos.query.v1.QueryService/Scan"
 	QueryService_Explain_FullMethodName     = "/daos.query.v1.QueryService/Explain"
+	QueryService_Sql_FullMethodName         = "/daos.query.v1.QueryService/Sql"
+	QueryService_ExplainSql_FullMethodName  = "/daos.query.v1.QueryService/ExplainSql"
 	QueryService_ListQueries_FullMethodName = "/daos.query.v1.QueryService/ListQueries"
 	QueryService_KillQuery_FullMethodName   = "/daos.query.v1.QueryService/KillQuery"
 )
@@ -44,6 +46,12 @@ type QueryServiceClient interface {
 	// Explain tells what a scan would do, and with `analyze` what it did: one row
 	// for each condition of the predicate.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
+	// Sql runs one SELECT of DuckDB's dialect, in a process of its own that reads
+	// datasets through Scan. Datasets are tables, named by their address in double
+	// quotes: FROM "POOL/DATASET[@SNAPSHOT][/PATH]". The result comes as Scan's.
+	Sql(ctx context.Context, in *SqlRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SqlResponse], error)
+	// ExplainSql tells what would be lifted out of a statement, or was.
+	ExplainSql(ctx context.Context, in *ExplainSqlRequest, opts ...grpc.CallOption) (*ExplainSqlResponse, error)
 	// ListQueries tells the queries that run in this server.
 	ListQueries(ctx context.Context, in *ListQueriesRequest, opts ...grpc.CallOption) (*ListQueriesResponse, error)
 	// KillQuery ends a query; its client gets an error that says so.
@@ -97,6 +105,35 @@ func (c *queryServiceClient) Explain(ctx context.Context, in *ExplainRequest, op
 	return out, nil
 }
 
+func (c *queryServiceClient) Sql(ctx context.Context, in *SqlRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SqlResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &QueryService_ServiceDesc.Streams[1], QueryService_Sql_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SqlRequest, SqlResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_SqlClient = grpc.ServerStreamingClient[SqlResponse]
+
+func (c *queryServiceClient) ExplainSql(ctx context.Context, in *ExplainSqlRequest, opts ...grpc.CallOption) (*ExplainSqlResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainSqlResponse)
+	err := c.cc.Invoke(ctx, QueryService_ExplainSql_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *queryServiceClient) ListQueries(ctx context.Context, in *ListQueriesRequest, opts ...grpc.CallOption) (*ListQueriesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListQueriesResponse)
@@ -132,6 +169,12 @@ type QueryServiceServer interface {
 	// Explain tells what a scan would do, and with `analyze` what it did: one row
 	// for each condition of the predicate.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
+	// Sql runs one SELECT of DuckDB's dialect, in a process of its own that reads
+	// datasets through Scan. Datasets are tables, named by their address in double
+	// quotes: FROM "POOL/DATASET[@SNAPSHOT][/PATH]". The result comes as Scan's.
+	Sql(*SqlRequest, grpc.ServerStreamingServer[SqlResponse]) error
+	// ExplainSql tells what would be lifted out of a statement, or was.
+	ExplainSql(context.Context, *ExplainSqlRequest) (*ExplainSqlResponse, error)
 	// ListQueries tells the queries that run in this server.
 	ListQueries(context.Context, *ListQueriesRequest) (*ListQueriesResponse, error)
 	// KillQuery ends a query; its client gets an error that says so.
@@ -154,6 +197,12 @@ func (UnimplementedQueryServiceServer) Scan(*ScanRequest, grpc.ServerStreamingSe
 }
 func (UnimplementedQueryServiceServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
+}
+func (UnimplementedQueryServiceServer) Sql(*SqlRequest, grpc.ServerStreamingServer[SqlResponse]) error {
+	return status.Error(codes.Unimplemented, "method Sql not implemented")
+}
+func (UnimplementedQueryServiceServer) ExplainSql(context.Context, *ExplainSqlRequest) (*ExplainSqlResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExplainSql not implemented")
 }
 func (UnimplementedQueryServiceServer) ListQueries(context.Context, *ListQueriesRequest) (*ListQueriesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListQueries not implemented")
@@ -229,6 +278,35 @@ func _QueryService_Explain_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _QueryService_Sql_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(SqlRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(QueryServiceServer).Sql(m, &grpc.GenericServerStream[SqlRequest, SqlResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QueryService_SqlServer = grpc.ServerStreamingServer[SqlResponse]
+
+func _QueryService_ExplainSql_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainSqlRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServiceServer).ExplainSql(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: QueryService_ExplainSql_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServiceServer).ExplainSql(ctx, req.(*ExplainSqlRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _QueryService_ListQueries_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListQueriesRequest)
 	if err := dec(in); err != nil {
@@ -281,6 +359,10 @@ var QueryService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _QueryService_Explain_Handler,
 		},
 		{
+			MethodName: "ExplainSql",
+			Handler:    _QueryService_ExplainSql_Handler,
+		},
+		{
 			MethodName: "ListQueries",
 			Handler:    _QueryService_ListQueries_Handler,
 		},
@@ -293,6 +375,11 @@ var QueryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Scan",
 			Handler:       _QueryService_Scan_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Sql",
+			Handler:       _QueryService_Sql_Handler,
 			ServerStreams: true,
 		},
 	},

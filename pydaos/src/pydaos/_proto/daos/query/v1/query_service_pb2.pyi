@@ -1,3 +1,4 @@
+from pydaos._proto.daos.common.v1 import common_pb2 as _common_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -282,6 +283,108 @@ class ExplainResponse(_message.Message):
     counters: Counters
     epoch: int
     def __init__(self, conjuncts: _Optional[_Iterable[_Union[Conjunct, _Mapping]]] = ..., fields: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class Param(_message.Message):
+    __slots__ = ("name", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: Literal
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[_Union[Literal, _Mapping]] = ...) -> None: ...
+
+class SqlRequest(_message.Message):
+    __slots__ = ("text", "params", "memory_bytes", "label", "seen")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    SEEN_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    params: _containers.RepeatedCompositeFieldContainer[Param]
+    memory_bytes: int
+    label: str
+    seen: int
+    def __init__(self, text: _Optional[str] = ..., params: _Optional[_Iterable[_Union[Param, _Mapping]]] = ..., memory_bytes: _Optional[int] = ..., label: _Optional[str] = ..., seen: _Optional[int] = ...) -> None: ...
+
+class ExplainSqlRequest(_message.Message):
+    __slots__ = ("statement", "analyze")
+    STATEMENT_FIELD_NUMBER: _ClassVar[int]
+    ANALYZE_FIELD_NUMBER: _ClassVar[int]
+    statement: SqlRequest
+    analyze: bool
+    def __init__(self, statement: _Optional[_Union[SqlRequest, _Mapping]] = ..., analyze: _Optional[bool] = ...) -> None: ...
+
+class SqlResponse(_message.Message):
+    __slots__ = ("payload", "query", "done", "counters", "epochs")
+    class EpochsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    COUNTERS_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    payload: bytes
+    query: str
+    done: bool
+    counters: Counters
+    epochs: _containers.ScalarMap[str, int]
+    def __init__(self, payload: _Optional[bytes] = ..., query: _Optional[str] = ..., done: _Optional[bool] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., epochs: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class ExplainSqlResponse(_message.Message):
+    __slots__ = ("conjuncts", "fields", "counters", "epochs")
+    class EpochsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    CONJUNCTS_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
+    COUNTERS_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    conjuncts: _containers.RepeatedCompositeFieldContainer[Conjunct]
+    fields: _containers.RepeatedCompositeFieldContainer[Field]
+    counters: Counters
+    epochs: _containers.ScalarMap[str, int]
+    def __init__(self, conjuncts: _Optional[_Iterable[_Union[Conjunct, _Mapping]]] = ..., fields: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., epochs: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class SqlTask(_message.Message):
+    __slots__ = ("statement", "socket", "token", "memory_bytes", "threads", "temp_dir", "temp_bytes", "explain", "analyze")
+    STATEMENT_FIELD_NUMBER: _ClassVar[int]
+    SOCKET_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    THREADS_FIELD_NUMBER: _ClassVar[int]
+    TEMP_DIR_FIELD_NUMBER: _ClassVar[int]
+    TEMP_BYTES_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    ANALYZE_FIELD_NUMBER: _ClassVar[int]
+    statement: SqlRequest
+    socket: str
+    token: str
+    memory_bytes: int
+    threads: int
+    temp_dir: str
+    temp_bytes: int
+    explain: bool
+    analyze: bool
+    def __init__(self, statement: _Optional[_Union[SqlRequest, _Mapping]] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., threads: _Optional[int] = ..., temp_dir: _Optional[str] = ..., temp_bytes: _Optional[int] = ..., explain: _Optional[bool] = ..., analyze: _Optional[bool] = ...) -> None: ...
+
+class SqlReply(_message.Message):
+    __slots__ = ("batch", "plan", "error")
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    batch: SqlResponse
+    plan: ExplainSqlResponse
+    error: _common_pb2.Error
+    def __init__(self, batch: _Optional[_Union[SqlResponse, _Mapping]] = ..., plan: _Optional[_Union[ExplainSqlResponse, _Mapping]] = ..., error: _Optional[_Union[_common_pb2.Error, _Mapping]] = ...) -> None: ...
 
 class ListQueriesRequest(_message.Message):
     __slots__ = ()

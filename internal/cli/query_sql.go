@@ -1,0 +1,215 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"daos/internal/client"
+	"daos/internal/columnar"
+	"daos/internal/fault"
+	queryv1 "daos/proto/gen/daos/query/v1"
+)
+
+// sqlFlags are those of a statement.
+type sqlFlags struct {
+	file    string
+	params  []string
+	memory  string
+	explain bool
+	analyze bool
+}
+
+func querySQL(a *app) *cobra.Command {
+	var f queryFlags
+	var s sqlFlags
+	cmd := &cobra.Command{
+		Use: "sql [STATEMENT]", Short: "Run one SELECT over datasets", Args: cobra.MaximumNArgs(1),
+		Long: "Run one SELECT of DuckDB's dialect. Datasets of every type are tables, named by their address in double quotes; at a\n" +
+			"snapshot with @SNAPSHOT or AT (VERSION => 'NAME'). Conditions, columns and limits are evaluated next to the data where\n" +
+			"that is exact: --explain says which, and why not. A statement runs in a process of its own, within the server's\n" +
+			"query.memory, query.temp and query.threads. Without STATEMENT it is read from -F FILE or standard input.",
+		Example: "  daos query sql 'SELECT label, count(*) FROM \"p/train@v1\" WHERE quality > 0.8 GROUP BY label'\n" +
+			"  daos query sql 'SELECT f.path, l.label FROM \"p/photos@v1\" f JOIN \"p/labels\" l ON f.name = l.name' -o labels.parquet\n" +
+			"  daos query sql 'SELECT * FROM \"p/t\" WHERE id = $id' --param id=7",
+		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
+			text, err := s.text(a, args)
+			if err != nil {
+				return err
+			}
+			r := &queryv1.SqlRequest{Text: text}
+			if s.memory != "" {
+				if r.MemoryBytes, err = parseSize(s.memory); err != nil {
+					return err
+				}
+			}
+			if r.Params, err = parseParams(s.params); err != nil {
+				return err
+			}
+			if s.explain || s.analyze {
+				return a.explainSQL(ctx, c, r, s.analyze)
+			}
+			return a.runSQL(ctx, c, r, &f)
+		}),
+	}
+	fl := cmd.Flags()
+	fl.StringVarP(&s.file, "file", "F", "", "read the statement from this file (-: standard input)")
+	fl.StringArrayVarP(&s.params, "param", "p", nil, "value of a parameter: NAME=VALUE for $NAME, 1=VALUE for the first ? (repeatable)")
+	fl.StringVar(&s.memory, "memory", "", "memory that it may use (default: the server's query.memory)")
+	fl.BoolVar(&s.explain, "explain", false, "show what is evaluated next to the data, a row for each condition")
+	fl.BoolVar(&s.analyze, "analyze", false, "run it, and show that and what was done")
+	f.result(cmd)
+	return cmd
+}
+
+// text is the statement: the argument, a file, or standard input.
+func (s *sqlFlags) text(a *app, args []string) (string, error) {
+	const most = 1 << 20
+	switch {
+	case len(args) == 1 && s.file != "":
+		return "", fault.New(fault.Invalid, "query.sql", s.file, "a statement and a file were both given").Do("give one of them")
+	case len(args) == 1:
+		return args[0], nil
+	}
+	var in io.Reader = a.in
+	if s.file != "" && s.file != "-" {
+		file, err := os.Open(s.file)
+		if err != nil {
+			return "", fault.New(fault.KindOf(err), "query.sql", s.file, "can't be read").Because(err)
+		}
+		defer file.Close()
+		in = file
+	}
+	b, err := io.ReadAll(io.LimitReader(in, most+1))
+	if err != nil {
+		return "", fault.New(fault.KindOf(err), "query.sql", s.file, "can't be read").Because(err)
+	}
+	if len(b) > most {
+		return "", fault.New(fault.TooBig, "query.sql", s.file, "a statement of over 1 MiB")
+	}
+	if strings.TrimSpace(string(b)) == "" {
+		return "", fault.New(fault.Invalid, "query.sql", "", "there is no statement").Do(`give one: daos query sql 'SELECT count(*) FROM "POOL/DATASET"'`)
+	}
+	return string(b), nil
+}
+
+// parseParams reads NAME=VALUE: numbers, true, false and null as such, all else
+// as text; 'text' in quotes too.
+func parseParams(list []string) ([]*queryv1.Param, error) {
+	var out []*queryv1.Param
+	for _, p := range list {
+		name, v, ok := strings.Cut(p, "=")
+		if name = strings.TrimPrefix(name, "$"); !ok || name == "" {
+			return nil, fault.New(fault.Invalid, "cli.param", p, "not a parameter").Do("write --param NAME=VALUE")
+		}
+		l := &queryv1.Literal{Value: &queryv1.Literal_Text{Text: v}}
+		if i, err := strconv.ParseInt(v, 10, 64); err == nil {
+			l.Value = &queryv1.Literal_Integer{Integer: i}
+		} else if f, err := strconv.ParseFloat(v, 64); err == nil {
+			l.Value = &queryv1.Literal_Number{Number: f}
+		} else if b, err := strconv.ParseBool(v); err == nil {
+			l.Value = &queryv1.Literal_Boolean{Boolean: b}
+		} else if strings.EqualFold(v, "null") {
+			l.Value = &queryv1.Literal_Null{Null: true}
+		} else if n := len(v); n > 1 && v[0] == '\'' && v[n-1] == '\'' {
+			l.Value = &queryv1.Literal_Text{Text: strings.ReplaceAll(v[1:n-1], "''", "'")}
+		}
+		out = append(out, &queryv1.Param{Name: name, Value: l})
+	}
+	return out, nil
+}
+
+func (a *app) runSQL(ctx context.Context, c *client.Client, r *queryv1.SqlRequest, f *queryFlags) error {
+	format, err := f.formatOf(a)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	st, err := c.Query.Sql(ctx, r)
+	if err != nil {
+		return err
+	}
+	var last *queryv1.SqlResponse
+	began := time.Now()
+	in := columnar.Payloads(func() ([]byte, error) {
+		m, err := st.Recv()
+		if errors.Is(err, io.EOF) && !last.GetDone() {
+			return nil, fault.New(fault.DataLoss, "query.sql", "statement", "the query ended without the proof that its result is complete").Do("run it again")
+		}
+		if err != nil {
+			return nil, err
+		}
+		last = m
+		return m.GetPayload(), nil
+	})
+	if err := f.write(a, in, format); err != nil {
+		return err
+	}
+	if !a.quiet {
+		n := last.GetCounters()
+		fmt.Fprintf(a.err, "%s rows in %s; scanned %s, matched %s, chunks pruned %s of %s, read %s\n", formatCount(n.GetRowsOut()), formatDuration(time.Since(began)),
+			formatCount(n.GetRowsScanned()), formatCount(n.GetRowsMatched()), formatCount(n.GetChunksPruned()), formatCount(n.GetChunks()), formatSize(n.GetBytesRead()))
+	}
+	return nil
+}
+
+func (a *app) explainSQL(ctx context.Context, c *client.Client, r *queryv1.SqlRequest, analyze bool) error {
+	got, err := c.Query.ExplainSql(ctx, &queryv1.ExplainSqlRequest{Statement: r, Analyze: analyze})
+	if err != nil {
+		return err
+	}
+	if err := a.conjuncts(got.GetConjuncts(), got.GetCounters(), analyze); err != nil {
+		return err
+	}
+	if !a.json {
+		names := make([]string, 0, len(got.GetEpochs()))
+		for name := range got.GetEpochs() {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		for _, n := range names {
+			a.say("%s is read at epoch %d", printable(n), got.GetEpochs()[n])
+		}
+	}
+	return nil
+}
+
+// conjuncts prints a plan.
+func (a *app) conjuncts(all []*queryv1.Conjunct, n *queryv1.Counters, analyze bool) error {
+	type conjunct struct {
+		Table    string `json:"table"`
+		Conjunct string `json:"conjunct"`
+		Pushed   bool   `json:"pushed"`
+		Why      string `json:"why"`
+	}
+	out := []conjunct{}
+	t := &table{columns: []column{{head: "TABLE"}, {head: "CONJUNCT", shrink: true}, {head: "PUSHED"}, {head: "WHY", shrink: true}}, empty: "no conditions: every row is read"}
+	for _, x := range all {
+		out = append(out, conjunct{x.GetTable(), x.GetConjunct(), x.GetPushed(), x.GetWhy()})
+		t.row(printable(x.GetTable()), printable(x.GetConjunct()), fmt.Sprint(x.GetPushed()), x.GetWhy())
+	}
+	if a.json {
+		if analyze {
+			return printJSON(a.out, map[string]any{"conjuncts": out, "counters": n})
+		}
+		return printJSON(a.out, out)
+	}
+	if err := a.table(t); err != nil {
+		return err
+	}
+	if analyze {
+		a.say("chunks %s, pruned %s, read %s; rows scanned %s, matched %s, out %s; bytes read %s; %s", formatCount(n.GetChunks()), formatCount(n.GetChunksPruned()),
+			formatCount(n.GetChunksRead()), formatCount(n.GetRowsScanned()), formatCount(n.GetRowsMatched()), formatCount(n.GetRowsOut()), formatSize(n.GetBytesRead()),
+			formatDuration(time.Duration(n.GetElapsedNanos())))
+	}
+	return nil
+}

@@ -1,0 +1,147 @@
+//go:build cgo
+
+package sqlworker
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync/atomic"
+
+	"google.golang.org/grpc"
+
+	"daos/internal/columnar"
+	"daos/internal/fault"
+	"daos/internal/querywire"
+	queryv1 "daos/proto/gen/daos/query/v1"
+	"daos/query/exec"
+	"daos/query/expr"
+	"daos/query/sql"
+	"daos/query/sql/duck"
+	"daos/server/wire"
+)
+
+// remote is a dataset that is read over the server's socket.
+type remote struct {
+	j        *job
+	ctx      context.Context //nolint:containedctx // DuckDB calls back without one
+	ref      *sql.Ref
+	counters atomic.Pointer[queryv1.Counters]
+}
+
+// Schema is its columns.
+func (t *remote) Schema() expr.Schema { return t.ref.Schema }
+
+// Rows is the number of rows where the server knows it.
+func (t *remote) Rows() (uint64, bool) {
+	if n := t.j.rows[t.ref.Address]; n != nil && t.ref.Where == nil {
+		return *n, true
+	}
+	return 0, false
+}
+
+// Open begins a scan with what was lifted.
+func (t *remote) Open(columns []int) (duck.Reader, error) {
+	r := &queryv1.ScanRequest{Dataset: t.ref.Address, Predicate: querywire.FromExpr(t.ref.Where), Limit: t.ref.Limit, Label: "scan of a statement"}
+	if !strings.Contains(t.ref.Address, "@") {
+		r.Epoch = t.j.epochs[t.ref.Address]
+	}
+	for _, c := range columns {
+		r.Columns = append(r.Columns, t.ref.Schema[c].Name)
+	}
+	if len(columns) == 0 { // rows are only counted: a narrow column will do
+		r.Columns = []string{t.ref.Schema[narrow(t.ref.Schema)].Name}
+	}
+	ctx, cancel := context.WithCancel(t.ctx)
+	st, err := t.j.c.Query.Scan(ctx, r)
+	if err != nil {
+		cancel()
+		return nil, wire.Fault(err)
+	}
+	return &scan{t: t, st: st, cancel: cancel, fields: len(columns)}, nil
+}
+
+// narrow is a column that costs little to read; the last ones number rows.
+func narrow(s expr.Schema) int {
+	best := len(s) - 1
+	for i := len(s) - 1; i >= 0; i-- {
+		if w := s[i].Type.Size(); w > 0 && (s[best].Type.Size() == 0 || w < s[best].Type.Size()) {
+			best = i
+		}
+	}
+	if n := len(s) - 1; s[n].Name == "_id" {
+		return n // made, not read
+	}
+	return best
+}
+
+// scan is one scan under way.
+type scan struct {
+	t      *remote
+	st     grpc.ServerStreamingClient[queryv1.ScanResponse]
+	cancel context.CancelFunc
+	fields int
+	rows   *columnar.RowReader
+	done   bool
+}
+
+func (s *scan) Close() {
+	s.cancel()
+	if s.rows != nil {
+		s.rows.Close()
+		s.rows = nil
+	}
+}
+
+// Next is the next rows. A stream that ends without the proof that it is
+// complete is an error.
+func (s *scan) Next() (*exec.Rows, error) {
+	if s.rows == nil {
+		rows, err := columnar.NewRowReader(columnar.Payloads(func() ([]byte, error) {
+			m, err := s.st.Recv()
+			if errors.Is(err, io.EOF) && !s.done {
+				return nil, fault.New(fault.DataLoss, "query.sql", s.t.ref.Address, "the scan ended without the proof that it is complete").Do("run it again")
+			}
+			if err != nil {
+				if !errors.Is(err, io.EOF) {
+					err = wire.Fault(err)
+				}
+				return nil, err
+			}
+			s.done = m.GetDone()
+			if c := m.GetCounters(); c != nil {
+				s.t.counters.Store(c)
+			}
+			return m.GetPayload(), nil
+		}))
+		if err != nil {
+			return nil, err
+		}
+		s.rows = rows
+	}
+	r, err := s.rows.Next()
+	if errors.Is(err, io.EOF) {
+		// The proof comes behind the end of the Arrow stream.
+		for !s.done {
+			m, err := s.st.Recv()
+			if errors.Is(err, io.EOF) {
+				return nil, fault.New(fault.DataLoss, "query.sql", s.t.ref.Address, "the scan ended without the proof that it is complete").Do("run it again")
+			}
+			if err != nil {
+				return nil, wire.Fault(err)
+			}
+			s.done = m.GetDone()
+		}
+		return nil, io.EOF
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := &exec.Rows{N: r.N}
+	for i := range r.Columns[:min(s.fields, len(r.Columns))] {
+		d := &r.Columns[i]
+		out.Columns = append(out.Columns, expr.Vector{Values: d.Values, Offsets: d.Offsets, Valid: d.Valid})
+	}
+	return out, nil
+}

@@ -1,0 +1,167 @@
+//go:build cgo
+
+package sqlworker
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"time"
+
+	"daos/internal/client"
+	"daos/internal/fault"
+	"daos/internal/querywire"
+	"daos/internal/sqltask"
+	queryv1 "daos/proto/gen/daos/query/v1"
+	"daos/query/exec"
+	"daos/query/expr"
+	"daos/query/sql"
+	"daos/query/sql/duck"
+	"daos/server/wire"
+)
+
+// Run carries out the task on in and returns the exit status of the process.
+func Run(in io.Reader, out io.Writer) int {
+	var task queryv1.SqlTask
+	w := bufio.NewWriterSize(out, 1<<20)
+	reply := func(r *queryv1.SqlReply) error {
+		if err := sqltask.WriteFrame(w, r); err != nil {
+			return err
+		}
+		return w.Flush()
+	}
+	if err := sqltask.ReadFrame(in, &task); err != nil {
+		return 1
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	go func() { // the server holds the other end open as long as it lives
+		_, _ = io.Copy(io.Discard, in)
+		cancel(fault.New(fault.Canceled, "query.sql", "statement", "the server went away"))
+	}()
+	j := &job{task: &task, began: time.Now(), reply: reply, epochs: map[string]uint64{}, types: map[string]expr.Schema{}}
+	if err := j.run(ctx); err != nil {
+		if reply(&queryv1.SqlReply{Error: wire.Detail(err)}) != nil {
+			return 1
+		}
+	}
+	return 0
+}
+
+// job is one statement.
+type job struct {
+	task   *queryv1.SqlTask
+	c      *client.Client
+	began  time.Time
+	reply  func(*queryv1.SqlReply) error
+	epochs map[string]uint64
+	rows   map[string]*uint64
+	types  map[string]expr.Schema
+	tables []*remote
+	out    uint64
+	bytes  uint64
+}
+
+func (j *job) run(ctx context.Context) error {
+	var err error
+	j.c, err = client.Open(client.Server{Network: "unix", Addr: j.task.GetSocket(), Token: j.task.GetToken()}, client.Options{UserAgent: "daos-sql"})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = j.c.Close() }() // the process ends
+	db, err := duck.Open(duck.Options{Memory: j.task.GetMemoryBytes(), Threads: int(j.task.GetThreads()), TempDir: j.task.GetTempDir(), TempBytes: j.task.GetTempBytes()})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	text := j.task.GetStatement().GetText()
+	tree, err := db.Tree(text)
+	if err != nil {
+		return err
+	}
+	j.rows = map[string]*uint64{}
+	plan, err := sql.Rewrite(tree, text, func(address string) (expr.Schema, error) { return j.schema(ctx, address) })
+	if err != nil {
+		return err
+	}
+	tables := map[string]duck.Table{}
+	for _, r := range plan.Refs {
+		t := &remote{j: j, ctx: ctx, ref: r}
+		tables[r.Handle] = t
+		j.tables = append(j.tables, t)
+	}
+	explained := &queryv1.ExplainSqlResponse{Epochs: j.epochs}
+	for _, x := range plan.Conjuncts {
+		explained.Conjuncts = append(explained.Conjuncts, &queryv1.Conjunct{Table: x.Table, Conjunct: x.Conjunct, Pushed: x.Pushed, Why: x.Why})
+	}
+	if j.task.GetExplain() && !j.task.GetAnalyze() {
+		return j.reply(&queryv1.SqlReply{Plan: explained})
+	}
+	var params []duck.Param
+	for _, p := range j.task.GetStatement().GetParams() {
+		v, err := querywire.ValueOf(p.GetValue())
+		if err != nil {
+			return err
+		}
+		params = append(params, duck.Param{Name: p.GetName(), Value: v})
+	}
+	var sink *sink
+	err = db.Query(ctx, plan.AST, tables, params, func(s expr.Schema) (err error) {
+		explained.Fields = querywire.FromSchema(s)
+		sink, err = newSink(s, func(payload []byte, rows int, done bool) error {
+			j.out += uint64(rows)
+			j.bytes += uint64(len(payload))
+			if j.task.GetExplain() {
+				return nil
+			}
+			return j.reply(&queryv1.SqlReply{Batch: &queryv1.SqlResponse{Payload: payload, Counters: j.counters(), Done: done}})
+		})
+		return err
+	}, func(r *exec.Rows) error { return sink.add(r) })
+	if err != nil {
+		return err
+	}
+	if err := sink.flush(); err != nil {
+		return err
+	}
+	if j.task.GetExplain() {
+		explained.Counters = j.counters()
+		return j.reply(&queryv1.SqlReply{Plan: explained})
+	}
+	return j.reply(&queryv1.SqlReply{Batch: &queryv1.SqlResponse{Payload: endOfStream, Counters: j.counters(), Done: true, Epochs: j.epochs}})
+}
+
+// schema resolves a dataset, and fixes the epoch at which it is read: one for
+// all mentions of it.
+func (j *job) schema(ctx context.Context, address string) (expr.Schema, error) {
+	if s, ok := j.types[address]; ok {
+		return s, nil
+	}
+	r, err := j.c.Query.Schema(ctx, &queryv1.SchemaRequest{Dataset: address})
+	if err != nil {
+		return nil, wire.Fault(err)
+	}
+	s, err := querywire.SchemaOf(r.GetFields())
+	if err != nil {
+		return nil, err
+	}
+	j.types[address], j.epochs[address], j.rows[address] = s, r.GetEpoch(), r.Rows
+	return s, nil
+}
+
+func (j *job) counters() *queryv1.Counters {
+	out := &queryv1.Counters{RowsOut: j.out, BytesOut: j.bytes, ElapsedNanos: uint64(time.Since(j.began))}
+	for _, t := range j.tables {
+		c := t.counters.Load()
+		if c == nil {
+			continue
+		}
+		out.Chunks += c.GetChunks()
+		out.ChunksPruned += c.GetChunksPruned()
+		out.ChunksRead += c.GetChunksRead()
+		out.RowsScanned += c.GetRowsScanned()
+		out.RowsMatched += c.GetRowsMatched()
+		out.BytesRead += c.GetBytesRead()
+	}
+	return out
+}
