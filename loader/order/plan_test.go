@@ -116,6 +116,9 @@ func checkPlan(t *testing.T, p order.Plan) {
 			}
 		}
 		left := p.Samples - next
+		if r, l := p.Tail(); r != again || l != left {
+			t.Fatalf("%+v: the tail is said to repeat %d and leave %d, it does %d and %d", p, r, l, again, left)
+		}
 		switch p.Uneven {
 		case order.Keep, "":
 			if left > 0 || again > 0 {
