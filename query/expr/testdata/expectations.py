@@ -29,8 +29,10 @@ COLUMNS = {
 }
 BITS = {"a8": 8, "a16": 16, "a32": 32, "a64": 64}
 UBITS = {"u8": 8, "u32": 32, "u64": 64}
-TEXTS = ["", "a", "A", "ab", "aB", "abc", "train/a.png", "train/b.png", "Test", "ä", "äb", "日本", "a%b", "a_b", "z", "[a]", "\u0000x"]
-TIMES = ["2026-01-01 00:00:00", "2026-01-01 12:00:00.123456789", "1970-01-01 00:00:00", "1999-12-31 23:59:59.5", "2200-01-01 00:00:00"]
+TEXTS = ["", "a", "A", "ab", "aB", "abc", "train/a.png", "train/b.png", "Test"]
+TEXTS += ["ä", "äb", "日本", "a%b", "a_b", "z", "[a]", "\u0000x"]
+TIMES = ["2026-01-01 00:00:00", "2026-01-01 12:00:00.123456789", "1970-01-01 00:00:00"]
+TIMES += ["1999-12-31 23:59:59.5", "2200-01-01 00:00:00"]
 FLOATS = [0.0, -0.0, 1.0, -1.5, 0.1, 0.5, 2.5, 3.0, 127.0, 1e10, -1e300, math.nan, math.inf, -math.inf, 16777217.0]
 
 
@@ -67,9 +69,12 @@ def quote(s):
 
 def number(rng):
     return rng.choice(
-        ["0", "1", "-1", "2", "3", "5", "127", "128", "-128", "-129", "255", "256", "32767", "32768", "2147483647", "4294967296"]
-        + ["9223372036854775807", "-9223372036854775808", "18446744073709551615", "0.5", "-0.5", "0.1", "2.5", "3.0", "-1.5"]
-        + ["1e0", "5e-1", "1e10", "-1e300", "'nan'::double", "'inf'::double", "16777216", "16777217", "1e-1"]
+        [
+            *["0", "1", "-1", "2", "3", "5", "127", "128", "-128", "-129", "255", "256", "32767", "32768"],
+            *["2147483647", "4294967296", "9223372036854775807", "-9223372036854775808", "18446744073709551615"],
+            *["0.5", "-0.5", "0.1", "2.5", "3.0", "-1.5"],
+            *["1e0", "5e-1", "1e10", "-1e300", "'nan'::double", "'inf'::double", "16777216", "16777217", "1e-1"],
+        ]
     )
 
 
@@ -93,7 +98,8 @@ def leaf(rng):
     if k == 6:
         return f"t {op} {quote(rng.choice(TEXTS[:-1]))}"
     if k == 7:
-        pattern = rng.choice(["a%", "%b", "%a%", "_", "a_", "%", "", "train/%.png", "a\\%b", "%_b%", "日%", "__", "ab"])
+        likes = ["a%", "%b", "%a%", "_", "a_", "%", "", "train/%.png", "a\\%b", "%_b%", "日%", "__", "ab"]
+        pattern = rng.choice(likes)
         return f"t {rng.choice(['', 'not '])}like {quote(pattern)}"
     if k == 8:
         pattern = rng.choice(["a*", "*b", "?", "*", "train/*.png", "[a-c]*", "[!a]*", "*[ab]", "a?", "ab"])
@@ -154,7 +160,8 @@ def main():
     rows = [[cell(rng, name) for name in COLUMNS] for _ in range(120)]
     db = duckdb.connect()
     db.execute("create table r (i integer, " + ", ".join(f"{n} {t}" for n, t in COLUMNS.items()) + ")")
-    db.executemany("insert into r values (" + ", ".join("?" * (len(COLUMNS) + 1)) + ")", [[i, *row] for i, row in enumerate(rows)])
+    marks = ", ".join("?" * (len(COLUMNS) + 1))
+    db.executemany(f"insert into r values ({marks})", [[i, *row] for i, row in enumerate(rows)])
     cases = []
     while len(cases) < 2000:
         text = predicate(rng)
