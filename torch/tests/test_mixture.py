@@ -279,6 +279,15 @@ def test_workers_that_share_no_memory(part: Any, context: str) -> None:
     assert [int(i) for b in loader for i in b] == want
 
 
+def test_a_restarted_server_costs_time_and_nothing_else(part: Any, pool_of_parts: Server) -> None:
+    mix = Mixture([(part("a"), 3), (part("c"), 1)], seed=6)
+    want = ids(mix.batches(5, shuffle=True))
+    it = iter(mix.batches(5, shuffle=True))
+    got = ids([next(it), next(it)])
+    pool_of_parts.restart()
+    assert got + ids(it) == want
+
+
 def fail(row: dict[str, Any]) -> int:
     if int(row["id"]) == 1003:
         raise KeyError("a transform's own error")
