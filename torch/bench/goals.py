@@ -37,5 +37,9 @@ SAVE = (0.7, 0.9)
 LOAD = (1.0, 1.0)
 LOAD_INTO = (0.5, 0.7)
 
+#: N-D slices of an array by socket, to numpy's memory-mapped and to zarr's on local files.
+SLICES_OF_MEMMAP = 0.25
+SLICES_OF_ZARR = 2.0
+
 #: Memory of a training process over torch alone, MB beyond its batch buffers.
 MEMORY_MB = 25

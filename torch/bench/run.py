@@ -27,6 +27,7 @@ import namespace
 import numpy as np
 import pyarrow as pa
 import saving
+import slices
 import standing
 import starting
 import torch
@@ -41,6 +42,7 @@ ROWS: dict[str, Callable[[Bench], None]] = {
     "memory": memory.run,
     "checkpoint": saving.run,
     "namespace": namespace.run,
+    "slices": slices.run,
 }
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pydaos._client import Client
 
 # Bytes of one reply of a slice that comes in pieces, of one assignment, of one append.
-READ_PIECE = 4 << 20
+READ_PIECE = 16 << 20
 WRITE_PIECE = 16 << 20
 APPEND_PIECE = 48 << 20
 _WINDOW = 4
@@ -288,22 +288,22 @@ class Array:
             return out
         flat = out.reshape(-1).view(np.uint8).data
         cuts = list(pieces(chosen.axes, self._chunks, self._dtype.itemsize, READ_PIECE))
-        request = self._get(cuts[0][1], 0)
-        size = _bytes(cuts[0][1], self._dtype.itemsize)
-        reply, _ = self.client.call_payload(
-            "array.Get", request, pb.GetResponse, alloc=lambda n: flat[:size] if n == size else bytearray(n)
-        )
-        self._shape = tuple(reply.array_shape)
-        if len(cuts) == 1:
+        ends = np.cumsum([_bytes(axes, self._dtype.itemsize) for _, axes in cuts]).tolist()
+        into = [flat[start:end] for start, end in zip([0, *ends], ends)]
+        epoch = 0
+        first = 0
+        if "@" not in self.address or len(cuts) == 1:
+            # What else there is comes from the epoch of the first piece.
+            request = self._get(cuts[0][1], 0)
+            reply, _ = self.client.call_payload(
+                "array.Get", request, pb.GetResponse, alloc=lambda n: into[0] if n == len(into[0]) else bytearray(n)
+            )
+            self._shape = tuple(reply.array_shape)
+            epoch, first = reply.epoch, 1
+        calls: list[tuple[pb.GetRequest, None]] = [(self._get(axes, epoch), None) for _, axes in cuts[first:]]
+        if not calls:
             return out
-        calls: list[tuple[pb.GetRequest, None]] = []
-        into: list[memoryview] = []
-        for _, axes in cuts[1:]:
-            calls.append((self._get(axes, reply.epoch), None))
-            more = _bytes(axes, self._dtype.itemsize)
-            into.append(flat[size : size + more])
-            size += more
-        for answer in self.client.call_many("array.Get", calls, pb.GetResponse, into=into, window=_WINDOW):
+        for answer in self.client.call_many("array.Get", calls, pb.GetResponse, into=into[first:], window=_WINDOW):
             if isinstance(answer, errors.DaosError):
                 raise answer
         return out
