@@ -210,6 +210,7 @@ class BatchIterator:
         return self
 
     def __next__(self) -> Any:
+        part: Slice | None = None
         try:
             if self._stream is None:
                 self._stream = self._batches.source.stream(self._batches._prefetch)
@@ -218,18 +219,16 @@ class BatchIterator:
                 self.close()
                 self._pass.position = self._order.n
                 raise StopIteration
-            try:
-                raw = self._stream.take()
-            except Exception as err:
-                self._ask_again(err)
-                raise
-            part, indices = self._ahead.popleft()
+            part, indices = self._ahead[0]
+            raw = self._stream.take()
+            self._ahead.popleft()
             self._fill(self._stream)
             batch = self._made(raw, indices)
         except StopIteration:
             raise
         except Exception as err:
-            tell_where(err, self._where())
+            self._ask_again(part, err)
+            tell_where(err, self._where(part))
             raise
         # By its number: a batch that raised, and that the loop went on after, counts too.
         self._given = (part.step - self._share[0]) // self._share[1] + 1
@@ -239,10 +238,15 @@ class BatchIterator:
         self._batches.repeated = part.again
         return batch
 
-    def _ask_again(self, err: Exception) -> None:
-        """Forget what was asked ahead, to ask for it again; the batch that failed only if the server was lost."""
+    def _ask_again(self, failed: Slice | None, err: Exception) -> None:
+        """Let go of the connection; what was asked ahead is asked for again if the loop goes on.
+
+        The batch that failed is not, unless the server was lost.
+        """
         ahead = [part for part, _ in self._ahead]
-        self._slices = chain(ahead if isinstance(err, LOST) else ahead[1:], self._slices)
+        if ahead and ahead[0] is failed and not isinstance(err, LOST):
+            ahead = ahead[1:]
+        self._slices = chain(ahead, self._slices)
         self._ahead.clear()
         self.close()
 
@@ -267,13 +271,13 @@ class BatchIterator:
             batch = torch.from_numpy(indices.astype("int64")), batch
         return guarded(batch) if self._guard else batch
 
-    def _where(self) -> str:
+    def _where(self, part: Slice | None) -> str:
         batches = self._batches
         return words(
             batches.source.snapshot,
             world=batches._world[:2],
             worker=self._workers,
-            batch=self._share[0] + self._given * self._share[1],
+            batch=part.step if part is not None else self._share[0] + self._given * self._share[1],
             pass_=self._key[1],
         )
 

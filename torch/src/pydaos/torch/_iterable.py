@@ -8,7 +8,7 @@ from typing import Any
 import torch.utils.data
 
 from pydaos.torch._batches import Batches, BatchIterator, split_state
-from pydaos.torch._map import Samples, resolve_address
+from pydaos.torch._map import Samples, check_words, resolve_address
 from pydaos.torch._order import OrderSpec
 from pydaos.torch._source import Source
 from pydaos.torch._world import WorldArg
@@ -70,6 +70,7 @@ class IterableDataset(torch.utils.data.IterableDataset[Any]):
         retry: float | None = None,
         timeout: float | None = None,
     ) -> None:
+        check_words(labels, decode)
         where = resolve_address(address, pool, cont, path, snapshot, container)
         connect = {"addr": addr, "token": token, "token_file": token_file, "retry": retry, "timeout": timeout}
         self.source = Source(
@@ -80,10 +81,14 @@ class IterableDataset(torch.utils.data.IterableDataset[Any]):
             connect={k: v for k, v in connect.items() if v is not None},
             world=world,
         )
-        samples = Samples(self.source, transform_fn, labels, decode)
-        self._batches = Batches(
-            self.source, samples, batch_size, shuffle=shuffle, seed=seed, order=order, world=world, uneven=uneven
-        )
+        try:
+            samples = Samples(self.source, transform_fn, labels, decode)
+            self._batches = Batches(
+                self.source, samples, batch_size, shuffle=shuffle, seed=seed, order=order, world=world, uneven=uneven
+            )
+        except (TypeError, ValueError):
+            self.source.close()
+            raise
 
     def __iter__(self) -> Iterator[Any]:
         return _SampleIterator(BatchIterator(self._batches, samples=True))

@@ -78,6 +78,14 @@ def takes_rng(transform_fn: Callable[..., Any] | None) -> bool:
     return "rng" not in getattr(transform_fn, "keywords", {})  # functools.partial
 
 
+def check_words(labels: str | None, decode: str | None) -> None:
+    """ValueError for words that mean nothing; before anything is opened or pinned for them."""
+    if labels not in (None, "dirname"):
+        raise ValueError(f'labels={labels!r}: the one rule is "dirname" (first folder below the path)')
+    if decode not in (None, "image"):
+        raise ValueError(f'decode={decode!r}: the one decoder is "image" (uint8 CHW, by Pillow)')
+
+
 def key_of(indices: Sequence[Any]) -> tuple[int, int]:
     """Return the (seed, pass) that asks for a batch; (0, 0) of a sampler that does not say it."""
     key: tuple[int, int] | None = getattr(indices, "key", None)
@@ -92,10 +100,6 @@ class Samples:
     def __init__(
         self, source: Source, transform_fn: Callable[..., Any] | None, labels: str | None, decode: str | None
     ) -> None:
-        if labels not in (None, "dirname"):
-            raise ValueError(f'labels={labels!r}: the one rule is "dirname" (first folder below the path)')
-        if decode not in (None, "image"):
-            raise ValueError(f'decode={decode!r}: the one decoder is "image" (uint8 CHW, by Pillow)')
         if decode is not None and not source.is_files:
             raise ValueError("decode= is for files; the columns of a tensor dataset are tensors already")
         self.labels = labels
@@ -224,6 +228,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         retry: float | None = None,
         timeout: float | None = None,
     ) -> None:
+        check_words(labels, decode)
         where = resolve_address(address, pool, cont, path, snapshot, container)
         connect = {"addr": addr, "token": token, "token_file": token_file, "retry": retry, "timeout": timeout}
         self.source = Source(
@@ -233,7 +238,11 @@ class Dataset(torch.utils.data.Dataset[Any]):
             label_dirname=labels == "dirname",
             connect={k: v for k, v in connect.items() if v is not None},
         )
-        self._samples = Samples(self.source, transform_fn, labels, decode)
+        try:
+            self._samples = Samples(self.source, transform_fn, labels, decode)
+        except ValueError:
+            self.source.close()
+            raise
         self._last: Pass | None = None
         self._set_up()
 

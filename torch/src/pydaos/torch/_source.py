@@ -109,11 +109,22 @@ class Source:
     ) -> None:
         self._connect = dict(connect or {})
         where = Address.parse(address)
-        dataset = f"{where.pool}/{where.dataset}"
         self._client_cache: tuple[int, Client] | None = None
         self._pipes: deque[BatchPipe] = deque()
         self._pipes_of = _process.forks
+        try:
+            self._find(where, glob, tuple(columns), label_dirname, world)
+        except Exception:
+            self.close()
+            raise
+        if self.symlinks_skipped:
+            log.warning("%s: %d symbolic links are left out, only files are samples", address, self.symlinks_skipped)
+
+    def _find(
+        self, where: Address, glob: str, columns: tuple[str, ...], label_dirname: bool, world: WorldArg | None
+    ) -> None:
         client = self.client()
+        dataset = f"{where.pool}/{where.dataset}"
         request = dspb.GetDatasetRequest(dataset=dataset)
         kind = client.call("dataset.GetDataset", request, dspb.GetDatasetResponse).dataset.type
         self.is_files = kind in (dspb.TYPE_POSIX, dspb.TYPE_KV)  # a value by key is a sample as a file is
@@ -122,10 +133,8 @@ class Source:
         snapshot = where.snapshot
         if not snapshot:
             snapshot = _pin(client, dataset, resolve(world))
-        self.selection = Selection(dataset, snapshot, where.path, glob, tuple(columns), label_dirname)
+        self.selection = Selection(dataset, snapshot, where.path, glob, columns, label_dirname)
         self._info = self._open()
-        if self._info.symlinks_skipped:
-            log.warning("%s: %d symbolic links are left out, only files are samples", address, self.symlinks_skipped)
 
     # -- identity ---------------------------------------------------------
 
