@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pydaos._dataset import Dataset
     from pydaos._kv import KV
     from pydaos._pool import Pool
-    from pydaos._query import Query
+    from pydaos._query import Query, Statement
 
 M = TypeVar("M", bound=Message)
 
@@ -235,6 +235,27 @@ class Client:
             sample=sample, seed=seed, stratify=stratify, group_by=group_by, aggregates=aggregates,
             batch_rows=batch_rows,
         )  # fmt: skip
+
+    def sql(self, text: str, params: Mapping[str, Any] | Sequence[Any] = (), *, memory: int = 0) -> Statement:
+        """Return an SQL statement over datasets; it runs when its result is taken.
+
+        Parameters
+        ----------
+        text
+            One SELECT of DuckDB's dialect. Datasets are tables, named by their address in double
+            quotes: ``FROM "POOL/DATASET[@SNAPSHOT][/PATH]"``.
+        params
+            Values of its parameters: of ``$name`` by name, of ``?`` in order.
+        memory
+            Bytes that it may use; 0: what the server allows (its ``query.memory``).
+
+        Examples
+        --------
+        >>> client.sql('SELECT label, count(*) AS n FROM "p/t@v1" WHERE q > $q GROUP BY 1', {"q": 0.8}).to_pandas()
+        """
+        from pydaos._query import make_statement
+
+        return make_statement(self, text, params, memory)
 
     def schema(self, dataset: str) -> Mapping[str, str]:
         """Return the columns that a dataset has as a table: name -> type."""

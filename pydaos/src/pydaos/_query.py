@@ -34,7 +34,13 @@ class QueryStats(NamedTuple):
     bytes_read: int
     bytes_out: int
     seconds: float
-    epoch: int
+
+
+def _stats(c: pb.Counters) -> QueryStats:
+    return QueryStats(
+        c.chunks, c.chunks_pruned, c.chunks_read, c.rows_scanned, c.rows_matched, c.rows_out,
+        c.bytes_read, c.bytes_out, c.elapsed_nanos / 1e9,
+    )  # fmt: skip
 
 
 class Conjunct(NamedTuple):
@@ -77,12 +83,19 @@ class Query:
         schemas: list[Any] = []
         yield from self._run(schemas)
 
-    def _run(self, schemas: list[Any]) -> Iterator[pa.RecordBatch]:
-        rows, schema, done = 0, None, False
-        request = self._request
+    def _stream(self) -> Iterator[tuple[Any, bytes]]:
         deadline = max(SILENCE, self._client._pool.timeout)
-        for reply, payload in self._client.stream("query.Scan", request, pb.ScanResponse, timeout=deadline):
-            request.epoch = 0 if "@" in request.dataset else reply.epoch
+        for reply, payload in self._client.stream("query.Scan", self._request, pb.ScanResponse, timeout=deadline):
+            self._request.epoch = 0 if "@" in self._request.dataset else reply.epoch
+            yield reply, payload
+
+    @property
+    def _what(self) -> str:
+        return self._request.dataset
+
+    def _run(self, schemas: list[Any]) -> Iterator[pa.RecordBatch]:
+        rows, schema, stats = 0, None, None
+        for reply, payload in self._stream():
             if len(payload):
                 schema, batch = _decode(schema, payload)
                 if schema is not None and not schemas:
@@ -90,21 +103,15 @@ class Query:
                 if batch is not None and batch.num_rows:
                     rows += batch.num_rows
                     yield batch
-            if reply.done:
-                done = True
-                c = reply.counters
-                if rows != c.rows_out:
-                    break
-                self._stats = QueryStats(
-                    c.chunks, c.chunks_pruned, c.chunks_read, c.rows_scanned, c.rows_matched, c.rows_out,
-                    c.bytes_read, c.bytes_out, c.elapsed_nanos / 1e9, reply.epoch,
-                )  # fmt: skip
-        if not done or self._stats is None or self._stats.rows_out != rows:
+            if reply.done and reply.counters.rows_out == rows:
+                stats = _stats(reply.counters)
+        if stats is None:
             raise errors.DataLossError(
-                f"{request.dataset}: the query ended without the proof that its result is complete",
-                resource=request.dataset,
+                f"{self._what}: the query ended without the proof that its result is complete",
+                resource=self._what,
                 resolution="run it again",
             )
+        self._stats = stats
 
     def to_arrow(self) -> pa.Table:
         """Run it and return the whole result."""
@@ -126,7 +133,7 @@ class Query:
         if values.null_count:
             raise errors.InvalidError(
                 f"column {column!r} has {values.null_count} nulls, which a numpy array can't hold",
-                resource=self._request.dataset,
+                resource=self._what,
                 resolution=f"leave them out: where='{column} is not null'",
             )
         if isinstance(values.type, pa.FixedShapeTensorType):
@@ -139,12 +146,64 @@ class Query:
             "query.Explain", pb.ExplainRequest(scan=self._request, analyze=analyze), pb.ExplainResponse, timeout=SILENCE
         )
         if analyze:
-            c = reply.counters
-            self._stats = QueryStats(
-                c.chunks, c.chunks_pruned, c.chunks_read, c.rows_scanned, c.rows_matched, c.rows_out,
-                c.bytes_read, c.bytes_out, c.elapsed_nanos / 1e9, reply.epoch,
-            )  # fmt: skip
+            self._stats = _stats(reply.counters)
         return [Conjunct(x.table, x.conjunct, x.pushed, x.why) for x in reply.conjuncts]
+
+
+class Statement(Query):
+    """An SQL statement that has not run yet; made by `Client.sql`. It is used like a `Query`."""
+
+    def __init__(self, client: Client, request: pb.SqlRequest) -> None:
+        self._client = client
+        self._statement = request
+        self._stats = None
+
+    @property
+    def _what(self) -> str:
+        return "statement"
+
+    def _stream(self) -> Iterator[tuple[Any, bytes]]:
+        deadline = max(SILENCE, self._client._pool.timeout)
+        yield from self._client.stream("query.Sql", self._statement, pb.SqlResponse, timeout=deadline)
+
+    def explain(self, *, analyze: bool = False) -> list[Conjunct]:
+        """Return one row for each condition: whether it was lifted out of the statement, or why not."""
+        request = pb.ExplainSqlRequest(statement=self._statement, analyze=analyze)
+        reply = self._client.call("query.ExplainSql", request, pb.ExplainSqlResponse, timeout=SILENCE)
+        if analyze:
+            self._stats = _stats(reply.counters)
+        return [Conjunct(x.table, x.conjunct, x.pushed, x.why) for x in reply.conjuncts]
+
+
+def make_statement(client: Client, text: str, params: Mapping[str, Any] | Sequence[Any], memory: int) -> Statement:
+    """Make a statement; see `Client.sql`."""
+    named = params.items() if isinstance(params, Mapping) else ((str(i + 1), v) for i, v in enumerate(params))
+    request = pb.SqlRequest(text=text, memory_bytes=memory)
+    for name, value in named:
+        request.params.append(pb.Param(name=name, value=_literal(name, value)))
+    return Statement(client, request)
+
+
+def _literal(name: str, value: Any) -> pb.Literal:
+    if value is None:
+        return pb.Literal(null=True)
+    if isinstance(value, bool):
+        return pb.Literal(boolean=value)
+    if hasattr(value, "__index__"):
+        number = value.__index__()
+        if -(2**63) <= number < 2**63:
+            return pb.Literal(integer=number)
+        if number < 2**64:
+            return pb.Literal(unsigned=number)
+    elif isinstance(value, float):
+        return pb.Literal(number=value)
+    elif isinstance(value, str):
+        return pb.Literal(text=value)
+    elif isinstance(value, bytes):
+        return pb.Literal(blob=value)
+    raise errors.InvalidError(
+        f"parameter {name}: {value!r} is not a value of SQL", resolution="give None, a bool, int, float, str or bytes"
+    )
 
 
 def _no_rows(kind: Any) -> Any:

@@ -137,7 +137,8 @@ def leaf(rng):
     if k == 13:
         x, y = rng.choice(INTS), rng.choice([1, 2, 3, 7])
         return f"{x}::BIGINT {rng.choice(['+', '-', '*', '%'])} {y} {op} {rng.randrange(-3, 200)}"
-    return f"f64 {rng.choice(['+', '-', '*', '/'])} {rng.choice(['2e0', '1e1', '0e0'])} {op} {rng.choice(['1e0', '0e0', '2.5', '7'])}"
+    by = rng.choice(["2e0", "1e1", "0e0"])
+    return f"f64 {rng.choice(['+', '-', '*', '/'])} {by} {op} {rng.choice(['1e0', '0e0', '2.5', '7'])}"
 
 
 def predicate(rng, depth=0):

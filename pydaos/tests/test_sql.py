@@ -1,0 +1,190 @@
+"""SQL over datasets of all types, run by a real server in processes of its own."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import pydaos
+from pydaos._client import Client
+from pydaos._proto.daos.query.v1 import query_service_pb2 as pb
+
+N = 5000
+
+
+@pytest.fixture(scope="module")
+def data(server: object) -> tuple[Client, str, pa.Table]:
+    client = pydaos.connect()
+    pool = f"sql{random.randrange(10**9)}"
+    client.create_pool(pool)
+    rng = np.random.default_rng(3)
+    rows = pa.table(
+        {
+            "id": np.arange(N),
+            "label": pa.array(rng.integers(0, 9, N).astype(np.int32)),
+            "x": pa.array(np.where(rng.random(N) < 0.1, np.nan, rng.normal(size=N)), mask=rng.random(N) < 0.1),
+            "name": pa.array([f"n{i % 97}" for i in range(N)]),
+        }
+    )
+    tensor = client.create_dataset(f"{pool}/t", type="tensor")
+    tensor.define(rows)
+    tensor.append(rows)
+    tensor.snapshot("s")
+    tensor.append(rows.slice(0, 10))
+    files = client.create_dataset(f"{pool}/f")
+    for i in range(12):
+        files.write_bytes(f"d/n{i}", b"x" * i, parents=True)
+    pairs = client.kv(f"{pool}/kv", create=True)
+    for i in range(9):
+        pairs[f"label/{i}"] = f"class {i}".encode()
+    return client, pool, rows
+
+
+def check(data: tuple[Client, str, pa.Table], text: str) -> list[tuple[object, ...]]:
+    """Run over the snapshot, and by DuckDB over the same rows."""
+    duckdb = pytest.importorskip("duckdb")
+    client, pool, rows = data
+    db = duckdb.connect()
+    db.register("given", rows.append_column("_id", pa.array(np.arange(N, dtype=np.uint64))))
+    db.execute("create table t as select * from given")
+    want = db.execute(text.replace("T", "t")).fetchall()
+    got = [tuple(r.values()) for r in client.sql(text.replace("T", f'"{pool}/t@s"')).to_arrow().to_pylist()]
+    assert repr(got) == repr(want)  # NaN is itself
+    return got
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "select count(*) as n from T",
+        "select id, name from T where label = 3 and x > 1 order by id",
+        "select label, count(*) as n, min(x) as m from T where id between 100 and 4000 group by label order by label",
+        "select a.id from T a join T b on a.id = b.id where a.label = 1 and b.x < 0 order by 1 limit 20",
+        "select id from T where x is null or isnan(x) order by id desc limit 7 offset 3",
+        "select id from T limit 5 offset 2",
+        "with c as (select * from T where label in (1, 2)) select name, count(*) as n from c group by 1 order by 1",
+        "select a.id, b.id from T a left join T b on a.id = b.id + 4990 where a.id > 4980 order by 1",
+        "select id from T where x > (select avg(x) from T where x < 1e9 and not isnan(x)) order by id limit 9",
+        "select sum(id) as s, avg(label) as a from T where name like 'n1%'",
+    ],
+)
+def test_the_answers_are_duckdbs(data: tuple[Client, str, pa.Table], text: str) -> None:
+    assert check(data, text)
+
+
+def test_a_live_dataset_is_read_at_one_epoch(data: tuple[Client, str, pa.Table]) -> None:
+    client, pool, _ = data
+    both = f'select (select count(*) from "{pool}/t") as a, (select count(*) from "{pool}/t") as b'
+    (row,) = client.sql(both).to_arrow().to_pylist()
+    assert row["a"] == row["b"] == N + 10
+
+
+def test_types_are_joined(data: tuple[Client, str, pa.Table]) -> None:
+    client, pool, _ = data
+    text = f"""
+        select t.label, p.value, count(*) as n, any_value(f.size) as size from "{pool}/t@s" t
+        join "{pool}/kv" p on p.key_text = 'label/' || t.label
+        join "{pool}/f/d" f on f.name = t.name
+        where f.size > 2 and t.label < 2 group by all order by 1, 3
+    """
+    got = client.sql(text).to_arrow().to_pylist()
+    assert got and all(r["value"] == f"class {r['label']}".encode() and r["size"] > 2 for r in got)
+
+
+def test_what_leaves_the_targets_is_what_matches(data: tuple[Client, str, pa.Table]) -> None:
+    client, pool, rows = data
+    statement = client.sql(f'select id from "{pool}/t@s" where label = 3 and lower(name) = $n', {"n": "n5"})
+    got = statement.to_arrow().num_rows
+    labels = rows["label"].to_numpy()
+    assert got == sum(labels[i] == 3 and i % 97 == 5 for i in range(N))
+    assert statement.stats.rows_matched == int((labels == 3).sum())
+    plan = {c.conjunct: c for c in statement.explain()}
+    assert plan["label = 3"].pushed
+    (kept,) = (c for c in plan.values() if not c.pushed)
+    assert "lower is not in the list of functions" in kept.why and kept.conjunct.startswith("lower(name)")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("selec 1", "at or near"),
+        ("select * from nothing", "no table"),
+        ('select * from "none/x"', "no such"),
+        ("create table x (i int)", "only SELECT"),
+        ("select 1; select 2", "2 statements"),
+        ("select * from read_csv('/etc/passwd')", "disabled"),
+        ("select $a", "parameter a"),
+    ],
+)
+def test_errors_say_where(data: tuple[Client, str, pa.Table], text: str, says: str) -> None:
+    client, _, _ = data
+    with pytest.raises(pydaos.DaosError) as caught:
+        client.sql(text).to_arrow()
+    assert says in str(caught.value)
+
+
+def test_an_unknown_column_names_the_nearest(data: tuple[Client, str, pa.Table]) -> None:
+    client, pool, _ = data
+    with pytest.raises(pydaos.InvalidError, match="label"):
+        client.sql(f'select lable from "{pool}/t"').to_arrow()
+
+
+def test_too_much_memory_ends_that_statement_alone(data: tuple[Client, str, pa.Table]) -> None:
+    client, _, _ = data
+    with pytest.raises(pydaos.DaosError):
+        client.sql("select len(list(range)) from range(40000000)", memory=64 << 20).to_arrow()
+    assert client.sql("select 1 as one").to_arrow().to_pylist() == [{"one": 1}]
+
+
+def test_a_statement_is_killed(data: tuple[Client, str, pa.Table]) -> None:
+    client, _, _ = data
+    caught: list[BaseException] = []
+
+    def forever() -> None:
+        try:
+            client.sql("select count(*) from range(1000000000000) a, range(1000) b").to_arrow()
+        except pydaos.DaosError as e:
+            caught.append(e)
+
+    thread = threading.Thread(target=forever)
+    thread.start()
+    deadline = time.monotonic() + 60
+    while not (running := client.call("query.ListQueries", pb.ListQueriesRequest(), pb.ListQueriesResponse).queries):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    client.call("query.KillQuery", pb.KillQueryRequest(id=running[0].id), pb.KillQueryResponse)
+    thread.join(60)
+    assert len(caught) == 1 and "was killed" in str(caught[0])
+
+
+def test_a_statement_that_kills_its_process_harms_no_other(data: tuple[Client, str, pa.Table]) -> None:
+    import psutil
+
+    client, _, _ = data
+    caught: list[BaseException] = []
+
+    def forever() -> None:
+        try:
+            client.sql("select count(*) from range(1000000000000) a, range(1000) b").to_arrow()
+        except pydaos.DaosError as e:
+            caught.append(e)
+
+    thread = threading.Thread(target=forever)
+    thread.start()
+    worker = None
+    deadline = time.monotonic() + 60
+    while worker is None:
+        assert time.monotonic() < deadline
+        for p in psutil.process_iter(["cmdline"]):
+            if (p.info["cmdline"] or [])[1:] == ["sql-worker"]:
+                worker = p
+        time.sleep(0.02)
+    worker.kill()
+    thread.join(60)
+    assert len(caught) == 1 and "died" in str(caught[0])
+    assert client.sql("select 2 as two").to_arrow().to_pylist() == [{"two": 2}]
