@@ -191,6 +191,26 @@ def test_draws_follow_their_weights() -> None:
     assert Weighted(weights).bind(Fake(4)).n == 4
 
 
+@pytest.mark.parametrize("bits", [1, 4, 9])
+def test_a_guide_changes_no_draw(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seed = time.time_ns() % (1 << 32)
+    print("seed", seed)
+    rng = np.random.default_rng(seed)
+    for weights in (
+        rng.integers(0, 1 << 40, 700),
+        rng.random(700) ** 20,
+        np.r_[np.zeros(300, int), 1, np.zeros(400, int)],
+        np.r_[np.zeros(600, int), np.ones(100, int)],
+        np.ones(513, int),
+    ):
+        spec, source = Weighted(weights, 5000), Fake(weights.size)
+        plain = spec.bind(source, 3).take(0, 5000)
+        with monkeypatch.context() as patch:
+            patch.setattr("pydaos.torch._strata.GUIDE_BITS", bits)
+            guided = spec.bind(source, 3).take(0, 5000)
+        assert np.array_equal(plain, guided)
+
+
 def test_weights_are_quantised_alike_everywhere() -> None:
     assert quantise(np.array([3, 0, 1]), "weights").tolist() == [3, 0, 1]
     assert quantise(np.array([0.5, 0.25]), "weights").tolist() == [1 << 32 >> 1 << 0, 1 << 30]

@@ -23,6 +23,9 @@ __all__ = ["Draws", "Interleave", "Strata", "quantise"]
 
 U64 = npt.NDArray[np.uint64]
 
+#: Weights of more groups than 2**GUIDE_BITS are found by a guide of so many entries.
+GUIDE_BITS = 16
+
 # Purposes of the keys made from the key of a pass; 1 to 4 are those of _order.
 _DRAW, _CLASS, _NODE = 5, 6, 7
 
@@ -71,18 +74,38 @@ class Draws:
     def __init__(self, weights: U64, sizes: U64 | None) -> None:
         self._ends = np.cumsum(weights)
         self._total = int(self._ends[-1])
+        # Where a bisection of many weights begins, by the upper bits of what is drawn:
+        # without it each of its steps would miss the processor's caches.
+        self._shift = np.uint64(max(self._total.bit_length() - GUIDE_BITS, 0))
+        self._guide: npt.NDArray[np.intp] | None = None
+        if self._ends.size > 1 << GUIDE_BITS:
+            begins = np.arange((self._total >> int(self._shift)) + 2, dtype=np.uint64) << self._shift
+            self._guide = np.searchsorted(self._ends, begins, side="right")
         self._sizes = sizes
         self._starts = None if sizes is None else np.cumsum(sizes) - sizes
 
     def take(self, x: U64, key: int) -> U64:
         """Return the sample drawn at each position."""
         u = subs(key, _DRAW, x)
-        group = np.searchsorted(self._ends, mulhi(u, self._total), side="right")
+        group = self._find(mulhi(u, self._total))
         if self._sizes is None or self._starts is None:
             return group.astype(np.uint64)
         v = mix64s(u + np.uint64(GOLDEN))
         out: U64 = self._starts[group] + mulhi(v, self._sizes[group])
         return out
+
+    def _find(self, t: U64) -> npt.NDArray[np.intp]:
+        """Return the first group whose cumulative weight is above each ``t``."""
+        if self._guide is None:
+            return np.searchsorted(self._ends, t, side="right")
+        at = (t >> self._shift).astype(np.intp)
+        lo: npt.NDArray[np.intp] = self._guide[at]
+        hi = self._guide[at + 1]
+        while bool((lo < hi).any()):
+            middle = (lo + hi) >> 1
+            above = self._ends[np.minimum(middle, self._ends.size - 1)] > t
+            lo, hi = np.where(above | (lo == hi), lo, middle + 1), np.where(above & (lo < hi), middle, hi)
+        return lo
 
 
 class Interleave:
