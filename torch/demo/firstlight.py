@@ -1,8 +1,8 @@
 """The main job, from nothing to a resumed training run, on a server of its own.
 
 Run it with ``make demo``. It imports Fashion-MNIST as files and as tensors,
-trains from a snapshot while the dataset is changed, kills and resumes the
-trainer, saves and restores a checkpoint, and compares speeds. Everything lies
+trains from a snapshot while the dataset is changed, kills the trainer and then the
+server in mid pass, saves and restores a checkpoint, and compares speeds. Everything lies
 in one scratch folder; everything that it starts it stops. With KEEP=1 the
 server is left running.
 """
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 import parts
 import torch
-import torch.utils.data
+from screen import Screen, fail, timed
+from ways import ways
 
 import pydaos
 from pydaos.torch import DataLoader, Dataset
@@ -35,56 +36,6 @@ from pydaos.torch import DataLoader, Dataset
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 DAOS = Path(os.environ.get("DAOS_BIN", ROOT / "bin" / "daos"))
-
-
-class Screen:
-    """Headlines, lines, bars and the closing table."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[str, str, str]] = []
-        self.tty = sys.stderr.isatty()
-
-    def step(self, n: int, text: str) -> None:
-        print(f"\n\033[1m{n}. {text}\033[0m" if sys.stdout.isatty() else f"\n{n}. {text}", flush=True)
-
-    def line(self, text: str) -> None:
-        print("   " + text, flush=True)
-
-    def row(self, what: str, value: str, beside: str = "") -> None:
-        self.rows.append((what, value, beside))
-        self.line(f"{what}: {value}" + (f"   ({beside})" if beside else ""))
-
-    def bar(self, what: str, total: int) -> Callable[[int], None]:
-        begun = time.monotonic()
-        shown = 0.0
-
-        def update(done: int) -> None:
-            nonlocal shown
-            now = time.monotonic()
-            if not self.tty or (now - shown < 0.1 and done < total):
-                return
-            shown = now
-            filled = int(30 * done / max(total, 1))
-            rate = done / max(now - begun, 1e-9)
-            end = "\n" if done >= total else ""
-            sys.stderr.write(
-                f"\r   {what} [{'#' * filled}{'.' * (30 - filled)}] {done:,}/{total:,}  {rate:,.0f}/s  {end}"
-            )
-            sys.stderr.flush()
-
-        return update
-
-    def table(self) -> None:
-        wide = [max(len(r[i]) for r in self.rows) for i in range(3)]
-        print("\nSummary")
-        print("-" * (sum(wide) + 4))
-        for what, value, beside in self.rows:
-            print(f"{what:<{wide[0]}}  {value:<{wide[1]}}  {beside}".rstrip())
-
-
-def fail(text: str) -> None:
-    print(f"\nthe demo failed: {text}", file=sys.stderr)
-    raise SystemExit(1)
 
 
 def daos(*args: str, quiet: bool = True) -> str:
@@ -177,12 +128,6 @@ def result(process: subprocess.Popen[str]) -> Any:
     if process.returncode:
         fail(f"{' '.join(map(str, process.args))} ended with {process.returncode}")  # type: ignore[arg-type]
     return json.loads(out.splitlines()[-1])
-
-
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    begun = time.perf_counter()
-    value = work()
-    return time.perf_counter() - begun, value
 
 
 # -- the steps ------------------------------------------------------------------
@@ -402,63 +347,6 @@ def step_speeds(screen: Screen, scratch: Path, imported: tuple[float, int]) -> N
     if flight["rows"] != files:
         fail("the stock Flight client read another number of rows")
     client.close()
-
-
-def ways(screen: Screen, scratch: Path) -> None:
-    """The same samples in the same order five ways, in this process."""
-    screen.line("the 28 x 28 pixels of all images five ways: same order, same batch, same process")
-    data = Dataset("demo/tensors@v1", columns=["image"])
-    images = np.load(scratch / "fashion-mnist.npz")["image"]
-    folder, mapped = scratch / "raw", scratch / "raw.npy"
-    parts.write_raw(folder, images, screen.bar("writing one file an image", len(images)))
-    np.save(mapped, images)
-    size = 256
-    ids = np.array(list(data.sampler(seed=1)))
-    stock = torch.utils.data.DataLoader(data, size, sampler=data.sampler(seed=1))
-    ours = DataLoader(data, batch_size=size, shuffle=True, seed=1)
-    ready = data.batches(size, shuffle=True, seed=1)
-    array = np.load(mapped, mmap_mode="r")
-    sides: list[tuple[str, str, Callable[[], Iterator[Any]]]] = [
-        (
-            "local files, open + read",
-            "stack([frombuffer(bytearray(open(p, 'rb').read())) for p in batch])",
-            lambda: parts.raw_batches(folder, ids, size),
-        ),
-        ("memory-mapped numpy", "torch.from_numpy(images[batch])", lambda: parts.mapped_batches(array, ids, size)),
-        (
-            "ours, stock DataLoader",
-            "DataLoader(data, 256, sampler=data.sampler(seed=1))",
-            lambda: (b["image"] for b in stock),
-        ),
-        (
-            "ours, our DataLoader",
-            "pydaos.torch.DataLoader(data, 256, shuffle=True, seed=1)",
-            lambda: (b["image"] for b in ours),
-        ),
-        (
-            "ours, ready batches",
-            "data.batches(256, shuffle=True, seed=1)",
-            lambda: (b["image"] for b in ready),
-        ),
-    ]
-    prints = set()
-    base = 0.0
-    for what, line, walk in sides:
-        for loader in (stock.sampler, ours, ready):
-            loader.set_epoch(0)
-        # A pass that is looked at, and warms; then the one that is timed.
-        prints.add(tuple(parts.fingerprint(b) for b in walk()))
-        for loader in (stock.sampler, ours, ready):
-            loader.set_epoch(0)
-        took, seen = timed(lambda walk=walk: sum(len(b) for b in walk()))  # type: ignore[misc]
-        rate = seen / took
-        base = base or rate
-        screen.row(f"samples/s, {what}", f"{rate:,.0f}", f"{rate / base:.1f}x   {line}")
-    if len(prints) != 1:
-        fail("the ways gave different samples, or another order")
-    screen.line("55 MB fit into memory, where nothing is as fast as an array: this shows order, resume and safety;")
-    screen.line("make bench shows speed, from 784 bytes to 1 MiB a sample and beside other loaders")
-    data.close()
 
 
 def main() -> None:
