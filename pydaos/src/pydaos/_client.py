@@ -251,7 +251,9 @@ class Client:
 
         Examples
         --------
-        >>> client.sql('SELECT label, count(*) AS n FROM "p/t@v1" WHERE q > $q GROUP BY 1', {"q": 0.8}).to_pandas()
+        >>> text = 'SELECT ext, count(*) AS n FROM "p/photos@v1" WHERE size > $s GROUP BY ext'
+        >>> client.sql(text, {"s": 5010}).to_arrow().to_pylist()
+        [{'ext': 'png', 'n': 53}]
         """
         from pydaos._query import make_statement
 
