@@ -90,7 +90,7 @@ func datasetCreate(a *app) *cobra.Command {
 	var typ, class, chunk, quota string
 	var attrs []string
 	cmd := &cobra.Command{
-		Use: "create POOL/DATASET --type posix|tensor", Short: "Make a dataset", Args: cobra.ExactArgs(1),
+		Use: "create POOL/DATASET --type posix|kv|array|tensor", Short: "Make a dataset", Args: cobra.ExactArgs(1),
 		Example: "  daos dataset create p/photos --type posix\n  daos dataset create p/train --type tensor --class SX --attr owner=ann",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
 			x, err := a.parseDataset(args[0])
@@ -126,7 +126,7 @@ func datasetCreate(a *app) *cobra.Command {
 		}),
 	}
 	f := cmd.Flags()
-	f.StringVar(&typ, "type", "", "posix or tensor")
+	f.StringVar(&typ, "type", "", "posix (files), kv (values by key), array (N-D arrays) or tensor (columns of samples)")
 	f.StringVar(&class, "class", "", "object class of bulk data: SX (spread over all targets, the default) or S1")
 	f.StringVar(&chunk, "chunk", "", "bytes of a file chunk, 64KiB to 64MiB (default 1MiB)")
 	f.StringVar(&quota, "quota", "none", "largest sum of stored bytes, or none")

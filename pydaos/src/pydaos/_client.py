@@ -162,7 +162,8 @@ class Client:
     def dataset(self, address: str) -> Dataset:
         """Return the dataset ``"POOL/DATASET"``, or its frozen state ``"POOL/DATASET@SNAPSHOT"``.
 
-        NotFoundError if it does not exist. One of type kv is a `pydaos.KV`.
+        NotFoundError if it does not exist. One of type kv is a `pydaos.KV`, one of type array
+        a `pydaos.Arrays`.
         """
         from pydaos._dataset import open_dataset
 
@@ -283,8 +284,8 @@ class Client:
         address
             ``"POOL/DATASET"``.
         type
-            ``"posix"`` (directories and files), ``"kv"`` (values by key) or ``"tensor"`` (columns
-            along a sample axis).
+            ``"posix"`` (directories and files), ``"kv"`` (values by key), ``"array"`` (N-D arrays in
+            groups) or ``"tensor"`` (columns along a sample axis).
         object_class
             How bulk data is spread over the targets: ``"SX"`` (the default) or ``"S1"``.
         chunk_bytes
