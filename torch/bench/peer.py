@@ -299,7 +299,7 @@ def passes(job: Job) -> dict[str, Any]:
     sides = [
         Side("files", walks.files_loop(data)),
         Side(job.peer, lambda: walks.drain(loader, cap=job.cap)),
-        Side("stock", walks.ours_stock(address, job.addr, job.shape.batch, job.workers)),
+        Side("stock", walks.ours_stock(address, job.addr, job.shape.batch, job.workers, cap=job.cap)),
         Side("ready", walks.ours_ready(address, job.addr, job.shape.batch)),
     ]
     for side in sides:

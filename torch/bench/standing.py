@@ -46,6 +46,11 @@ def install() -> str:
     return os.path.join(os.environ.get("PEERS_VENV", str(ROOT / ".venv" / "peers")), "bin", "python")
 
 
+def cap(bench: Bench) -> float:
+    """Seconds after which a pass is stopped."""
+    return 0.5 if bench.quick else 1.0
+
+
 class Runner:
     """Runs `peer.py` for one population."""
 
@@ -72,7 +77,7 @@ class Runner:
             "folder": self.folder(peer),
             "workers": workers,
             "rounds": bench.rounds,
-            "cap": 0.5 if bench.quick else 2.0,
+            "cap": cap(bench),
             "server_pid": bench.server.pid,
             "addr": bench.server.unix,
         }
@@ -177,8 +182,7 @@ def run(bench: Bench, data: Population) -> None:
         )
     lines += runner.failed
     lines.append(
-        f"Versions: {', '.join(versions)}. A side that needs longer than {0.5 if bench.quick else 2.0:g} s "
-        "for a pass is stopped then."
+        f"Versions: {', '.join(versions)}. A side that needs longer than {cap(bench):g} s for a pass is stopped then."
     )
     print("\n".join(lines) + "\n", flush=True)
     bench.rows.append({"what": f"peers, {shape.name}", "sides": kept, "failed": runner.failed})

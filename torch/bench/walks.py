@@ -196,10 +196,11 @@ def ours_stock(
     workers: int = 0,
     use: Use = ready,
     transform: Callable[[Any], Any] | None = None,
+    cap: float = float("inf"),
 ) -> Work:
     """``DataLoader(Dataset(...), 32, shuffle=True)``: torch's own loader over ours."""
     loader = stock(Dataset(address, addr=addr, transform_fn=transform), batch, workers)
-    return lambda: drain(loader, use)
+    return lambda: drain(loader, use, cap)
 
 
 def ours_loader(
