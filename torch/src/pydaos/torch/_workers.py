@@ -203,7 +203,8 @@ class Crew:
         iterator: Any = iter(loader)
         # torch raises a dead worker's error from a signal handler, wherever the main
         # thread happens to be: in the middle of a training step. Ours are watched
-        # only while a batch is waited for.
+        # only while a batch is waited for (also because a reader of half a message
+        # is woken by nothing else), and looked at before.
         if getattr(iterator, "_worker_pids_set", False):
             _watch._remove_worker_pids(id(iterator))
             iterator._worker_pids_set = False
