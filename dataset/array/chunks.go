@@ -51,7 +51,7 @@ func (s *Scan) Spec() *Spec { return s.node.Spec }
 // Chunks calls fn for each chunk that has been written, in C order of the
 // coordinates, after a chunk (nil: from the first), until fn returns false. A
 // chunk that is left out has the fill value in all its elements. It reads no
-// elements.
+// elements; fn must not use the store.
 func (s *Scan) Chunks(ctx context.Context, after []uint64, fn func(*ChunkStats) bool) error {
 	spec := s.node.Spec
 	o := object.ListOptions{Akey: akeyRecord}
