@@ -1,8 +1,10 @@
 """Connecting to a real server: addresses, tokens, names that do not exist."""
 
+import gc
 import os
 import pickle
 import threading
+import warnings
 
 import pytest
 
@@ -118,3 +120,15 @@ def test_status(client, server):
     assert status.pid == server.pid
     assert len(status.targets) >= 1
     assert server.address in status.addresses
+
+
+def test_a_connection_that_is_collected_in_a_cycle_is_closed_first(server):
+    """Its socket would else be free to go before it, with a ResourceWarning."""
+    client = server.connect()
+    ring = [client, client._pool.acquire()]
+    ring.append(ring)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        del client, ring
+        gc.collect()
+    assert [str(w.message) for w in said if w.category is ResourceWarning] == []

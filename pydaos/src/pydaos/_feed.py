@@ -18,6 +18,7 @@ import socket
 import struct
 import sys
 import time
+import weakref
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
@@ -117,6 +118,18 @@ def parse_batch_meta(meta: bytes) -> BatchMeta:
     return BatchMeta(count, tuple(parts))
 
 
+# Sockets inherited by a forked child, whose connections it has dropped.
+_kept: list[socket.socket] = []
+
+
+def _let_go(sock: socket.socket, pid: int) -> None:
+    """Close the socket of a connection that nobody has closed, unless it is the parent's."""
+    if os.getpid() == pid:
+        sock.close()
+    else:
+        _kept.append(sock)
+
+
 class FeedConnection:
     """A connection that has exchanged HELLO.
 
@@ -133,6 +146,9 @@ class FeedConnection:
     def __init__(self, sock: socket.socket, peer: str, timeout: float) -> None:
         self.peer = peer
         self.pid = os.getpid()
+        # Of a cycle that is collected the socket could be the first to go, with a warning;
+        # this comes before.
+        weakref.finalize(self, _let_go, sock, self.pid).atexit = False
         self.broken = False
         self.draining = False
         self.calls = 0
