@@ -202,7 +202,7 @@ def test_workers_killed_at_random(numbers: Any) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_workers_killed_at_random_hundreds_of_times(numbers: Any) -> None:
-    campaign(numbers, 300)
+    campaign(numbers, 60)
 
 
 def test_a_worker_that_takes_too_long_is_named(numbers: Any) -> None:

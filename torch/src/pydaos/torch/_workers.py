@@ -135,14 +135,30 @@ class Crew:
         if seed is not None:
             self._options["generator"] = self._options["generator"] or torch.Generator()
             self._options["generator"].manual_seed(seed)
-        persist = bool(self._options.get("persistent_workers"))
-        if persist and self._iterator is not None and self._dead():
+        if not self._options.get("persistent_workers"):
+            self._loader = self._make(self._options)
+            self._iterator = self._enter(self._loader)
+        elif not self._enter_again():
             log.warning("persistent workers ended between two passes; others are started")  # idle ones had no batch
             self._end(kill=True)
             self._restarted()
-        if self._loader is None or not persist:
+            self._resume(self._options)
+
+    def _enter_again(self) -> bool:
+        """Begin a pass with the workers of the one before; False if some of them have died."""
+        if self._dead():
+            return False
+        if self._loader is None:
             self._loader = self._make(self._options)
-        self._iterator = self._enter(self._loader)
+        try:
+            self._iterator = self._enter(self._loader)
+        except (RuntimeError, OSError, EOFError) as err:
+            # They answer that they are ready; one that is killed just now does not.
+            self._iterator = self._loader._iterator
+            if not is_death(err) and not self._some_died():
+                raise
+            return False
+        return True
 
     def next(self) -> tuple[Slice, Any]:
         """Return the next batch and its place; StopIteration after the last one."""
