@@ -158,8 +158,8 @@ def test_stock_loader_raises_torchs_error_and_the_count_gives_the_token(numbers:
     assert seen + [i for b in loader for i in b.tolist()] == order(5)
 
 
-# torch's handler of SIGCHLD raises wherever Python is; in a finalizer that is told and dropped, and the dead are
-# found by looking.
+# A stock loader's handler of SIGCHLD, left by another test, may speak up in a finalizer; that is told and dropped,
+# and the dead are found by looking.
 in_finalizers = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing import connection
 from typing import Any
 
 import torch.utils.data
@@ -218,9 +219,8 @@ class Crew:
     def _enter(self, loader: torch.utils.data.DataLoader[Any]) -> Any:
         iterator: Any = iter(loader)
         # torch raises a dead worker's error from a signal handler, wherever the main
-        # thread happens to be: in the middle of a training step. Ours are watched
-        # only while a batch is waited for (also because a reader of half a message
-        # is woken by nothing else), and looked at before.
+        # thread happens to be: in the middle of a training step, or of a lock. Ours
+        # are looked at where a batch is waited for instead.
         if getattr(iterator, "_worker_pids_set", False):
             _watch._remove_worker_pids(id(iterator))
             iterator._worker_pids_set = False
@@ -228,17 +228,27 @@ class Crew:
 
     def _wait(self) -> Any:
         iterator = self._iterator
-        workers = getattr(iterator, "_workers", ())
-        pids = tuple(w.pid for w in workers if w.pid is not None)
-        _watch._set_worker_pids(id(iterator), pids)
-        try:
+        began = time.monotonic()
+        limit = getattr(iterator, "_timeout", 0)
+        while True:
             dead = self._dead()
             if dead:
-                pids_text = ", ".join(map(str, dead))
-                raise RuntimeError(f"DataLoader worker (pid(s) {pids_text}) exited unexpectedly")
-            return next(iterator)
-        finally:
-            _watch._remove_worker_pids(id(iterator))
+                raise RuntimeError(f"DataLoader worker (pid(s) {', '.join(map(str, dead))}) exited unexpectedly")
+            due = getattr(iterator, "_task_info", {}).get(getattr(iterator, "_rcvd_idx", None), ())
+            if len(due) != 1:
+                break  # it is here already, or there is no more
+            queue = iterator._data_queue
+            reader = getattr(queue, "_reader", None)
+            if reader is None and not queue.empty():
+                break
+            ends = [w.sentinel for w in iterator._workers]
+            # With page-locking a thread reads the pipe, and its queue can only be asked.
+            ready = connection.wait(ends if reader is None else [reader, *ends], 0.002 if reader is None else 1.0)
+            if reader in ready:
+                break
+            if limit and time.monotonic() - began > limit:
+                raise RuntimeError(f"DataLoader timed out after {limit} seconds")
+        return next(iterator)
 
     # -- when one dies ----------------------------------------------------------------
 
