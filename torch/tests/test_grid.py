@@ -353,7 +353,7 @@ def walk_ours(
     close()
     if broke and case.way in ("sampler", "iterable", "batches"):
         # What the loop has consumed of the global order makes the token; the rest is exact.
-        state = json.loads(json.dumps(token(len(seen) * BATCH * world[1])))
+        state = json.loads(json.dumps(token(min(len(seen) * BATCH * world[1], N))))
         loader, token, close = open_way(grid, case.way, case.kind, world, state=state, **options)
         rest, broke = walk(grid, iter(loader), Case(**{**vars(case), "kill": "nothing"}), 0, rng)
         seen += rest
