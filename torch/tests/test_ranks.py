@@ -18,7 +18,8 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader, DistributedSampler
 
 import pydaos
-from pydaos.torch import Dataset, IterableDataset
+from pydaos.torch import DataLoader as Ours
+from pydaos.torch import Dataset, IterableDataset, Mixture
 from pydaos.torch._world import ONE, World, refresh, resolve
 
 
@@ -204,6 +205,36 @@ def test_a_dataset_without_a_snapshot_is_refused_with_ranks(
     assert files.snapshots() == []
     files.snapshot("v1")
     IterableDataset(f"{pool}/live@v1", world=(0, 2), addr=server.unix).close()
+
+
+def test_ranks_that_are_named_later_are_refused_too(
+    server: Any, client: Any, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dataset that was pinned before anybody spoke of ranks is another state in each of them."""
+    files = client.create_dataset(f"{pool}/live", type="posix")
+    for i in range(6):
+        files.write_bytes(f"{i}", bytes([i]))
+    data = Dataset(f"{pool}/live", addr=server.unix)
+    later = Ours(data, batch_size=2), data.batches(2), data.sampler(batch_size=2)
+    for make in (
+        lambda: Ours(data, batch_size=2, world=(0, 2)),
+        lambda: Ours(torch.utils.data.Subset(data, range(4)), batch_size=2, world=(0, 2)),
+        lambda: data.batches(2, world=(0, 2)),
+        lambda: data.sampler(batch_size=2, world=(0, 2)),
+        lambda: Ours(Mixture([(data, 1)], seed=0), batch_size=2, world=(0, 2)),
+    ):
+        with pytest.raises(pydaos.InvalidError, match=rf"2 ranks .* daos snapshot create {pool}/live@NAME"):
+            make()
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for walked in later:
+        with pytest.raises(pydaos.InvalidError, match="daos snapshot create"):
+            next(iter(walked))
+    # A rank that was started with a copy of the dataset reads what the one that made it pinned.
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if len(list(data.batches(2))) == 2 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_torchs_distributed_sampler_simply_works(numbered: Any) -> None:

@@ -15,7 +15,7 @@ from pydaos.torch._order import OrderSpec
 from pydaos.torch._plan import Maker, Pass, Slice, StreamLike, Taker, Walkable, batches_of, slices, uneven_rule
 from pydaos.torch._shared import Shared
 from pydaos.torch._where import LOST, tell_where, words
-from pydaos.torch._world import World, WorldArg, divides, refresh, resolve, undivided
+from pydaos.torch._world import World, WorldArg, check_pins, divides, refresh, resolve, undivided
 
 __all__ = ["NEEDLESS_WORKERS", "BatchIterator", "Batches"]
 
@@ -69,6 +69,7 @@ class Batches(torch.utils.data.IterableDataset[Any]):
         self.repeated = 0
         self._samples = samples
         self._world = resolve(world)
+        check_pins(source, self._world)
         # How many batches accelerate takes in a row, where it is accelerate that divides.
         self._divided = 0
         self._uneven = uneven
@@ -171,6 +172,7 @@ class BatchIterator:
             batches._shared.begin_here(self._pass)
             if not batches._divided:
                 batches._world = refresh(batches._world)
+            check_pins(batches.source, batches._world)
         self._in_a_row = max(1, batches._divided) if samples else 1
         if info is None:
             batches._divided = 0  # said before each pass

@@ -14,7 +14,7 @@ from typing import Any
 from pydaos.torch._making import Task
 from pydaos.torch._plan import Slice, Taker, batches_of
 from pydaos.torch._sampler import _Walk
-from pydaos.torch._world import World, refresh
+from pydaos.torch._world import World, check_pins, refresh
 
 __all__ = ["Given", "Ours", "Run"]
 
@@ -112,6 +112,7 @@ class Ours:
         """Begin an iteration: the loaded position once, else the begin of the pass that is due."""
         walk, at = self.walk, self.pass_
         walk.world = refresh(walk.world)
+        check_pins(walk.source, walk.world)
         if at.loaded:
             if self._at_the_end():
                 at.set(at.number + 1)

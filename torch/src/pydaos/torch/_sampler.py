@@ -14,7 +14,7 @@ from torch.utils.data import DistributedSampler, Sampler
 
 from pydaos.torch._order import BLOCK, Order, OrderSpec
 from pydaos.torch._plan import Pass, Slice, Taker, Walkable, batches_of, slices, uneven_rule
-from pydaos.torch._world import WorldArg, divides, refresh, resolve, sharded, undivided
+from pydaos.torch._world import WorldArg, check_pins, divides, refresh, resolve, sharded, undivided
 
 __all__ = ["KeyedBatch", "KeyedIndex", "PassSampler", "RankBatches"]
 
@@ -67,6 +67,7 @@ class _Walk:
         self.source = source
         self.batch_size = batch_size
         self.world = resolve(world)
+        check_pins(source, self.world)
         self._uneven = uneven
         uneven_rule(uneven, 1)
         self.drop_last = drop_last
@@ -87,6 +88,7 @@ class _Walk:
             self._divided, self.world = False, undivided(self.world)
         else:
             self.world = refresh(self.world)
+        check_pins(self.source, self.world)
         start = self.pass_.begin()
         order = self.pass_.order()
         return start, order, self.slices(start, order.n)

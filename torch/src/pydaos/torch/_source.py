@@ -112,6 +112,8 @@ class Source:
         self._client_cache: tuple[int, Client] | None = None
         self._pipes: deque[BatchPipe] = deque()
         self._pipes_of = _process.forks
+        # The process that pinned the state itself; copies of this object in others share that state.
+        self._pinned_by = 0
         try:
             self._find(where, glob, tuple(columns), label_dirname, world)
         except Exception:
@@ -133,6 +135,7 @@ class Source:
         snapshot = where.snapshot
         if not snapshot:
             snapshot = _pin(client, dataset, resolve(world))
+            self._pinned_by = os.getpid()
         self.selection = Selection(dataset, snapshot, where.path, glob, columns, label_dirname)
         self._info = self._open()
 
@@ -203,6 +206,11 @@ class Source:
             f"the resume token is of {token.snapshot} (manifest {token.manifest[:12]}), {mine}; "
             "open the dataset at the token's snapshot and with the same path, glob and columns"
         )
+
+    def check_world(self, size: int) -> None:
+        """InvalidError where so many ranks share a pass, and this one pinned a state of its own for it."""
+        if size > 1 and self._pinned_by == os.getpid():
+            raise _unnamed(self.selection.dataset, f"{size} ranks would each read a state of its own")
 
     def _gone(self, snapshot: str) -> bool:
         try:
@@ -405,6 +413,14 @@ class Source:
         return LabeledSample(empty, 0) if self.selection.label_dirname else empty
 
 
+def _unnamed(dataset: str, why: str) -> pydaos.InvalidError:
+    return pydaos.InvalidError(
+        f"{dataset}: no snapshot is named, and {why}",
+        resource=dataset,
+        resolution=f"make one, daos snapshot create {dataset}@NAME, and open {dataset}@NAME",
+    )
+
+
 def _pin(client: Client, dataset: str, world: World) -> str:
     """Make the expiring snapshot of a run; return its name."""
     who = ""
@@ -413,11 +429,7 @@ def _pin(client: Client, dataset: str, world: World) -> str:
     elif torch.utils.data.get_worker_info() is not None:
         who = "a worker process would pin a state of its own"
     if who:
-        raise pydaos.InvalidError(
-            f"{dataset}: no snapshot is named, and {who}",
-            resource=dataset,
-            resolution=f"make one, daos snapshot create {dataset}@NAME, and open {dataset}@NAME",
-        )
+        raise _unnamed(dataset, who)
     pin = dspb.CreateSnapshotRequest(dataset=dataset, ttl_seconds=AUTO_TTL, auto=True)
     name = client.call("dataset.CreateSnapshot", pin, dspb.CreateSnapshotResponse).snapshot.name
     log.info("%s: pinned as snapshot %s, kept until %d days after its last use", dataset, name, AUTO_TTL // 86400)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch.distributed
 
-__all__ = ["ONE", "World", "refresh", "resolve"]
+__all__ = ["ONE", "World", "check_pins", "refresh", "resolve"]
 
 log = logging.getLogger("pydaos.torch")
 
@@ -133,6 +133,23 @@ def undivided(world: World) -> World:
             "accelerate: leave out one of the two"
         )
     return World(0, 1, "accelerate")
+
+
+def check_pins(source: Any, world: World) -> None:
+    """InvalidError if ranks share a pass and this one pinned the state itself: each would read another.
+
+    Asked where ``world=`` is said and before each pass: the dataset was opened
+    without knowing of either, or before there was a process group.
+    """
+    size = resolve().size if world.origin == "accelerate" else world.size
+    if size < 2:
+        return
+    check = getattr(source, "check_world", None)
+    if check is not None:
+        check(size)
+    for part in (getattr(source, "base", None), *getattr(source, "walks", ())):
+        if part is not None:
+            check_pins(part, world)
 
 
 _told: set[World] = set()
