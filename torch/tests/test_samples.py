@@ -344,7 +344,7 @@ def test_a_token_whose_snapshot_is_gone_says_which(files: Any, server: Any) -> N
 def test_reading_renews_the_snapshot_and_idleness_ends_it(files: Any, server: Any) -> None:
     """A run may go on for longer than its snapshot's life; one that has ended may not keep it."""
     put(files, {f"{i}": bytes([i]) for i in range(6)})
-    kept, idle = (files.snapshot(name, ttl=4) for name in ("kept", "idle"))
+    kept, idle = (files.snapshot(name, ttl=10) for name in ("kept", "idle"))  # a slow disk may take seconds
     data = Dataset(f"{files.address}@{kept.name}", addr=server.unix)
     while time.time_ns() <= max(kept.expires_unix_nanos, idle.expires_unix_nanos):
         assert len(list(data.batches(2))) == 3
