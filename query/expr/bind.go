@@ -3,6 +3,7 @@ package expr
 import (
 	"math/big"
 	"slices"
+	"strings"
 
 	"daos/internal/fault"
 )
@@ -362,6 +363,8 @@ func (b *binder) compareLiteral(op Fn, l, r bound, c *Call) (truth, error) {
 			return &compareConst[float64]{col: l.col, node: l.node, op: op, c: v.F, t: Float64}, nil
 		}
 		return &compareConst[float32]{col: l.col, node: l.node, op: op, c: float32(v.double()), t: Float32}, nil
+	case l.t == Bytes && v.Type == Text && strings.Contains(v.S, "\\"):
+		return nil, b.problem(r.x, "a backslash in a text that is compared with bytes is an escape in SQL").Do("write the bytes in hexadecimal: x'%x'", v.S)
 	case l.t == Text && v.Type == Text, l.t == Bytes && (v.Type == Bytes || v.Type == Text):
 		return &compareBytes{col: l.col, node: l.node, op: op, c: []byte(v.S)}, nil
 	case l.t == Time && v.Type == Time:

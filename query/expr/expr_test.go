@@ -11,7 +11,7 @@ import (
 
 func TestErrorsMarkThePlace(t *testing.T) {
 	schema := Schema{{Name: "label", Type: Int32}, {Name: "quality", Type: Float64}, {Name: "path", Type: Text},
-		{Name: "image", Type: List, Elem: Uint8, Shape: []uint64{3, 8}}, {Name: "tokens", Type: List, Elem: Int64}, {Name: "mtime", Type: Time}}
+		{Name: "image", Type: List, Elem: Uint8, Shape: []uint64{3, 8}}, {Name: "tokens", Type: List, Elem: Int64}, {Name: "mtime", Type: Time}, {Name: "raw", Type: Bytes}}
 	for _, c := range []struct{ text, wanted string }{
 		{"lable = 3", "no column \"lable\"\n  lable = 3\n  ^\n  did you mean \"label\"?"},
 		{"label = 3 and", "the end where a column, a value or \"(\" was expected\n  label = 3 and\n               ^"},
@@ -30,6 +30,9 @@ func TestErrorsMarkThePlace(t *testing.T) {
 		{"label like 'x'", "like wants a column of text"},
 		{"1 = 1", "compares two constants"},
 		{"label + 0.5 > 1", "write it as a double: 0.5e0"},
+		{`raw = '\x41'`, "write the bytes in hexadecimal: x'5c783431'"},
+		{`raw in ('a', '\')`, "a backslash"},
+		{`raw between 'a' and '\xff'`, "a backslash"},
 		{"mtime > 'yesterday'", "is not a time between 1678 and 2261"},
 		{"path glob '[a'", "closed with ]"},
 		{"label in (1, quality)", "the values of in are constants"},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 
 	"daos/internal/fault"
@@ -50,9 +51,42 @@ func Rewrite(ast []byte, text string, schemaOf func(address string) (expr.Schema
 	if err := w.node(root, nil); err != nil {
 		return nil, err
 	}
+	keepDoubles(root)
 	var err error
 	w.plan.AST, err = json.Marshal(root)
 	return w.plan, err
+}
+
+// keepDoubles writes the constants that are doubles as casts: DuckDB makes a text
+// of the tree before it runs it, and 1e0 would come back as the decimal 1.0.
+func keepDoubles(x any) {
+	switch v := x.(type) {
+	case []any:
+		for _, c := range v {
+			keepDoubles(c)
+		}
+	case map[string]any:
+		n, number := child(v, "value")["value"].(json.Number)
+		id := str(child(child(v, "value"), "type"), "id")
+		if str(v, "class") != "CONSTANT" || !number || id != "DOUBLE" && id != "FLOAT" {
+			for _, c := range v {
+				keepDoubles(c)
+			}
+			return
+		}
+		digits := n.String()
+		if f, err := n.Float64(); err != nil && math.IsInf(f, 1) {
+			digits = "inf"
+		} else if err != nil && math.IsInf(f, -1) {
+			digits = "-inf"
+		}
+		text := map[string]any{"class": "CONSTANT", "type": "VALUE_CONSTANT", "alias": "", "query_location": v["query_location"],
+			"value": map[string]any{"type": map[string]any{"id": "VARCHAR", "type_info": nil}, "is_null": false, "value": digits}}
+		alias, location := v["alias"], v["query_location"]
+		clear(v)
+		v["class"], v["type"], v["alias"], v["query_location"] = "CAST", "OPERATOR_CAST", alias, location
+		v["child"], v["cast_type"], v["try_cast"] = text, map[string]any{"id": id, "type_info": nil}, false
+	}
 }
 
 // scope is the names of common table expressions, innermost first.
@@ -439,13 +473,13 @@ func wordEnd(s string, i int) int {
 func (w *rewriter) limit(q map[string]any, ref *Ref) {
 	mods := list(q, "modifiers")
 	if len(mods) != 1 || ref.blocked != "" || q["sample"] != nil || q["having"] != nil || q["qualify"] != nil ||
-		len(list(q, "group_expressions")) > 0 || len(list(q, "group_sets")) > 0 {
+		len(list(q, "group_expressions")) > 0 || len(list(q, "group_sets")) > 0 || str(q, "aggregate_handling") != "STANDARD_HANDLING" { // GROUP BY ALL has no group_expressions
 		return
 	}
 	for _, x := range list(q, "select_list") {
 		m, _ := x.(map[string]any)
-		if c := str(m, "class"); c != "STAR" && c != "COLUMN_REF" {
-			return // it may be an aggregate
+		if c := str(m, "class"); c != "STAR" && c != "COLUMN_REF" || len(list(m, "replace_list")) > 0 {
+			return // it may be an aggregate, or what is put in a column's place
 		}
 	}
 	m, _ := mods[0].(map[string]any)

@@ -154,12 +154,15 @@ func (d *DB) Tree(text string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A number beyond every double is no JSON in the way DuckDB writes it. The
+	// quotes of a text would have a backslash before them.
+	out = strings.NewReplacer(`"value":Infinity`, `"value":1e999`, `"value":-Infinity`, `"value":-1e999`).Replace(out)
 	var head struct {
-		Error    bool   `json:"error"`
-		Message  string `json:"error_message"`
-		Type     string `json:"error_type"`
-		Position string `json:"position"`
-		Stmts    []any  `json:"statements"`
+		Error    bool              `json:"error"`
+		Message  string            `json:"error_message"`
+		Type     string            `json:"error_type"`
+		Position string            `json:"position"`
+		Stmts    []json.RawMessage `json:"statements"`
 	}
 	if err := json.Unmarshal([]byte(out), &head); err != nil {
 		return nil, internal("the tree of the statement is not readable").(*fault.Error).Because(err)
