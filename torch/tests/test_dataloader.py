@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import ConcatDataset, Subset, random_split
 
 from pydaos.testing import Server
-from pydaos.torch import DataLoader, Dataset, IterableDataset
+from pydaos.torch import DataLoader, Dataset, IterableDataset, Mixture, Ragged
 from pydaos.torch._order import Order
 
 N = 103
@@ -366,6 +366,26 @@ def test_wrappers_of_ready_batches(pool_of_numbers: Any) -> None:
     assert ids(next(iter(DataLoader(ConcatDataset([part, data]), 5)))) == [5, 3, N - 1, 0, 1]
     with pytest.raises(IndexError, match="do not have"):
         DataLoader(Subset(data, [N]), 8)
+
+
+def test_a_concatenation_has_one_type_of_batch(own_server: Any) -> None:
+    """Parts whose files have one size each: what a batch is follows from all of them, not from where it lies."""
+    with own_server.connect() as client:
+        client.create_pool("p")
+        files = client.create_dataset("p/d", type="posix")
+        for folder, size in (("a", 4), ("b", 8), ("c", 4)):
+            files.mkdir(folder)
+            for i in range(6):
+                files.write_bytes(f"{folder}/{i}", bytes([i]) * size)
+        files.snapshot("s")
+    token = {"addr": own_server.unix, "token_file": own_server.token_file}
+    a, b, c = (Dataset(f"p/d@s/{folder}", **token) for folder in "abc")
+    assert [type(x) for x in DataLoader(ConcatDataset([a, b]), 3)] == [Ragged] * 4
+    assert [tuple(x.shape) for x in DataLoader(ConcatDataset([a, c]), 3)] == [(3, 4)] * 4
+    nested = ConcatDataset([Subset(a, [1, 2]), ConcatDataset([c, b])])
+    assert [type(x) for x in DataLoader(nested, 2)] == [Ragged] * 7
+    mixed = DataLoader(Mixture([(ConcatDataset([a, c]), 1), (b, 1)], seed=0), 4)
+    assert {type(x) for x in mixed} == {Ragged}
 
 
 def test_iterables_and_batches_of_ours(pool_of_numbers: Any) -> None:

@@ -21,7 +21,6 @@ import numpy.typing as npt
 import torch
 import torch.utils.data
 
-from pydaos.torch._batch import Sample
 from pydaos.torch._bijection import bijection, pass_key, side, sub, subs
 from pydaos.torch._merge import merge, ragged_of
 from pydaos.torch._order import MAX_SAMPLES
@@ -29,7 +28,7 @@ from pydaos.torch._plan import Maker, StreamLike, Walkable
 from pydaos.torch._source import Source
 from pydaos.torch._strata import Interleave, quantise
 from pydaos.torch._token import Token
-from pydaos.torch._views import SubsetView, walkable
+from pydaos.torch._views import roots, size_of_files, sized, walkable
 from pydaos.torch._walked import WalkedDataset
 
 __all__ = ["Draw", "Mixture"]
@@ -121,7 +120,7 @@ class MixtureSource:
         self.manifest_id = hashlib.sha256(text.encode()).hexdigest()[:32]
         more = f" +{len(walks) - 1}" if len(walks) > 1 else ""
         self.snapshot = f"{walks[0].snapshot}{more}"
-        self._ragged, self.uniform = _files(walks)
+        self._ragged, self.uniform = size_of_files(walks)
 
     def check_token(self, token: Token) -> None:
         """ValueError unless the token is of this mixture."""
@@ -157,12 +156,7 @@ class MixtureSource:
         """Return one sample of a batch."""
         j, share, row = raw.at(i)
         sample = self.walks[j].sample_at(share, row)
-        if self._ragged:
-            # What stock collation makes of files is a property of the mixture, not of a part.
-            for x in sample if isinstance(sample, tuple) else (sample,):
-                if isinstance(x, Sample):
-                    x.uniform = self.uniform
-        return sample
+        return sized(sample, self.uniform) if self._ragged else sample
 
 
 class _MixtureStream:
@@ -334,24 +328,6 @@ def _whole(given: Sequence[float]) -> list[int]:
     return whole
 
 
-def _roots(walks: Sequence[Any]) -> list[Any]:
-    """Return what walks read in the end: subsets are looked through."""
-    out = []
-    for w in walks:
-        while isinstance(w, SubsetView):
-            w = w.base
-        out.append(w)
-    return out
-
-
-def _files(walks: Sequence[Any]) -> tuple[bool, int | None]:
-    """Return whether files of different sizes are among the parts' samples, and the size that all files have."""
-    sources = [w for w in _roots(walks) if isinstance(w, Source) and w.is_files]
-    sizes = {s.uniform for s in sources}
-    uniform = next(iter(sizes)) if len(sizes) == 1 else None
-    return bool(sources) and uniform is None, uniform
-
-
 def _as_ragged(batch: Any) -> Any:
     if isinstance(batch, tuple):
         return (_as_ragged(batch[0]), *batch[1:])
@@ -371,8 +347,8 @@ def _make_of(walk: Any) -> str:
 
 
 def _check_alike(walks: Sequence[Any]) -> None:
-    roots = _roots(walks)
-    makes = {made: w.snapshot for w in roots if (made := _make_of(w))}
+    parts = roots(walks)
+    makes = {made: w.snapshot for w in parts if (made := _make_of(w))}
     if len(makes) > 1:
         (a, at_a), (b, at_b) = list(makes.items())[:2]
         raise ValueError(

@@ -19,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 import torch.utils.data
 
+from pydaos.torch._batch import Sample
 from pydaos.torch._plan import Maker, StreamLike, Walkable
+from pydaos.torch._source import Source
 from pydaos.torch._token import Token
 
-__all__ = ["Parts", "walkable"]
+__all__ = ["Parts", "roots", "size_of_files", "sized", "walkable"]
 
 U64 = npt.NDArray[np.uint64]
 
@@ -57,6 +59,33 @@ def _is_ours(dataset: Any) -> bool:
     """Whether batches of it are made by this package: a subclass may make them itself."""
     at_once = getattr(type(dataset), "__getitems__", None)
     return getattr(at_once, "__module__", "").startswith("pydaos.torch")
+
+
+def roots(walks: Sequence[Any]) -> list[Any]:
+    """Return what walks read in the end: subsets and concatenations are looked through."""
+    out: list[Any] = []
+    for w in walks:
+        if isinstance(w, (SubsetView, ConcatView)):
+            out += roots([w.base] if isinstance(w, SubsetView) else w.walks)
+        else:
+            out.append(w)
+    return out
+
+
+def size_of_files(walks: Sequence[Any]) -> tuple[bool, int | None]:
+    """Return whether files of different sizes are among the parts' samples, and the size that all files have."""
+    sources = [w for w in roots(walks) if isinstance(w, Source) and w.is_files]
+    sizes = {s.uniform for s in sources}
+    uniform = next(iter(sizes)) if len(sizes) == 1 else None
+    return bool(sources) and uniform is None, uniform
+
+
+def sized(sample: Any, uniform: int | None) -> Any:
+    """Return a sample of files for what all parts together are: a batch's type is no property of one part."""
+    for x in sample if isinstance(sample, tuple) else (sample,):
+        if isinstance(x, Sample):
+            x.uniform = uniform
+    return sample
 
 
 class _View:
@@ -199,6 +228,7 @@ class ConcatView(_View):
         self.manifest_id = _digest("concat", *(w.manifest_id for w in walks))
         more = f" +{len(walks) - 1}" if len(walks) > 1 else ""
         self.snapshot = f"{walks[0].snapshot}{more}"
+        self._ragged, self._uniform = size_of_files(walks)
 
     def stream(self, depth: int = 2) -> StreamLike:
         """Return a reader over the parts' readers."""
@@ -216,7 +246,8 @@ class ConcatView(_View):
     def sample_at(self, raw: _ConcatRaw, i: int) -> Any:
         """Return one sample of a batch."""
         k, row = raw.rows[i]
-        return self.walks[k].sample_at(raw.shares[k], row)
+        sample = self.walks[k].sample_at(raw.shares[k], row)
+        return sized(sample, self._uniform) if self._ragged else sample
 
 
 class _ConcatStream:
