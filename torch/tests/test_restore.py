@@ -219,6 +219,53 @@ def test_other_files_are_refused(ckpt: Checkpoint) -> None:
     assert torch.equal(ckpt.load("legacy")["w"], torch.ones(3))
 
 
+def test_what_holds_no_tensors_is_refused(ckpt: Checkpoint) -> None:
+    model = torch.nn.Linear(2, 3)
+    optimizer = torch.optim.Adam(model.parameters())
+    save(ckpt, {"model": model.state_dict(), "optim": optimizer.state_dict()})
+    before = copy.deepcopy(model.state_dict())
+    for into in ({"model": model}, {"optim": optimizer}, {"model": {"other": model}}, optimizer):
+        with pytest.raises(pydaos.InvalidError, match=r"state_dict\(\)|not in the file"):
+            ckpt.load("f.pt", into=into)
+    for wrong in ("model", 5, print):
+        with pytest.raises(pydaos.InvalidError, match="give tensors"):
+            ckpt.load("f.pt", into=wrong)
+    with pytest.raises(pydaos.InvalidError, match="expanded"):
+        ckpt.load("f.pt", into={"model": {"bias": torch.zeros(1).expand(3)}})
+    assert same(before, dict(model.state_dict()))
+
+
+def test_what_was_cut_short_or_spoilt_is_an_error_of_ours(ckpt: Checkpoint) -> None:
+    save(ckpt, {"w": torch.arange(2000.0)})
+    whole = ckpt.reader("f.pt").read()
+    names = whole.rindex(b"data.pkl")  # of the listing at the end
+    spoilt = [whole[:n] for n in (0, 1, 22, 700, len(whole) - 1, len(whole) - 30)]
+    spoilt += [bytes([*whole[:80], whole[80] ^ 1, *whole[81:]]), whole[:names] + b"\xff" + whole[names + 1 :]]
+    for data in spoilt:
+        with ckpt.writer("g.pt") as f:
+            f.write(data)
+        with pytest.raises((pydaos.InvalidError, pydaos.CorruptError), match=r"g\.pt"):
+            ckpt.load("g.pt", into={"w": torch.zeros(2000)})
+    with pytest.raises(OSError, match="seek"):
+        ckpt.reader("g.pt").seek(-(1 << 20), 2)
+
+
+def test_sparse_tensors_are_looked_at_and_forgotten(ckpt: Checkpoint) -> None:
+    sparse = torch.eye(3).to_sparse()
+    state = {"w": torch.ones(2), "coo": sparse, "csr": torch.eye(3).to_sparse_csr()}
+    save(ckpt, state)
+    loaded = ckpt.load("f.pt", into={"w": torch.zeros(2)})
+    assert torch.equal(loaded["coo"].to_dense(), torch.eye(3))
+    assert torch.equal(loaded["csr"].to_dense(), torch.eye(3))
+    with pytest.raises(pydaos.InvalidError, match="dense"):
+        ckpt.load("f.pt", into={"coo": sparse})
+    assert same(ckpt.load("f.pt")["w"], state["w"])  # what was not loaded is not torch.load's to validate
+    bad = torch.sparse_coo_tensor(torch.tensor([[7], [0]]), torch.ones(1), (3, 3), check_invariants=False)
+    save(ckpt, {"w": torch.ones(2), "coo": bad})
+    with pytest.raises(pydaos.CorruptError, match="sparse"):
+        ckpt.load("f.pt", into={"w": torch.zeros(2)})
+
+
 def test_a_reader_goes_on_with_the_file_that_it_opened(ckpt: Checkpoint) -> None:
     first = {"w": torch.arange(2_000_000)}
     save(ckpt, first)

@@ -11,6 +11,7 @@ a local one and open that path.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import warnings
@@ -451,7 +452,10 @@ def _target(offset: int, whence: int, pos: int, size: int) -> int:
         raise ValueError(f"invalid whence ({whence}, should be 0, 1 or 2)")
     target = offset + (0, pos, size)[whence]
     if target < 0:
-        raise ValueError(f"negative seek position {target}")
+        if whence == 0:
+            raise ValueError(f"negative seek position {target}")
+        # As a local file has it; zipfile looks for the end of an archive so.
+        raise OSError(errno.EINVAL, f"negative seek position {target}")
     return target
 
 

@@ -18,6 +18,7 @@ import pickle
 import struct
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,6 +45,9 @@ _restore_location: Any = torch.serialization._get_restore_location
 
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 
+#: What zipfile raises of bytes that are no archive, or no longer one.
+_NOT_ZIP = (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, RuntimeError, struct.error)
+
 
 @dataclass
 class Record:
@@ -61,9 +65,11 @@ class Archive:
         self.name = name
         try:
             listing = zipfile.ZipFile(file)
-        except zipfile.BadZipFile as e:
+        except pydaos.DaosError:
+            raise  # of reading
+        except (*_NOT_ZIP, ValueError) as e:  # a name that is no text is a ValueError too
             raise pydaos.InvalidError(
-                f"{name}: not a file of torch.save's zip format",
+                f"{name}: not a file of torch.save's zip format, or one that was cut short",
                 resource=name,
                 resolution="load it with torch.load(ckpt.reader(...))",
             ) from e
@@ -72,15 +78,20 @@ class Archive:
             raise pydaos.InvalidError(f"{name}: a zip archive without a data.pkl of torch.save", resource=name)
         self._prefix = pickles[0].filename[: -len("data.pkl")]
         self._entries = {i.filename[len(self._prefix) :]: i for i in listing.infolist()}
-        self.pickle = listing.read(pickles[0])
-        if "byteorder" in self._entries:
-            order = listing.read(self._entries["byteorder"]).decode("ascii", "replace")
-            if order != sys.byteorder:
-                raise pydaos.UnsupportedError(
-                    f"{name}: saved on a {order}-endian machine, this one is {sys.byteorder}-endian",
-                    resource=name,
-                    resolution="load it with torch.load(ckpt.reader(...))",
-                )
+        try:
+            self.pickle = listing.read(pickles[0])
+            own = self._entries.get("byteorder")
+            order = listing.read(own).decode("ascii", "replace") if own is not None else sys.byteorder
+        except pydaos.DaosError:
+            raise
+        except (*_NOT_ZIP, zlib.error) as e:
+            raise pydaos.CorruptError(f"{name}: its records can't be read: {e}", resource=name) from e
+        if order != sys.byteorder:
+            raise pydaos.UnsupportedError(
+                f"{name}: saved on a {order}-endian machine, this one is {sys.byteorder}-endian",
+                resource=name,
+                resolution="load it with torch.load(ckpt.reader(...))",
+            )
 
     def records(self, keys: Sequence[str]) -> dict[str, Record]:
         """Find the bytes of storages; a record says itself how long its header is."""
@@ -141,13 +152,58 @@ def unpickle(archive: Archive, storage: Callable[[str, int, str], torch.UntypedS
     stream = io.BytesIO(archive.pickle)
     reader: Any = restricted.Unpickler(stream, encoding="utf-8") if weights_only else _Unpickler(stream)
     reader.persistent_load = persistent_load
+    pending = _sparse_to_validate()
+    before = len(pending)
     try:
-        return reader.load()
+        result = reader.load()
     except pickle.UnpicklingError as e:
         raise pickle.UnpicklingError(
             f"{archive.name}: {e}; for a file that you trust: weights_only=False, "
             "or torch.serialization.add_safe_globals"
         ) from None
+    finally:
+        # Of this thread: the next torch.load would look at ours too, which may have no memory.
+        ours = pending[before:]
+        del pending[before:]
+    if weights_only:
+        _check_sparse([t for t in ours if not t.is_meta], archive.name)
+    return result
+
+
+def _sparse_to_validate() -> list[torch.Tensor]:
+    """Return torch's list of sparse tensors that were unpickled and not looked at yet."""
+    utils: Any = torch._utils
+    get = getattr(utils, "_get_sparse_tensors_to_validate", None)
+    found: list[torch.Tensor] = get() if get is not None else getattr(utils, "_sparse_tensors_to_validate", [])
+    return found
+
+
+def _sparse_parts(t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the two index tensors of a tensor in a compressed sparse layout."""
+    if t.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return t.crow_indices(), t.col_indices()
+    return t.ccol_indices(), t.row_indices()
+
+
+def _dense_parts(t: torch.Tensor) -> list[torch.Tensor]:
+    """Return the tensors with storages that a tensor consists of: itself, or those of a sparse one."""
+    if t.layout is torch.strided:
+        return [t]
+    return [t._indices(), t._values()] if t.layout is torch.sparse_coo else [*_sparse_parts(t), t.values()]
+
+
+def _check_sparse(tensors: list[torch.Tensor], name: str) -> None:
+    """CorruptError for sparse tensors whose indices lie, as torch.load has it."""
+    try:
+        for t in tensors:
+            if t.layout is torch.sparse_coo:
+                torch.sparse_coo_tensor(t._indices(), t._values(), t.shape, check_invariants=True)
+            else:
+                torch.sparse_compressed_tensor(
+                    *_sparse_parts(t), t.values(), t.shape, layout=t.layout, check_invariants=True
+                )
+    except RuntimeError as e:
+        raise pydaos.CorruptError(f"{name}: holds a sparse tensor that is none: {e}", resource=name) from e
 
 
 @dataclass
@@ -187,6 +243,11 @@ class Plan:
             for i, v in enumerate(into):
                 self.match(saved[i], v, f"{key}[{i}]")
             self.fresh = self.fresh or len(saved) > len(into)
+        elif callable(getattr(into, "state_dict", None)):
+            # Returning the saved value would leave it as it is, without a word.
+            self.wrong.append(f"{key or 'into'}: is a {type(into).__name__}; give its state_dict()")
+        elif not key and into is not None:
+            self.wrong.append(f"into= is a {type(into).__name__}; give tensors, a state_dict() or a dict of several")
         else:
             self.fresh = True  # whatever it is, the saved value is returned
 
@@ -207,6 +268,8 @@ class Plan:
             )
         elif saved.layout != torch.strided or into.layout != torch.strided:
             self.wrong.append(f"{key}: only dense tensors can be loaded into")
+        elif any(step == 0 and n > 1 for n, step in zip(into.shape, into.stride())):
+            self.wrong.append(f"{key}: the tensor to load into is expanded, its elements share memory; clone it first")
         elif into.is_meta:
             self.wrong.append(f"{key}: the tensor to load into is on the meta device: give it memory first (to_empty)")
         else:
@@ -230,7 +293,7 @@ def _shape(t: torch.Tensor) -> str:
 
 
 def _tensors(value: Any, key: str) -> Any:
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, torch.Tensor) or callable(getattr(value, "state_dict", None)):
         yield key
     elif isinstance(value, Mapping):
         for k, v in value.items():
@@ -483,7 +546,7 @@ def _span(t: torch.Tensor) -> int:
 def _loose_keys(saved: Any, into: Any, key_of: Callable[[torch.Tensor], str]) -> set[str]:
     """Storages of tensors that are returned as new ones."""
     if isinstance(saved, torch.Tensor):
-        return set() if isinstance(into, torch.Tensor) else {key_of(saved)}
+        return set() if isinstance(into, torch.Tensor) else {key_of(t) for t in _dense_parts(saved)}
     out: set[str] = set()
     if isinstance(saved, Mapping):
         for k, v in saved.items():
