@@ -66,7 +66,7 @@ func checkAxes(where string, axes []Axis, shape []uint64) ([]Axis, error) {
 		if a.Count > shape[d] || a.Start > shape[d] {
 			return nil, bad("%d positions from %d along axis %d are out of range, the shape is %v", a.Count, a.Start, d, shape)
 		}
-		if a.Count > 0 && (a.Count > 1 && a.Step > MaxLength || a.Start+(a.Count-1)*a.Step >= shape[d]) {
+		if a.Count > 0 && (a.Start >= shape[d] || a.Count-1 > (shape[d]-1-a.Start)/a.Step) { // a product could wrap around
 			return nil, bad("%d positions from %d by %d along axis %d are out of range, the shape is %v", a.Count, a.Start, a.Step, d, shape)
 		}
 		if a.Count <= 1 {
