@@ -496,6 +496,7 @@ func queryExplain(a *app) *cobra.Command {
 func queryPs(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "ps", Short: "List the queries that run", Args: cobra.NoArgs,
+		Example: "  daos query ps\n  daos query ps --json",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, _ []string) error {
 			got, err := c.Query.ListQueries(ctx, &queryv1.ListQueriesRequest{})
 			if err != nil {
@@ -525,6 +526,7 @@ func queryPs(a *app) *cobra.Command {
 func queryKill(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "kill ID", Short: "End a query; its client gets an error that says so", Args: cobra.ExactArgs(1),
+		Example: "  daos query kill q5gb-9",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
 			if _, err := c.Query.KillQuery(ctx, &queryv1.KillQueryRequest{Id: args[0]}); err != nil {
 				return err
