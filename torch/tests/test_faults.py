@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import pickle
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +267,55 @@ def test_ready_batches_go_on_after_an_error_that_was_caught(own_server: Server) 
 
 
 @pytest.mark.timeout(300)
+def test_a_first_connection_waits_for_the_server(own_server: Server) -> None:
+    address = make_numbers(own_server, n=5)
+    data = Dataset(address, addr=own_server.unix)
+    copies = [pickle.loads(pickle.dumps(data)) for _ in range(2)]  # as a spawned worker has it
+    hasty = pickle.loads(pickle.dumps(Dataset(address, addr=own_server.unix, retry=0.1)))
+    own_server.kill()
+    with pytest.raises(pydaos.UnreachableError):
+        hasty[0]
+    back = threading.Timer(0.5, own_server.start)
+    back.start()
+    try:
+        assert number(copies[0][3]) == 3
+    finally:
+        back.join()
+    assert number(copies[1][4]) == 4
+
+
+@pytest.mark.parametrize("way", [{}, {"transform_threads": 2}], ids=["here", "threads"])
+@pytest.mark.parametrize("made", [False, True], ids=["ready", "made"])
+def test_what_a_sampler_should_not_have_named_is_said_at_its_place(
+    numbers: Any, way: dict[str, int], made: bool
+) -> None:
+    data = open_numbers(numbers, number if made else None)
+
+    def named() -> Iterator[int]:
+        yield from (*range(33), 1000, *range(34, 64))
+        raise ValueError("the sampler's own")
+
+    loader = DataLoader(data, 8, sampler=named(), **way)
+    walk, seen = iter(loader), []
+    while (got := next_or_error(walk)) is not None:
+        seen.append(got)
+        assert len(seen) < 12
+    want = [list(range(i, i + 8)) for i in range(0, 64, 8)]
+    assert seen[:4] + seen[5:8] == want[:4] + want[5:]
+    assert [type(e) for e in (seen[4], *seen[8:])] == [IndexError, ValueError]
+
+
+def next_or_error(walk: Any) -> Any:
+    """The next batch's numbers, or what it raised; None at the end."""
+    try:
+        batch = next(walk, None)
+    except Exception as err:
+        return err
+    if batch is None or batch.dim() == 1:
+        return None if batch is None else batch.tolist()
+    return [number(bytes(row.tolist())) for row in batch]
+
+
 def test_a_server_that_stays_away_is_an_error_that_says_where(own_server: Server) -> None:
     address = make_numbers(own_server, "away")
     for way in WAYS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
+from typing import Any, NoReturn
 
 from pydaos.torch._making import Making, MakingJob, Task, pinned
 from pydaos.torch._plan import Slice, StreamLike
@@ -37,6 +37,9 @@ class Here:
         self._made: deque[Task] = deque()
         self._lost = 0
         self._failed = False
+        # A sampler of somebody else's may name samples that there are not (by step), or raise: said at its place.
+        self._refused: dict[int, Exception] = {}
+        self._broken: Exception | None = None
 
     @property
     def retries(self) -> int:
@@ -56,8 +59,11 @@ class Here:
         if self._pool is not None:
             return self._next_made(self._stream, self._pool)
         if not self._asked:
-            raise StopIteration
+            self._end()
         task = self._asked.popleft()
+        refused = self._refused.pop(task.part.step, None)
+        if refused is not None:
+            raise refused
         making = self._making
         try:
             try:
@@ -79,7 +85,12 @@ class Here:
         self._tasks = chain(first, list(self._asked), self._tasks)
         self._more = True
         self._asked.clear()
+        self._refused.clear()
         self._close_stream()
+
+    def _end(self) -> NoReturn:
+        broken, self._broken = self._broken, None
+        raise broken if broken is not None else StopIteration
 
     def _close_stream(self) -> None:
         stream, self._stream = self._stream, None
@@ -90,6 +101,12 @@ class Here:
     def _next_made(self, stream: StreamLike, pool: OrderedThreads) -> tuple[Slice, Any]:
         readable = getattr(stream, "readable", None)
         while self._asked and len(pool) <= self._prefetch:  # one is taken now
+            refused = self._refused.pop(self._asked[0].part.step, None)
+            if refused is not None:
+                self._made.append(self._asked.popleft())
+                pool.submit_failure(refused)
+                self._fill(stream)
+                continue
             # What is being made comes before waiting for the server.
             if len(pool) and readable is not None and not readable():
                 break
@@ -108,7 +125,7 @@ class Here:
             if self._more:
                 self._fill(stream)
         if not len(pool):
-            raise StopIteration
+            self._end()
         return self._taken(pool)
 
     def _taken(self, pool: OrderedThreads) -> tuple[Slice, Any]:
@@ -117,13 +134,22 @@ class Here:
         return task.part, pool.take()
 
     def _fill(self, stream: StreamLike) -> None:
-        while stream.room:
-            task = next(self._tasks, None)
+        while self._more and stream.room and not self._refused:
+            try:
+                task = next(self._tasks, None)
+            except Exception as err:
+                self._more, self._broken = False, err
+                return
             if task is None:
                 self._more = False
                 return
-            task = self._making.checked(task)
-            stream.ask(task.indices)
+            try:
+                task = self._making.checked(task)
+            except Exception as err:
+                tell_where(err, self._making.where(task))
+                self._refused[task.part.step] = err
+            else:
+                stream.ask(task.indices)
             self._asked.append(task)
 
     def leave(self) -> None:
@@ -133,5 +159,6 @@ class Here:
             pool.close()
         self._close_stream()
         self._asked.clear()
+        self._refused.clear()
         self._made.clear()
         self._more = False

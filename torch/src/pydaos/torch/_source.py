@@ -25,9 +25,11 @@ import torch.utils.data
 import pydaos
 from pydaos import _process
 from pydaos._address import Address
+from pydaos._client import DEFAULT_RETRY
 from pydaos._manifest import BYTES, FIXED, RAGGED, STRING
 from pydaos._proto.daos.dataset.v1 import dataset_service_pb2 as dspb
 from pydaos._proto.daos.loader.v1 import loader_service_pb2 as lpb
+from pydaos._retry import Patience
 from pydaos.torch._batch import LabeledSample, Ragged, ReadyList, Sample, SampleDict
 from pydaos.torch._buffers import process_pool
 from pydaos.torch._columns import Raw, bytes_at, column_of, data_of, offsets_of, torch_dtype
@@ -226,8 +228,16 @@ class Source:
     def client(self) -> Client:
         """Return this process's client."""
         pid = os.getpid()
-        if self._client_cache is None or self._client_cache[0] != pid:
-            self._client_cache = (pid, pydaos.connect(**self._connect))
+        patience: Patience | None = None
+        while self._client_cache is None or self._client_cache[0] != pid:
+            try:
+                self._client_cache = (pid, pydaos.connect(**self._connect))
+            except (pydaos.UnreachableError, pydaos.OverloadedError) as err:
+                if not hasattr(self, "_info"):
+                    raise  # never opened: a wrong address is said at once
+                # The first connection of a worker, say, whose server is being restarted.
+                patience = patience or Patience(self._connect.get("retry", DEFAULT_RETRY))
+                patience.wait(err)
         return self._client_cache[1]
 
     def close(self) -> None:

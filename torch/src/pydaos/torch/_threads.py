@@ -176,7 +176,7 @@ class OrderedThreads:
         for _ in self._threads:
             self._shared.tasks.put(None)
         for t in self._threads:
-            if t is not threading.current_thread():
+            if t is not threading.current_thread() and t.ident is not None:  # interrupted before it was started
                 t.join(timeout)
 
     def _mine(self) -> None:
