@@ -309,7 +309,7 @@ class RankBatches(Sampler[list[int]]):
 
     Parameters are those of `PassSampler`. The position of the pass is that
     after the batch yielded last; a loader that reads ahead counts the batches
-    it gave out instead, and asks `end_of` for the position after so many.
+    it gave out instead.
     """
 
     def __init__(
@@ -355,20 +355,6 @@ class RankBatches(Sampler[list[int]]):
 
     def __len__(self) -> int:
         return self._walk.batches()
-
-    def end_of(self, start: int, count: int) -> int:
-        """Return the position after ``count`` batches of a walk that began at ``start``."""
-        return min(start + count * self._walk.batch_size * self._walk.world.size, self._walk.pass_.samples)
-
-    def repeats_of(self, start: int, count: int) -> int:
-        """Return how many samples at the end of the ``count``-th batch of such a walk repeat others."""
-        walk = self._walk
-        width = walk.batch_size * walk.world.size
-        n = walk.pass_.samples
-        if count < 1 or start + count * width <= n:
-            return 0
-        last = next(walk.slices(start + (count - 1) * width, n), None)
-        return last.again if last is not None else 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the pass; the loaded one keeps the loaded position, another starts at 0."""
