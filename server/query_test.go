@@ -142,12 +142,17 @@ func TestAKilledQueryEndsAndSaysSo(t *testing.T) {
 	}
 	// A client that goes away ends its query too.
 	ctx, cancel := context.WithCancel(t.Context())
-	st2, err := q.Scan(ctx, &queryv1.ScanRequest{Dataset: "p/d", BatchRows: 1})
+	st2, err := q.Scan(ctx, &queryv1.ScanRequest{Dataset: "p/d", BatchRows: 1, Label: "x" + strings.Repeat("é", 3000)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := st2.Recv(); err != nil {
 		t.Fatal(err)
+	}
+	// Its label is cut between letters: the list is readable.
+	got = must[*queryv1.ListQueriesResponse](t)(q.ListQueries(t.Context(), &queryv1.ListQueriesRequest{}))
+	if n := got.GetQueries(); len(n) != 1 || n[0].GetText() != "x"+strings.Repeat("é", 2047) {
+		t.Errorf("running: %v", n)
 	}
 	cancel()
 	waitFor(t, func() bool {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,7 +52,7 @@ func (q *Queries) begin(ctx context.Context, r *queryv1.ScanRequest) (context.Co
 	if x.text == "" {
 		x.text = r.GetWhere()
 	}
-	x.text = x.text[:min(len(x.text), maxLabel)]
+	x.text = strings.ToValidUTF8(x.text[:min(len(x.text), maxLabel)], "") // the cut may be within a letter
 	if id, ok := auth.IdentityOf(ctx); ok {
 		x.user = id.Name
 	}

@@ -140,7 +140,7 @@ func (t *tailBuffer) Write(p []byte) (int, error) {
 }
 
 func (t *tailBuffer) String() string {
-	if s := strings.TrimSpace(t.b.String()); s != "" {
+	if s := strings.TrimSpace(strings.ToValidUTF8(t.b.String(), "")); s != "" {
 		return ": " + s
 	}
 	return ""
