@@ -72,6 +72,9 @@ class Query:
         self._request = request
         self._stats: QueryStats | None = None
 
+    def __repr__(self) -> str:
+        return f"<pydaos.{type(self).__name__} of {self._what}>"
+
     @property
     def stats(self) -> QueryStats:
         """What the last run did; ValueError before one has ended."""
@@ -157,6 +160,9 @@ class Statement(Query):
         self._client = client
         self._statement = request
         self._stats = None
+
+    def __repr__(self) -> str:
+        return f"<pydaos.Statement {self._statement.text!r}>"
 
     @property
     def _what(self) -> str:

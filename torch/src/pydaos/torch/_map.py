@@ -20,7 +20,7 @@ from pydaos.torch._columns import decode_image
 from pydaos.torch._order import OrderSpec, mix64
 from pydaos.torch._plan import Pass
 from pydaos.torch._sampler import PassSampler
-from pydaos.torch._source import Source
+from pydaos.torch._source import Source, log
 from pydaos.torch._where import note, tell_where, words
 from pydaos.torch._world import WorldArg, resolve
 
@@ -183,7 +183,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
     decode : {"image"}, optional
         Make a uint8 CHW tensor of each file.
     glob : str
-        Which files, a glob over the path below ``path``.
+        Which files, a glob over the whole path below ``path``: ``"**/*.png"``.
     columns : sequence of str
         Which columns of a tensor dataset.
     addr, token, token_file : str, optional
@@ -243,6 +243,8 @@ class Dataset(torch.utils.data.Dataset[Any]):
         except ValueError:
             self.source.close()
             raise
+        if glob and not len(self):
+            log.warning("%s: no file matches glob=%r; it is matched with the whole path: '**/*.png'", where, glob)
         self._last: Pass | None = None
         self._set_up()
 
