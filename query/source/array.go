@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 
 	"daos/dataset/array"
@@ -43,7 +44,7 @@ func Elements(name string, s *array.Scan) (*ElementsTable, error) {
 		if t.spec.Dims != nil && t.spec.Dims[d] != "" {
 			axis = t.spec.Dims[d]
 		}
-		if t.schema.Index(axis) >= 0 || axis == "value" || axis == RowID {
+		for t.schema.Index(axis) >= 0 || strings.EqualFold(axis, "value") || axis == RowID {
 			axis = "dim." + axis
 		}
 		t.schema = append(t.schema, expr.Field{Name: axis, Type: expr.Uint64})
@@ -231,6 +232,11 @@ func (c *elementsChunk) Stats() []expr.Stats {
 		out[d] = expr.Stats{Known: true, Rows: c.all, Min: &lo, Max: &hi}
 	}
 	w := c.written
+	if w == nil && t.widen == nil {
+		if f := t.fill(c.all); f.Known {
+			out[len(c.coords)] = f
+		}
+	}
 	if w == nil || w.Count == 0 || !w.Exact && w.NaNs >= w.Count || t.widen != nil {
 		return out
 	}
@@ -244,6 +250,26 @@ func (c *elementsChunk) Stats() []expr.Stats {
 	}
 	out[len(c.coords)] = expr.Stats{Known: true, Rows: w.Count, NaNs: w.NaNs, Min: lo, Max: hi}
 	return out
+}
+
+// fill is the statistics of n elements that were never written.
+func (t *ElementsTable) fill(n uint64) expr.Stats {
+	ty := t.schema[len(t.grid)].Type
+	b := t.spec.Fill
+	if b == nil {
+		b = make([]byte, ty.Size())
+	}
+	v := bound(ty, b, nil)
+	if v == nil {
+		return expr.Stats{}
+	}
+	if ty == expr.Time {
+		*v = expr.TimeValue(v.I)
+	}
+	if v.Type == expr.Float64 && math.IsNaN(v.F) {
+		return expr.Stats{Known: true, Rows: n, NaNs: n}
+	}
+	return expr.Stats{Known: true, Rows: n, Min: v, Max: v}
 }
 
 func (c *elementsChunk) elements(ctx context.Context) ([]byte, error) {
