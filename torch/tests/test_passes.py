@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import ChainDataset, DataLoader
 
 from pydaos.torch import BlockShuffle, Dataset
+from pydaos.torch import DataLoader as OurLoader
 from pydaos.torch._plan import Pass, batches_of, slices
 from pydaos.torch._shared import Shared
 
@@ -425,3 +426,31 @@ def test_a_pass_takes_a_seed_that_is_a_number(data: Dataset) -> None:
     for bad in (None, 1.5, True, "1"):
         with pytest.raises(TypeError, match="seed is an int"):
             Pass(data.source, seed=bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("world", [(0, 1), (0, 4), (3, 4)])
+@pytest.mark.parametrize("rule", [{"drop_last": True}, {"uneven": "drop"}], ids=["drop_last", "drop"])
+def test_a_tail_that_makes_no_batch_is_no_rest_of_a_pass(data: Dataset, rule: Any, world: tuple[int, int]) -> None:
+    def loader(batch_size: int) -> OurLoader:
+        return OurLoader(data, batch_size, shuffle=True, world=world, **rule)
+
+    one = loader(3)
+    walk = iter(one)
+    for _ in range(len(one)):
+        next(walk)
+    state = one.state_dict()
+    assert state["pass"] == 0
+    two = loader(3)
+    two.load_state_dict(state)
+    assert two.epoch == 1  # range(loader.epoch, 10) begins with a pass that has something
+    assert len(list(two)) == len(two)
+    assert two.epoch == 2
+    three = loader(3)
+    three.load_state_dict(state)
+    three.set_epoch(0)  # asked for by name
+    assert list(three) == []
+    if state["position"] < len(data) and world[1] == 1:
+        smaller = loader(1)  # of smaller batches there may be some left
+        smaller.load_state_dict(state)
+        assert smaller.epoch == 0
+        assert len(list(smaller)) == len(data) - state["position"]

@@ -92,8 +92,14 @@ class Ours:
         return at.number + 1 if self._at_the_end() else at.number
 
     def _at_the_end(self) -> bool:
-        at = self.pass_
-        return at.loaded and not at.chosen and at.position >= at.samples
+        at, walk = self.pass_, self.walk
+        if not at.loaded or at.chosen or not at.position:
+            return at.loaded and not at.chosen and not at.samples
+        # What is left is of no use where it makes no batch for any rank; the same is said by all of them.
+        least = walk.batch_size * walk.world.size if walk.drop_last else 1
+        if walk.uneven == "drop":
+            least = max(least, walk.world.size)
+        return at.samples - at.position < least
 
     def set_epoch(self, number: int) -> None:
         """Choose the pass of the next iteration; the loaded one keeps the loaded position."""
