@@ -34,6 +34,7 @@ setup: build venv ## build ./bin/daos and make .venv (says what it downloads)
 build: ## build ./bin/daos
 	@command -v go >/dev/null || { echo "make: Go 1.26 is needed and was not found in PATH" >&2; exit 1; }
 	@mkdir -p bin
+	@[ -x bin/daos ] || echo "build: compiling ./bin/daos, which takes minutes the first time"
 	@go build -trimpath -ldflags '-X daos/internal/version.Commit=$(VERSION)' -o bin/daos ./cmd/daos
 
 .PHONY: venv

@@ -163,8 +163,8 @@ func arrayCreate(a *app) *cobra.Command {
 	var f arrayFlags
 	cmd := &cobra.Command{
 		Use: "create POOL/DATASET/ARRAY --dtype TYPE --shape N,N,...", Short: "Make an array", Args: cobra.ExactArgs(1),
-		Long: "Make an array, the groups above it, and the dataset where it is missing. Types are those of numpy, bfloat16, float8_e4m3fn,\n" +
-			"float8_e5m2, and Arrow's of fixed width (timestamp[ns], decimal128(10, 2), fixed_size_binary[16]).",
+		Long: "Make an array, the groups above it, and the dataset where it is missing. Types are those of numpy by their\n" +
+			"names (float32, not f4), bfloat16, float8_e4m3fn, float8_e5m2, and Arrow's of fixed width (timestamp[ns], decimal128(10, 2), fixed_size_binary[16]).",
 		Example: "  daos array create p/weather/t2m --dtype float32 --shape 0,181,360 --chunks 24,181,360 --dims time,lat,lon --attr units=K",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
 			x, err := arrayAddress(a.parseLive("array.create", args[0]))
@@ -276,7 +276,7 @@ func (a *app) showArray(x address.Address, n *arrayv1.Node, chunks []*arrayv1.Ch
 func arrayList(a *app) *cobra.Command {
 	var recursive bool
 	cmd := &cobra.Command{
-		Use: "ls POOL/DATASET[@SNAPSHOT][/GROUP]", Short: "List groups and arrays", Args: cobra.ExactArgs(1),
+		Use: "ls POOL/DATASET[@SNAPSHOT][/GROUP]", Aliases: []string{"list"}, Short: "List groups and arrays", Args: cobra.ExactArgs(1),
 		Long:    "List groups and arrays. With --json one object a line.",
 		Example: "  daos array ls p/weather\n  daos array ls p/weather@v1/obs -r --json",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
@@ -323,7 +323,7 @@ func arrayList(a *app) *cobra.Command {
 func arrayRemove(a *app) *cobra.Command {
 	var recursive bool
 	cmd := &cobra.Command{
-		Use: "rm POOL/DATASET/ARRAY", Short: "Remove an array or a group", Args: cobra.ExactArgs(1),
+		Use: "rm POOL/DATASET/ARRAY", Aliases: []string{"remove"}, Short: "Remove an array or a group", Args: cobra.ExactArgs(1),
 		Example: "  daos array rm p/weather/t2m\n  daos array rm p/weather/obs -r",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
 			x, err := arrayAddress(a.parseLive("array.remove", args[0]))

@@ -79,7 +79,7 @@ func kvList(a *app) *cobra.Command {
 	var r kvRange
 	var long, values bool
 	cmd := &cobra.Command{
-		Use: "ls POOL/DATASET[@SNAPSHOT] [PREFIX]", Short: "List keys in byte order", Args: cobra.RangeArgs(1, 2),
+		Use: "ls POOL/DATASET[@SNAPSHOT] [PREFIX]", Aliases: []string{"list"}, Short: "List keys in byte order", Args: cobra.RangeArgs(1, 2),
 		Long:    "List keys in byte order, all of one state. With --json a line for each pair. Bytes that are not text are written as \\xff.",
 		Example: "  daos kv ls p/runs\n  daos kv ls p/runs run7/ -l\n  daos kv ls p/runs --start a --stop b --reverse --json --values",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
@@ -171,7 +171,7 @@ func kvRemove(a *app) *cobra.Command {
 	var prefix string
 	var all, force bool
 	cmd := &cobra.Command{
-		Use: "rm POOL/DATASET [KEY...]", Short: "Remove values", Args: cobra.MinimumNArgs(1),
+		Use: "rm POOL/DATASET [KEY...]", Aliases: []string{"remove"}, Short: "Remove values", Args: cobra.MinimumNArgs(1),
 		Long:    "Remove values: those of the keys named, all or none of them, or with --prefix all that begin so, in batches.",
 		Example: "  daos kv rm p/settings lr\n  daos kv rm p/runs --prefix run7/",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {

@@ -41,7 +41,7 @@ type selection struct {
 
 func (s *selection) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&s.glob, "glob", "", "glob over the path, for files (default: all)")
+	f.StringVar(&s.glob, "glob", "", "glob over the whole path, for files: **/*.png (default: all)")
 	f.StringSliceVar(&s.columns, "columns", nil, "columns, for tensors (default: all)")
 	f.BoolVar(&s.label, "label-dirname", false, "label every file by its first directory")
 	f.StringVar(&s.kind, "order", string(order.Shuffle), strings.Join(kindNames(), ", "))

@@ -253,7 +253,7 @@ func (t *Token) Check(manifest string, samples uint64) error {
 	}
 	if t.Manifest != manifest {
 		return fault.New(fault.Conflict, "loader.token", t.Snapshot, "the token is of manifest %.16s, not of %.16s: another snapshot or another selection", t.Manifest, manifest).
-			Do("open what the token names: %s", t.Snapshot)
+			Do("open %s with the path, glob, columns and labels of the run that wrote the token", t.Snapshot)
 	}
 	if t.Position > samples {
 		return bad("position %d is past the %d samples of %s", t.Position, samples, t.Snapshot)

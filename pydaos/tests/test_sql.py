@@ -114,6 +114,7 @@ def test_what_leaves_the_targets_is_what_matches(data: tuple[Client, str, pa.Tab
     [
         ("selec 1", "at or near"),
         ("select * from nothing", "no table"),
+        ("select * from p/d", "double quotes"),
         ('select * from "none/x"', "no such"),
         ("create table x (i int)", "only SELECT"),
         ("select 1; select 2", "2 statements"),

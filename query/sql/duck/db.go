@@ -175,7 +175,11 @@ func (d *DB) Tree(text string) ([]byte, error) {
 		if strings.Contains(head.Message, "Only SELECT") {
 			return nil, sql.Problem(text, -1, fault.Invalid, "only SELECT can be run: a query changes nothing").Do("change data with the calls of its dataset")
 		}
-		return nil, sql.Problem(text, at, fault.Invalid, "%s", strings.TrimPrefix(head.Message, "syntax error "))
+		e := sql.Problem(text, at, fault.Invalid, "%s", head.Message)
+		if strings.HasSuffix(head.Message, `near "/"`) {
+			return nil, e.Do("a dataset is named by its address in double quotes: FROM \"POOL/DATASET[@SNAPSHOT]\"")
+		}
+		return nil, e
 	}
 	if len(head.Stmts) != 1 {
 		return nil, sql.Problem(text, -1, fault.Invalid, "there are %d statements, one can be run", len(head.Stmts)).Do("send them one by one")
