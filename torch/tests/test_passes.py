@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import ChainDataset, DataLoader
@@ -454,3 +455,16 @@ def test_a_tail_that_makes_no_batch_is_no_rest_of_a_pass(data: Dataset, rule: An
         smaller.load_state_dict(state)
         assert smaller.epoch == 0
         assert len(list(smaller)) == len(data) - state["position"]
+
+
+def test_what_a_token_cannot_hold_is_refused_where_it_is_said(data: Dataset) -> None:
+    loader = OurLoader(data, 10, shuffle=True)
+    for bad in (True, 1.5, "1", None, -1, 1 << 64):
+        with pytest.raises(ValueError, match="set_epoch"):
+            loader.set_epoch(bad)  # type: ignore[arg-type]
+    for bad in (True, 1.5, "1", -1):
+        with pytest.raises(ValueError, match="position"):
+            data.batches(10).state_dict(consumed=bad)  # type: ignore[arg-type]
+    loader.set_epoch(np.int64(3))
+    assert json.loads(json.dumps(loader.state_dict()))["pass"] == 3
+    assert json.loads(json.dumps(data.batches(10).state_dict(consumed=np.int64(7))))["position"] == 7

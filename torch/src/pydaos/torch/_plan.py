@@ -248,6 +248,16 @@ def batches_of(
     return whole + (uneven == "pad" or tail >= size)
 
 
+def _whole(value: Any, wrong: str) -> int:
+    """Return a number that a token can hold as an int, numpy's too; ValueError for anything else."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ValueError(wrong)
+    number = int(value.__index__())
+    if not 0 <= number < (1 << 64) - 1:  # the next pass has a number too
+        raise ValueError(wrong)
+    return number
+
+
 class Pass:
     """Order, pass number and position of something that walks a source.
 
@@ -309,8 +319,7 @@ class Pass:
 
     def set(self, number: int) -> None:
         """Choose a pass."""
-        if not isinstance(number, int) or number < 0:
-            raise ValueError(f"set_epoch({number!r}): a pass has a number from 0 on")
+        number = _whole(number, f"set_epoch({number!r}): a pass has a number from 0 on")
         self.chosen = True
         if self._loaded is not None and self._loaded.pass_ != number:
             self._loaded = None
@@ -380,7 +389,8 @@ class Pass:
 
     def token_of(self, number: int, at: int) -> Token:
         """Return the resume token at a position of any pass."""
-        if not 0 <= at <= self._order.n:
+        at = _whole(at, f"position {at!r} is no number of samples")
+        if at > self._order.n:
             raise ValueError(f"position {at} is not within the {self._order.n} samples of a pass")
         return Token.of(
             self._source.manifest_id, self._source.snapshot, self._order.at(seed=self.seed, pass_=number), at
