@@ -185,7 +185,7 @@ func (s *Server) statements(worker []string, token string) (*service.SQL, error)
 	}
 	out := &service.SQL{
 		Command: worker, Socket: s.Socket, Token: token, TempRoot: dir, Memory: uint64(s.cfg.Query.Memory), TempBytes: uint64(s.cfg.Query.Temp),
-		Threads: s.cfg.Query.Threads, Most: s.cfg.Query.Statements,
+		Time: s.cfg.Query.Time, Threads: s.cfg.Query.Threads, Most: s.cfg.Query.Statements,
 	}
 	return out, out.CleanTemp()
 }

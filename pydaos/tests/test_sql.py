@@ -189,3 +189,13 @@ def test_a_statement_that_kills_its_process_harms_no_other(data: tuple[Client, s
     thread.join(60)
     assert len(caught) == 1 and "died" in str(caught[0])
     assert client.sql("select 2 as two").to_arrow().to_pylist() == [{"two": 2}]
+
+
+def test_a_statement_has_its_time(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    monkeypatch.setenv("DAOS_QUERY_TIME", "700ms")
+    client = pydaos.connect(request.getfixturevalue("own_server").unix)
+    began = time.monotonic()
+    with pytest.raises(pydaos.DeadlineError, match=r"query\.time"):
+        client.sql("select count(*) from range(1000000000000) a, range(1000) b").to_arrow()
+    assert time.monotonic() - began < 30
+    assert client.sql("select 3 as three").to_arrow().to_pylist() == [{"three": 3}]

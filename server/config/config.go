@@ -68,6 +68,7 @@ type Config struct {
 	Query struct {
 		Memory     int64
 		Temp       int64
+		Time       time.Duration
 		Threads    int
 		Statements int
 	}

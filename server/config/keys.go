@@ -74,6 +74,7 @@ func keys() []key {
 		{name: "limits.stream_timeout", kind: kindDuration, def: "24h", min: int64(time.Millisecond), doc: "The same for streaming calls: an import may take long.", set: func(c *Config, v value) { c.Limits.StreamTimeout = v.d }},
 		{name: "query.memory", kind: kindSize, def: "1GiB", min: 64 << 20, doc: "Memory of one SQL statement, which runs in a process of its own.", set: func(c *Config, v value) { c.Query.Memory = v.n }},
 		{name: "query.temp", kind: kindSize, def: "8GiB", min: 1 << 20, doc: "What one SQL statement may spill to disk, in `ROOT/query`.", set: func(c *Config, v value) { c.Query.Temp = v.n }},
+		{name: "query.time", kind: kindDuration, def: "10m", min: int64(time.Millisecond), doc: "How long one SQL statement may run.", set: func(c *Config, v value) { c.Query.Time = v.d }},
 		{name: "query.threads", kind: kindInt, def: "2", min: 1, max: 256, doc: "Threads of one SQL statement.", set: func(c *Config, v value) { c.Query.Threads = int(v.n) }},
 		{name: "query.statements", kind: kindInt, def: "8", min: 1, max: 1024, doc: "SQL statements at once; more are told to try again.", set: func(c *Config, v value) { c.Query.Statements = int(v.n) }},
 	}

@@ -29,6 +29,7 @@ type SQL struct {
 	TempRoot  string // a folder of this server alone, for what statements spill
 	Memory    uint64 // bytes of one statement
 	TempBytes uint64
+	Time      time.Duration
 	Threads   int
 	Most      int // statements at once
 
@@ -77,7 +78,8 @@ func (s *SQL) run(ctx context.Context, task *queryv1.SqlTask, fn func(*queryv1.S
 	if m := task.GetStatement().GetMemoryBytes(); m > 0 {
 		task.MemoryBytes = min(m, s.Memory)
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeoutCause(ctx, s.Time, fault.New(fault.Timeout, "query.sql", "statement", "it ran for %s, the server's query.time", s.Time).
+		Do("filter more, or give query.time more"))
 	defer cancel()
 	cmd := osexec.CommandContext(ctx, s.Command[0], s.Command[1:]...)
 	cmd.Env = []string{"HOME=" + dir, "TMPDIR=" + dir, "LANG=C.UTF-8"}
