@@ -270,7 +270,7 @@ def test_a_pass_of_workers_has_no_position_but_the_one_that_is_said(numbered: An
     ready.set_epoch(1)
     assert ready.state_dict()["position"] == 0
     for bad in (-1, 104):
-        with pytest.raises(ValueError, match="within the 103 samples|no number of samples"):
+        with pytest.raises(ValueError, match=r"within the 103 samples|no number of samples"):
             ready.state_dict(consumed=bad)
 
 
