@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"math"
 
+	"daos/engine/object"
 	"daos/query/expr"
 )
 
@@ -76,24 +77,15 @@ func nan(f float64) int {
 	return 0
 }
 
-// mix64 is the finaliser of splitmix64 (Steele, Lea and Flood 2014).
-func mix64(h uint64) uint64 {
-	h ^= h >> 30
-	h *= 0xBF58476D1CE4E5B9
-	h ^= h >> 27
-	h *= 0x94D049BB133111EB
-	return h ^ h>>31
-}
-
 // drawOf is the number that a row draws in a sample: of its key and the seed
 // alone.
 func drawOf(seed uint64, key []byte) uint64 {
-	h := mix64(seed + 0x9E3779B97F4A7C15)
+	h := object.Mix64(seed + 0x9E3779B97F4A7C15)
 	for len(key) >= 8 {
-		h = mix64(h ^ binary.LittleEndian.Uint64(key))
+		h = object.Mix64(h ^ binary.LittleEndian.Uint64(key))
 		key = key[8:]
 	}
 	var last [8]byte
 	copy(last[:], key)
-	return mix64(h ^ binary.LittleEndian.Uint64(last[:]) ^ uint64(len(key))<<56)
+	return object.Mix64(h ^ binary.LittleEndian.Uint64(last[:]) ^ uint64(len(key))<<56)
 }

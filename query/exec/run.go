@@ -293,11 +293,6 @@ func (w *worker) scan(ctx context.Context) error {
 			}
 		}
 	}
-	if p, ok := w.run.part.(PrunedCounter); ok {
-		n := p.PrunedChunks()
-		w.counts.Chunks += n
-		w.counts.Pruned += n
-	}
 	if w.b.rows > 0 {
 		return w.flush(ctx)
 	}

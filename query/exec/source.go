@@ -18,8 +18,8 @@ type Source interface {
 	// Split is the parts that may be scanned side by side, in the order of the
 	// table; together they are all of it. A source may leave out what a
 	// predicate can't match (it sees the conjuncts that were bound), never more;
-	// it counts what it left out (PrunedCounter). columns are the places of all
-	// that may be read, so that a chunk can be cut to a size that fits memory.
+	// columns are the places of all that may be read, so that a chunk can be cut to
+	// a size that fits memory.
 	Split(ctx context.Context, where expr.Expr, columns []int, want int) ([]Part, error)
 }
 
@@ -65,9 +65,6 @@ func (c *Counters) Add(o Counters) {
 	c.BytesRead += o.BytesRead
 	c.BytesOut += o.BytesOut
 }
-
-// PrunedCounter is an ability of a Part: chunks that it left out by itself.
-type PrunedCounter interface{ PrunedChunks() uint64 }
 
 // ScannedCounter is an ability of a Part that filters by itself: the rows that
 // it has looked at since it was asked last.
