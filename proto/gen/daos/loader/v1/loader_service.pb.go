@@ -27,7 +27,8 @@ const (
 // OpenManifestRequest says of what.
 type OpenManifestRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "POOL/DATASET@SNAPSHOT". Without a snapshot: KIND_INVALID.
+	// "POOL/DATASET@SNAPSHOT". Without a snapshot: KIND_INVALID, unless `view`
+	// says which.
 	Dataset string `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
 	// Directory, for POSIX datasets; empty: the root.
 	Path []byte `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
@@ -37,7 +38,12 @@ type OpenManifestRequest struct {
 	Columns []string `protobuf:"bytes,4,rep,name=columns,proto3" json:"columns,omitempty"`
 	// Also label every file by its first directory below `path`, sorted
 	// (ImageFolder's rule): adds the column "label" (int64) to batches.
-	LabelDirname  bool `protobuf:"varint,5,opt,name=label_dirname,json=labelDirname,proto3" json:"label_dirname,omitempty"`
+	LabelDirname bool `protobuf:"varint,5,opt,name=label_dirname,json=labelDirname,proto3" json:"label_dirname,omitempty"`
+	// Name of a view of the dataset: its samples, in its order, at its snapshot.
+	// `path` is then the view's or empty, `glob` is empty.
+	View string `protobuf:"bytes,6,opt,name=view,proto3" json:"view,omitempty"`
+	// Only the samples that meet this condition (docs/query.md), in their order.
+	Where         string `protobuf:"bytes,7,opt,name=where,proto3" json:"where,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -105,6 +111,20 @@ func (x *OpenManifestRequest) GetLabelDirname() bool {
 		return x.LabelDirname
 	}
 	return false
+}
+
+func (x *OpenManifestRequest) GetView() string {
+	if x != nil {
+		return x.View
+	}
+	return ""
+}
+
+func (x *OpenManifestRequest) GetWhere() string {
+	if x != nil {
+		return x.Where
+	}
+	return ""
 }
 
 // OpenManifestResponse is progress, or the manifest.
@@ -192,7 +212,18 @@ type Manifest struct {
 	// Whether it was built by this call.
 	Built bool `protobuf:"varint,12,opt,name=built,proto3" json:"built,omitempty"`
 	// Samples of each class, in order of their label; classes are contiguous.
-	ClassSizes    []uint64 `protobuf:"varint,13,rep,packed,name=class_sizes,json=classSizes,proto3" json:"class_sizes,omitempty"`
+	// Empty where they are not: see `classes_scattered`.
+	ClassSizes []uint64 `protobuf:"varint,13,rep,packed,name=class_sizes,json=classSizes,proto3" json:"class_sizes,omitempty"`
+	// The view that it is of.
+	View string `protobuf:"bytes,14,opt,name=view,proto3" json:"view,omitempty"`
+	// The view's revision.
+	ViewRevision uint64 `protobuf:"varint,15,opt,name=view_revision,json=viewRevision,proto3" json:"view_revision,omitempty"`
+	// The condition that it is of.
+	Where string `protobuf:"bytes,16,opt,name=where,proto3" json:"where,omitempty"`
+	// A view in an order of its own whose classes are not contiguous.
+	ClassesScattered bool `protobuf:"varint,17,opt,name=classes_scattered,json=classesScattered,proto3" json:"classes_scattered,omitempty"`
+	// Path of the selection: the view's where the request left it out.
+	Path          []byte `protobuf:"bytes,18,opt,name=path,proto3" json:"path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -314,6 +345,41 @@ func (x *Manifest) GetBuilt() bool {
 func (x *Manifest) GetClassSizes() []uint64 {
 	if x != nil {
 		return x.ClassSizes
+	}
+	return nil
+}
+
+func (x *Manifest) GetView() string {
+	if x != nil {
+		return x.View
+	}
+	return ""
+}
+
+func (x *Manifest) GetViewRevision() uint64 {
+	if x != nil {
+		return x.ViewRevision
+	}
+	return 0
+}
+
+func (x *Manifest) GetWhere() string {
+	if x != nil {
+		return x.Where
+	}
+	return ""
+}
+
+func (x *Manifest) GetClassesScattered() bool {
+	if x != nil {
+		return x.ClassesScattered
+	}
+	return false
+}
+
+func (x *Manifest) GetPath() []byte {
+	if x != nil {
+		return x.Path
 	}
 	return nil
 }
@@ -842,16 +908,18 @@ var File_daos_loader_v1_loader_service_proto protoreflect.FileDescriptor
 
 const file_daos_loader_v1_loader_service_proto_rawDesc = "" +
 	"\n" +
-	"#daos/loader/v1/loader_service.proto\x12\x0edaos.loader.v1\x1a#daos/tensor/v1/tensor_service.proto\"\x96\x01\n" +
+	"#daos/loader/v1/loader_service.proto\x12\x0edaos.loader.v1\x1a#daos/tensor/v1/tensor_service.proto\"\xc0\x01\n" +
 	"\x13OpenManifestRequest\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\fR\x04path\x12\x12\n" +
 	"\x04glob\x18\x03 \x01(\tR\x04glob\x12\x18\n" +
 	"\acolumns\x18\x04 \x03(\tR\acolumns\x12#\n" +
-	"\rlabel_dirname\x18\x05 \x01(\bR\flabelDirname\"f\n" +
+	"\rlabel_dirname\x18\x05 \x01(\bR\flabelDirname\x12\x12\n" +
+	"\x04view\x18\x06 \x01(\tR\x04view\x12\x14\n" +
+	"\x05where\x18\a \x01(\tR\x05where\"f\n" +
 	"\x14OpenManifestResponse\x12\x18\n" +
 	"\aentries\x18\x01 \x01(\x04R\aentries\x124\n" +
-	"\bmanifest\x18\x02 \x01(\v2\x18.daos.loader.v1.ManifestR\bmanifest\"\x86\x03\n" +
+	"\bmanifest\x18\x02 \x01(\v2\x18.daos.loader.v1.ManifestR\bmanifest\"\x96\x04\n" +
 	"\bManifest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06handle\x18\x02 \x01(\x04R\x06handle\x12\x18\n" +
@@ -867,7 +935,12 @@ const file_daos_loader_v1_loader_service_proto_rawDesc = "" +
 	"\x10max_sample_bytes\x18\v \x01(\x04R\x0emaxSampleBytes\x12\x14\n" +
 	"\x05built\x18\f \x01(\bR\x05built\x12\x1f\n" +
 	"\vclass_sizes\x18\r \x03(\x04R\n" +
-	"classSizes\"D\n" +
+	"classSizes\x12\x12\n" +
+	"\x04view\x18\x0e \x01(\tR\x04view\x12#\n" +
+	"\rview_revision\x18\x0f \x01(\x04R\fviewRevision\x12\x14\n" +
+	"\x05where\x18\x10 \x01(\tR\x05where\x12+\n" +
+	"\x11classes_scattered\x18\x11 \x01(\bR\x10classesScattered\x12\x12\n" +
+	"\x04path\x18\x12 \x01(\fR\x04path\"D\n" +
 	"\x10ReadBatchRequest\x12\x16\n" +
 	"\x06handle\x18\x01 \x01(\x04R\x06handle\x12\x18\n" +
 	"\aindices\x18\x02 \x03(\x04R\aindices\"A\n" +

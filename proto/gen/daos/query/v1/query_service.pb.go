@@ -680,7 +680,9 @@ func (x *Field) GetType() string {
 type SchemaRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "POOL/DATASET[@SNAPSHOT][/PATH]".
-	Dataset       string `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	Dataset string `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	// Highest epoch that the client has seen.
+	Seen          uint64 `protobuf:"varint,2,opt,name=seen,proto3" json:"seen,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -720,6 +722,13 @@ func (x *SchemaRequest) GetDataset() string {
 		return x.Dataset
 	}
 	return ""
+}
+
+func (x *SchemaRequest) GetSeen() uint64 {
+	if x != nil {
+		return x.Seen
+	}
+	return 0
 }
 
 // SchemaResponse is its columns.
@@ -1919,7 +1928,10 @@ type SqlTask struct {
 	// Explain, do not run.
 	Explain bool `protobuf:"varint,8,opt,name=explain,proto3" json:"explain,omitempty"`
 	// Explain, and run.
-	Analyze       bool `protobuf:"varint,9,opt,name=analyze,proto3" json:"analyze,omitempty"`
+	Analyze bool `protobuf:"varint,9,opt,name=analyze,proto3" json:"analyze,omitempty"`
+	// Epochs to read live datasets at, by address as the statement has it; others
+	// are read at their newest.
+	Epochs        map[string]uint64 `protobuf:"bytes,10,rep,name=epochs,proto3" json:"epochs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2015,6 +2027,13 @@ func (x *SqlTask) GetAnalyze() bool {
 		return x.Analyze
 	}
 	return false
+}
+
+func (x *SqlTask) GetEpochs() map[string]uint64 {
+	if x != nil {
+		return x.Epochs
+	}
+	return nil
 }
 
 // SqlReply is one message of that process. Exactly one field is set.
@@ -2364,9 +2383,10 @@ const file_daos_query_v1_query_service_proto_rawDesc = "" +
 	"\x04args\x18\x02 \x03(\v2\x13.daos.query.v1.ExprR\x04args\"/\n" +
 	"\x05Field\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04type\x18\x02 \x01(\tR\x04type\")\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\"=\n" +
 	"\rSchemaRequest\x12\x18\n" +
-	"\adataset\x18\x01 \x01(\tR\adataset\"\x8a\x01\n" +
+	"\adataset\x18\x01 \x01(\tR\adataset\x12\x12\n" +
+	"\x04seen\x18\x02 \x01(\x04R\x04seen\"\x8a\x01\n" +
 	"\x0eSchemaResponse\x12,\n" +
 	"\x06fields\x18\x01 \x03(\v2\x14.daos.query.v1.FieldR\x06fields\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x17\n" +
@@ -2467,7 +2487,7 @@ const file_daos_query_v1_query_service_proto_rawDesc = "" +
 	"\x06epochs\x18\x04 \x03(\v2-.daos.query.v1.ExplainSqlResponse.EpochsEntryR\x06epochs\x1a9\n" +
 	"\vEpochsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x9b\x02\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x92\x03\n" +
 	"\aSqlTask\x127\n" +
 	"\tstatement\x18\x01 \x01(\v2\x19.daos.query.v1.SqlRequestR\tstatement\x12\x16\n" +
 	"\x06socket\x18\x02 \x01(\tR\x06socket\x12\x14\n" +
@@ -2478,7 +2498,12 @@ const file_daos_query_v1_query_service_proto_rawDesc = "" +
 	"\n" +
 	"temp_bytes\x18\a \x01(\x04R\ttempBytes\x12\x18\n" +
 	"\aexplain\x18\b \x01(\bR\aexplain\x12\x18\n" +
-	"\aanalyze\x18\t \x01(\bR\aanalyze\"\xa0\x01\n" +
+	"\aanalyze\x18\t \x01(\bR\aanalyze\x12:\n" +
+	"\x06epochs\x18\n" +
+	" \x03(\v2\".daos.query.v1.SqlTask.EpochsEntryR\x06epochs\x1a9\n" +
+	"\vEpochsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xa0\x01\n" +
 	"\bSqlReply\x120\n" +
 	"\x05batch\x18\x01 \x01(\v2\x1a.daos.query.v1.SqlResponseR\x05batch\x125\n" +
 	"\x04plan\x18\x02 \x01(\v2!.daos.query.v1.ExplainSqlResponseR\x04plan\x12+\n" +
@@ -2559,7 +2584,7 @@ func file_daos_query_v1_query_service_proto_rawDescGZIP() []byte {
 }
 
 var file_daos_query_v1_query_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_daos_query_v1_query_service_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_daos_query_v1_query_service_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_daos_query_v1_query_service_proto_goTypes = []any{
 	(Function)(0),               // 0: daos.query.v1.Function
 	(AggregateFunction)(0),      // 1: daos.query.v1.AggregateFunction
@@ -2592,7 +2617,8 @@ var file_daos_query_v1_query_service_proto_goTypes = []any{
 	(*KillQueryResponse)(nil),   // 28: daos.query.v1.KillQueryResponse
 	nil,                         // 29: daos.query.v1.SqlResponse.EpochsEntry
 	nil,                         // 30: daos.query.v1.ExplainSqlResponse.EpochsEntry
-	(*v1.Error)(nil),            // 31: daos.common.v1.Error
+	nil,                         // 31: daos.query.v1.SqlTask.EpochsEntry
+	(*v1.Error)(nil),            // 32: daos.common.v1.Error
 }
 var file_daos_query_v1_query_service_proto_depIdxs = []int32{
 	3,  // 0: daos.query.v1.Expr.literal:type_name -> daos.query.v1.Literal
@@ -2620,30 +2646,31 @@ var file_daos_query_v1_query_service_proto_depIdxs = []int32{
 	12, // 22: daos.query.v1.ExplainSqlResponse.counters:type_name -> daos.query.v1.Counters
 	30, // 23: daos.query.v1.ExplainSqlResponse.epochs:type_name -> daos.query.v1.ExplainSqlResponse.EpochsEntry
 	18, // 24: daos.query.v1.SqlTask.statement:type_name -> daos.query.v1.SqlRequest
-	20, // 25: daos.query.v1.SqlReply.batch:type_name -> daos.query.v1.SqlResponse
-	21, // 26: daos.query.v1.SqlReply.plan:type_name -> daos.query.v1.ExplainSqlResponse
-	31, // 27: daos.query.v1.SqlReply.error:type_name -> daos.common.v1.Error
-	12, // 28: daos.query.v1.Query.counters:type_name -> daos.query.v1.Counters
-	25, // 29: daos.query.v1.ListQueriesResponse.queries:type_name -> daos.query.v1.Query
-	6,  // 30: daos.query.v1.QueryService.Schema:input_type -> daos.query.v1.SchemaRequest
-	11, // 31: daos.query.v1.QueryService.Scan:input_type -> daos.query.v1.ScanRequest
-	14, // 32: daos.query.v1.QueryService.Explain:input_type -> daos.query.v1.ExplainRequest
-	18, // 33: daos.query.v1.QueryService.Sql:input_type -> daos.query.v1.SqlRequest
-	19, // 34: daos.query.v1.QueryService.ExplainSql:input_type -> daos.query.v1.ExplainSqlRequest
-	24, // 35: daos.query.v1.QueryService.ListQueries:input_type -> daos.query.v1.ListQueriesRequest
-	27, // 36: daos.query.v1.QueryService.KillQuery:input_type -> daos.query.v1.KillQueryRequest
-	7,  // 37: daos.query.v1.QueryService.Schema:output_type -> daos.query.v1.SchemaResponse
-	13, // 38: daos.query.v1.QueryService.Scan:output_type -> daos.query.v1.ScanResponse
-	16, // 39: daos.query.v1.QueryService.Explain:output_type -> daos.query.v1.ExplainResponse
-	20, // 40: daos.query.v1.QueryService.Sql:output_type -> daos.query.v1.SqlResponse
-	21, // 41: daos.query.v1.QueryService.ExplainSql:output_type -> daos.query.v1.ExplainSqlResponse
-	26, // 42: daos.query.v1.QueryService.ListQueries:output_type -> daos.query.v1.ListQueriesResponse
-	28, // 43: daos.query.v1.QueryService.KillQuery:output_type -> daos.query.v1.KillQueryResponse
-	37, // [37:44] is the sub-list for method output_type
-	30, // [30:37] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	31, // 25: daos.query.v1.SqlTask.epochs:type_name -> daos.query.v1.SqlTask.EpochsEntry
+	20, // 26: daos.query.v1.SqlReply.batch:type_name -> daos.query.v1.SqlResponse
+	21, // 27: daos.query.v1.SqlReply.plan:type_name -> daos.query.v1.ExplainSqlResponse
+	32, // 28: daos.query.v1.SqlReply.error:type_name -> daos.common.v1.Error
+	12, // 29: daos.query.v1.Query.counters:type_name -> daos.query.v1.Counters
+	25, // 30: daos.query.v1.ListQueriesResponse.queries:type_name -> daos.query.v1.Query
+	6,  // 31: daos.query.v1.QueryService.Schema:input_type -> daos.query.v1.SchemaRequest
+	11, // 32: daos.query.v1.QueryService.Scan:input_type -> daos.query.v1.ScanRequest
+	14, // 33: daos.query.v1.QueryService.Explain:input_type -> daos.query.v1.ExplainRequest
+	18, // 34: daos.query.v1.QueryService.Sql:input_type -> daos.query.v1.SqlRequest
+	19, // 35: daos.query.v1.QueryService.ExplainSql:input_type -> daos.query.v1.ExplainSqlRequest
+	24, // 36: daos.query.v1.QueryService.ListQueries:input_type -> daos.query.v1.ListQueriesRequest
+	27, // 37: daos.query.v1.QueryService.KillQuery:input_type -> daos.query.v1.KillQueryRequest
+	7,  // 38: daos.query.v1.QueryService.Schema:output_type -> daos.query.v1.SchemaResponse
+	13, // 39: daos.query.v1.QueryService.Scan:output_type -> daos.query.v1.ScanResponse
+	16, // 40: daos.query.v1.QueryService.Explain:output_type -> daos.query.v1.ExplainResponse
+	20, // 41: daos.query.v1.QueryService.Sql:output_type -> daos.query.v1.SqlResponse
+	21, // 42: daos.query.v1.QueryService.ExplainSql:output_type -> daos.query.v1.ExplainSqlResponse
+	26, // 43: daos.query.v1.QueryService.ListQueries:output_type -> daos.query.v1.ListQueriesResponse
+	28, // 44: daos.query.v1.QueryService.KillQuery:output_type -> daos.query.v1.KillQueryResponse
+	38, // [38:45] is the sub-list for method output_type
+	31, // [31:38] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_daos_query_v1_query_service_proto_init() }
@@ -2674,7 +2701,7 @@ func file_daos_query_v1_query_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_daos_query_v1_query_service_proto_rawDesc), len(file_daos_query_v1_query_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   29,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

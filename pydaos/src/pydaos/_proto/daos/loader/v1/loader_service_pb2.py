@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from pydaos._proto.daos.tensor.v1 import tensor_service_pb2 as daos_dot_tensor_dot_v1_dot_tensor__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#daos/loader/v1/loader_service.proto\x12\x0e\x64\x61os.loader.v1\x1a#daos/tensor/v1/tensor_service.proto\"j\n\x13OpenManifestRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\x0c\x12\x0c\n\x04glob\x18\x03 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x04 \x03(\t\x12\x15\n\rlabel_dirname\x18\x05 \x01(\x08\"S\n\x14OpenManifestResponse\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x04\x12*\n\x08manifest\x18\x02 \x01(\x0b\x32\x18.daos.loader.v1.Manifest\"\x8a\x02\n\x08Manifest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06handle\x18\x02 \x01(\x04\x12\x0f\n\x07samples\x18\x03 \x01(\x04\x12\'\n\x07\x63olumns\x18\x04 \x03(\x0b\x32\x16.daos.tensor.v1.Column\x12\r\n\x05\x65poch\x18\x05 \x01(\x04\x12\x10\n\x08snapshot\x18\x06 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x07 \x01(\t\x12\x18\n\x10symlinks_skipped\x18\x08 \x01(\x04\x12\x0f\n\x07\x63lasses\x18\t \x03(\t\x12\r\n\x05\x62ytes\x18\n \x01(\x04\x12\x18\n\x10max_sample_bytes\x18\x0b \x01(\x04\x12\r\n\x05\x62uilt\x18\x0c \x01(\x08\x12\x13\n\x0b\x63lass_sizes\x18\r \x03(\x04\"3\n\x10ReadBatchRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x04\x12\x0f\n\x07indices\x18\x02 \x03(\x04\"2\n\x11ReadBatchResponse\x12\x0c\n\x04meta\x18\x01 \x01(\x0c\x12\x0f\n\x07payload\x18\x0f \x01(\x0c\"O\n\x0eSamplesRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x04\x12\x0f\n\x07indices\x18\x02 \x03(\x04\x12\r\n\x05start\x18\x03 \x01(\x04\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\"/\n\x0fSamplesResponse\x12\r\n\x05paths\x18\x01 \x03(\x0c\x12\r\n\x05sizes\x18\x02 \x03(\x04\"t\n\x13ReadElementsRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x04\x12\x0e\n\x06\x63olumn\x18\x02 \x01(\t\x12\r\n\x05\x65xtra\x18\x03 \x01(\r\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\x12\x0e\n\x06starts\x18\x05 \x03(\x04\x12\x0f\n\x07samples\x18\x06 \x03(\x04\"D\n\x14ReadElementsResponse\x12\x0c\n\x04runs\x18\x01 \x03(\r\x12\r\n\x05total\x18\x02 \x01(\x04\x12\x0f\n\x07payload\x18\x0f \x01(\x0c\"=\n\rPlacesRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x04\x12\r\n\x05start\x18\x02 \x01(\x04\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\"5\n\x0ePlacesResponse\x12\x10\n\x08segments\x18\x01 \x03(\r\x12\x11\n\tpositions\x18\x02 \x03(\x04\x32\xae\x03\n\rLoaderService\x12[\n\x0cOpenManifest\x12#.daos.loader.v1.OpenManifestRequest\x1a$.daos.loader.v1.OpenManifestResponse0\x01\x12P\n\tReadBatch\x12 .daos.loader.v1.ReadBatchRequest\x1a!.daos.loader.v1.ReadBatchResponse\x12J\n\x07Samples\x12\x1e.daos.loader.v1.SamplesRequest\x1a\x1f.daos.loader.v1.SamplesResponse\x12Y\n\x0cReadElements\x12#.daos.loader.v1.ReadElementsRequest\x1a$.daos.loader.v1.ReadElementsResponse\x12G\n\x06Places\x12\x1d.daos.loader.v1.PlacesRequest\x1a\x1e.daos.loader.v1.PlacesResponseB(Z&daos/proto/gen/daos/loader/v1;loaderv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#daos/loader/v1/loader_service.proto\x12\x0e\x64\x61os.loader.v1\x1a#daos/tensor/v1/tensor_service.proto\"\x87\x01\n\x13OpenManifestRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\x0c\x12\x0c\n\x04glob\x18\x03 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x04 \x03(\t\x12\x15\n\rlabel_dirname\x18\x05 \x01(\x08\x12\x0c\n\x04view\x18\x06 \x01(\t\x12\r\n\x05where\x18\x07 \x01(\t\"S\n\x14OpenManifestResponse\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x04\x12*\n\x08manifest\x18\x02 \x01(\x0b\x32\x18.daos.loader.v1.Manifest\"\xe7\x02\n\x08Manifest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06handle\x18\x02 \x01(\x04\x12\x0f\n\x07samples\x18\x03 \x01(\x04\x12\'\n\x07\x63olumns\x18\x04 \x03(\x0b\x32\x16.daos.tensor.v1.Column\x12\r\n\x05\x65poch\x18\x05 \x01(\x04\x12\x10\n\x08snapshot\x18\x06 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x07 \x01(\t\x12\x18\n\x10symlinks_skipped\x18\x08 \x01(\x04\x12\x0f\n\x07\x63lasses\x18\t \x03(\t\x12\r\n\x05\x62ytes\x18\n \x01(\x04\x12\x18\n\x10max_sample_bytes\x18\x0b \x01(\x04\x12\r\n\x05\x62uilt\x18\x0c \x01(\x08\x12\x13\n\x0b\x63lass_sizes\x18\r \x03(\x04\x12\x0c\n\x04view\x18\x0e \x01(\t\x12\x15\n\rview_revision\x18\x0f \x01(\x04\x12\r\n\x05where\x18\x10 \x01(\t\x12\x19\n\x11\x63lasses_scattered\x18\x11 \x01(\x08\x12\x0c\n\x04path\x18\x12 \x01(\x0c\"3\n\x10ReadBatchRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x04\x12\x0f\n\x07indices\x18\x02 \x03(\x04\"2\n\x11ReadBatchResponse\x12\x0c\n\x04meta\x18\x01 \x01(\x0c\x12\x0f\n\x07payload\x18\x0f \x01(\x0c\"O\n\x0eSamplesRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x04\x12\x0f\n\x07indices\x18\x02 \x03(\x04\x12\r\n\x05start\x18\x03 \x01(\x04\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\"/\n\x0fSamplesResponse\x12\r\n\x05paths\x18\x01 \x03(\x0c\x12\r\n\x05sizes\x18\x02 \x03(\x04\"t\n\x13ReadElementsRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x04\x12\x0e\n\x06\x63olumn\x18\x02 \x01(\t\x12\r\n\x05\x65xtra\x18\x03 \x01(\r\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\x12\x0e\n\x06starts\x18\x05 \x03(\x04\x12\x0f\n\x07samples\x18\x06 \x03(\x04\"D\n\x14ReadElementsResponse\x12\x0c\n\x04runs\x18\x01 \x03(\r\x12\r\n\x05total\x18\x02 \x01(\x04\x12\x0f\n\x07payload\x18\x0f \x01(\x0c\"=\n\rPlacesRequest\x12\x0e\n\x06handle\x18\x01 \x01(\x04\x12\r\n\x05start\x18\x02 \x01(\x04\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\"5\n\x0ePlacesResponse\x12\x10\n\x08segments\x18\x01 \x03(\r\x12\x11\n\tpositions\x18\x02 \x03(\x04\x32\xae\x03\n\rLoaderService\x12[\n\x0cOpenManifest\x12#.daos.loader.v1.OpenManifestRequest\x1a$.daos.loader.v1.OpenManifestResponse0\x01\x12P\n\tReadBatch\x12 .daos.loader.v1.ReadBatchRequest\x1a!.daos.loader.v1.ReadBatchResponse\x12J\n\x07Samples\x12\x1e.daos.loader.v1.SamplesRequest\x1a\x1f.daos.loader.v1.SamplesResponse\x12Y\n\x0cReadElements\x12#.daos.loader.v1.ReadElementsRequest\x1a$.daos.loader.v1.ReadElementsResponse\x12G\n\x06Places\x12\x1d.daos.loader.v1.PlacesRequest\x1a\x1e.daos.loader.v1.PlacesResponseB(Z&daos/proto/gen/daos/loader/v1;loaderv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,28 +33,28 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'daos.loader.v1.loader_servi
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'Z&daos/proto/gen/daos/loader/v1;loaderv1'
-  _globals['_OPENMANIFESTREQUEST']._serialized_start=92
-  _globals['_OPENMANIFESTREQUEST']._serialized_end=198
-  _globals['_OPENMANIFESTRESPONSE']._serialized_start=200
-  _globals['_OPENMANIFESTRESPONSE']._serialized_end=283
-  _globals['_MANIFEST']._serialized_start=286
-  _globals['_MANIFEST']._serialized_end=552
-  _globals['_READBATCHREQUEST']._serialized_start=554
-  _globals['_READBATCHREQUEST']._serialized_end=605
-  _globals['_READBATCHRESPONSE']._serialized_start=607
-  _globals['_READBATCHRESPONSE']._serialized_end=657
-  _globals['_SAMPLESREQUEST']._serialized_start=659
-  _globals['_SAMPLESREQUEST']._serialized_end=738
-  _globals['_SAMPLESRESPONSE']._serialized_start=740
-  _globals['_SAMPLESRESPONSE']._serialized_end=787
-  _globals['_READELEMENTSREQUEST']._serialized_start=789
-  _globals['_READELEMENTSREQUEST']._serialized_end=905
-  _globals['_READELEMENTSRESPONSE']._serialized_start=907
-  _globals['_READELEMENTSRESPONSE']._serialized_end=975
-  _globals['_PLACESREQUEST']._serialized_start=977
-  _globals['_PLACESREQUEST']._serialized_end=1038
-  _globals['_PLACESRESPONSE']._serialized_start=1040
-  _globals['_PLACESRESPONSE']._serialized_end=1093
-  _globals['_LOADERSERVICE']._serialized_start=1096
-  _globals['_LOADERSERVICE']._serialized_end=1526
+  _globals['_OPENMANIFESTREQUEST']._serialized_start=93
+  _globals['_OPENMANIFESTREQUEST']._serialized_end=228
+  _globals['_OPENMANIFESTRESPONSE']._serialized_start=230
+  _globals['_OPENMANIFESTRESPONSE']._serialized_end=313
+  _globals['_MANIFEST']._serialized_start=316
+  _globals['_MANIFEST']._serialized_end=675
+  _globals['_READBATCHREQUEST']._serialized_start=677
+  _globals['_READBATCHREQUEST']._serialized_end=728
+  _globals['_READBATCHRESPONSE']._serialized_start=730
+  _globals['_READBATCHRESPONSE']._serialized_end=780
+  _globals['_SAMPLESREQUEST']._serialized_start=782
+  _globals['_SAMPLESREQUEST']._serialized_end=861
+  _globals['_SAMPLESRESPONSE']._serialized_start=863
+  _globals['_SAMPLESRESPONSE']._serialized_end=910
+  _globals['_READELEMENTSREQUEST']._serialized_start=912
+  _globals['_READELEMENTSREQUEST']._serialized_end=1028
+  _globals['_READELEMENTSRESPONSE']._serialized_start=1030
+  _globals['_READELEMENTSRESPONSE']._serialized_end=1098
+  _globals['_PLACESREQUEST']._serialized_start=1100
+  _globals['_PLACESREQUEST']._serialized_end=1161
+  _globals['_PLACESRESPONSE']._serialized_start=1163
+  _globals['_PLACESRESPONSE']._serialized_end=1216
+  _globals['_LOADERSERVICE']._serialized_start=1219
+  _globals['_LOADERSERVICE']._serialized_end=1649
 # @@protoc_insertion_point(module_scope)

@@ -8,18 +8,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class OpenManifestRequest(_message.Message):
-    __slots__ = ("dataset", "path", "glob", "columns", "label_dirname")
+    __slots__ = ("dataset", "path", "glob", "columns", "label_dirname", "view", "where")
     DATASET_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     GLOB_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     LABEL_DIRNAME_FIELD_NUMBER: _ClassVar[int]
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    WHERE_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     path: bytes
     glob: str
     columns: _containers.RepeatedScalarFieldContainer[str]
     label_dirname: bool
-    def __init__(self, dataset: _Optional[str] = ..., path: _Optional[bytes] = ..., glob: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., label_dirname: _Optional[bool] = ...) -> None: ...
+    view: str
+    where: str
+    def __init__(self, dataset: _Optional[str] = ..., path: _Optional[bytes] = ..., glob: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., label_dirname: _Optional[bool] = ..., view: _Optional[str] = ..., where: _Optional[str] = ...) -> None: ...
 
 class OpenManifestResponse(_message.Message):
     __slots__ = ("entries", "manifest")
@@ -30,7 +34,7 @@ class OpenManifestResponse(_message.Message):
     def __init__(self, entries: _Optional[int] = ..., manifest: _Optional[_Union[Manifest, _Mapping]] = ...) -> None: ...
 
 class Manifest(_message.Message):
-    __slots__ = ("id", "handle", "samples", "columns", "epoch", "snapshot", "dataset", "symlinks_skipped", "classes", "bytes", "max_sample_bytes", "built", "class_sizes")
+    __slots__ = ("id", "handle", "samples", "columns", "epoch", "snapshot", "dataset", "symlinks_skipped", "classes", "bytes", "max_sample_bytes", "built", "class_sizes", "view", "view_revision", "where", "classes_scattered", "path")
     ID_FIELD_NUMBER: _ClassVar[int]
     HANDLE_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +48,11 @@ class Manifest(_message.Message):
     MAX_SAMPLE_BYTES_FIELD_NUMBER: _ClassVar[int]
     BUILT_FIELD_NUMBER: _ClassVar[int]
     CLASS_SIZES_FIELD_NUMBER: _ClassVar[int]
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    VIEW_REVISION_FIELD_NUMBER: _ClassVar[int]
+    WHERE_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_SCATTERED_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
     id: str
     handle: int
     samples: int
@@ -57,7 +66,12 @@ class Manifest(_message.Message):
     max_sample_bytes: int
     built: bool
     class_sizes: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, id: _Optional[str] = ..., handle: _Optional[int] = ..., samples: _Optional[int] = ..., columns: _Optional[_Iterable[_Union[_tensor_service_pb2.Column, _Mapping]]] = ..., epoch: _Optional[int] = ..., snapshot: _Optional[str] = ..., dataset: _Optional[str] = ..., symlinks_skipped: _Optional[int] = ..., classes: _Optional[_Iterable[str]] = ..., bytes: _Optional[int] = ..., max_sample_bytes: _Optional[int] = ..., built: _Optional[bool] = ..., class_sizes: _Optional[_Iterable[int]] = ...) -> None: ...
+    view: str
+    view_revision: int
+    where: str
+    classes_scattered: bool
+    path: bytes
+    def __init__(self, id: _Optional[str] = ..., handle: _Optional[int] = ..., samples: _Optional[int] = ..., columns: _Optional[_Iterable[_Union[_tensor_service_pb2.Column, _Mapping]]] = ..., epoch: _Optional[int] = ..., snapshot: _Optional[str] = ..., dataset: _Optional[str] = ..., symlinks_skipped: _Optional[int] = ..., classes: _Optional[_Iterable[str]] = ..., bytes: _Optional[int] = ..., max_sample_bytes: _Optional[int] = ..., built: _Optional[bool] = ..., class_sizes: _Optional[_Iterable[int]] = ..., view: _Optional[str] = ..., view_revision: _Optional[int] = ..., where: _Optional[str] = ..., classes_scattered: _Optional[bool] = ..., path: _Optional[bytes] = ...) -> None: ...
 
 class ReadBatchRequest(_message.Message):
     __slots__ = ("handle", "indices")

@@ -137,10 +137,12 @@ class Field(_message.Message):
     def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ...) -> None: ...
 
 class SchemaRequest(_message.Message):
-    __slots__ = ("dataset",)
+    __slots__ = ("dataset", "seen")
     DATASET_FIELD_NUMBER: _ClassVar[int]
+    SEEN_FIELD_NUMBER: _ClassVar[int]
     dataset: str
-    def __init__(self, dataset: _Optional[str] = ...) -> None: ...
+    seen: int
+    def __init__(self, dataset: _Optional[str] = ..., seen: _Optional[int] = ...) -> None: ...
 
 class SchemaResponse(_message.Message):
     __slots__ = ("fields", "type", "rows", "epoch")
@@ -355,7 +357,14 @@ class ExplainSqlResponse(_message.Message):
     def __init__(self, conjuncts: _Optional[_Iterable[_Union[Conjunct, _Mapping]]] = ..., fields: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., epochs: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class SqlTask(_message.Message):
-    __slots__ = ("statement", "socket", "token", "memory_bytes", "threads", "temp_dir", "temp_bytes", "explain", "analyze")
+    __slots__ = ("statement", "socket", "token", "memory_bytes", "threads", "temp_dir", "temp_bytes", "explain", "analyze", "epochs")
+    class EpochsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     STATEMENT_FIELD_NUMBER: _ClassVar[int]
     SOCKET_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
@@ -365,6 +374,7 @@ class SqlTask(_message.Message):
     TEMP_BYTES_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     ANALYZE_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
     statement: SqlRequest
     socket: str
     token: str
@@ -374,7 +384,8 @@ class SqlTask(_message.Message):
     temp_bytes: int
     explain: bool
     analyze: bool
-    def __init__(self, statement: _Optional[_Union[SqlRequest, _Mapping]] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., threads: _Optional[int] = ..., temp_dir: _Optional[str] = ..., temp_bytes: _Optional[int] = ..., explain: _Optional[bool] = ..., analyze: _Optional[bool] = ...) -> None: ...
+    epochs: _containers.ScalarMap[str, int]
+    def __init__(self, statement: _Optional[_Union[SqlRequest, _Mapping]] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., threads: _Optional[int] = ..., temp_dir: _Optional[str] = ..., temp_bytes: _Optional[int] = ..., explain: _Optional[bool] = ..., analyze: _Optional[bool] = ..., epochs: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class SqlReply(_message.Message):
     __slots__ = ("batch", "plan", "error")
