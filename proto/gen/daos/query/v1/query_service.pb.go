@@ -676,20 +676,81 @@ func (x *Field) GetType() string {
 	return ""
 }
 
+// TableFunction makes a table out of what is known of datasets or of the server.
+type TableFunction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the dataset: "slice", "chunks", "snapshots", "diff"; of the server, where
+	// no dataset is named: "sys.pools", "sys.datasets", "sys.snapshots",
+	// "sys.queries", "sys.targets", "sys.server", "sys.functions", "sys.tables".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// slice: what to take, "0:24, ::2, 5"; diff: the address to compare with.
+	Args          []string `protobuf:"bytes,2,rep,name=args,proto3" json:"args,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TableFunction) Reset() {
+	*x = TableFunction{}
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TableFunction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TableFunction) ProtoMessage() {}
+
+func (x *TableFunction) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TableFunction.ProtoReflect.Descriptor instead.
+func (*TableFunction) Descriptor() ([]byte, []int) {
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *TableFunction) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TableFunction) GetArgs() []string {
+	if x != nil {
+		return x.Args
+	}
+	return nil
+}
+
 // SchemaRequest names a dataset.
 type SchemaRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "POOL/DATASET[@SNAPSHOT][/PATH]".
 	Dataset string `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
 	// Highest epoch that the client has seen.
-	Seen          uint64 `protobuf:"varint,2,opt,name=seen,proto3" json:"seen,omitempty"`
+	Seen uint64 `protobuf:"varint,2,opt,name=seen,proto3" json:"seen,omitempty"`
+	// Epoch to read at; 0: the address's.
+	Epoch uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The table is what this makes of the dataset.
+	Function      *TableFunction `protobuf:"bytes,4,opt,name=function,proto3" json:"function,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SchemaRequest) Reset() {
 	*x = SchemaRequest{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[4]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +762,7 @@ func (x *SchemaRequest) String() string {
 func (*SchemaRequest) ProtoMessage() {}
 
 func (x *SchemaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[4]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +775,7 @@ func (x *SchemaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SchemaRequest.ProtoReflect.Descriptor instead.
 func (*SchemaRequest) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{4}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SchemaRequest) GetDataset() string {
@@ -729,6 +790,20 @@ func (x *SchemaRequest) GetSeen() uint64 {
 		return x.Seen
 	}
 	return 0
+}
+
+func (x *SchemaRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *SchemaRequest) GetFunction() *TableFunction {
+	if x != nil {
+		return x.Function
+	}
+	return nil
 }
 
 // SchemaResponse is its columns.
@@ -748,7 +823,7 @@ type SchemaResponse struct {
 
 func (x *SchemaResponse) Reset() {
 	*x = SchemaResponse{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[5]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +835,7 @@ func (x *SchemaResponse) String() string {
 func (*SchemaResponse) ProtoMessage() {}
 
 func (x *SchemaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[5]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +848,7 @@ func (x *SchemaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SchemaResponse.ProtoReflect.Descriptor instead.
 func (*SchemaResponse) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{5}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SchemaResponse) GetFields() []*Field {
@@ -817,7 +892,7 @@ type Aggregate struct {
 
 func (x *Aggregate) Reset() {
 	*x = Aggregate{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[6]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +904,7 @@ func (x *Aggregate) String() string {
 func (*Aggregate) ProtoMessage() {}
 
 func (x *Aggregate) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[6]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +917,7 @@ func (x *Aggregate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Aggregate.ProtoReflect.Descriptor instead.
 func (*Aggregate) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{6}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Aggregate) GetFunction() AggregateFunction {
@@ -874,7 +949,7 @@ type Top struct {
 
 func (x *Top) Reset() {
 	*x = Top{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[7]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -886,7 +961,7 @@ func (x *Top) String() string {
 func (*Top) ProtoMessage() {}
 
 func (x *Top) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[7]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -899,7 +974,7 @@ func (x *Top) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Top.ProtoReflect.Descriptor instead.
 func (*Top) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{7}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Top) GetColumn() string {
@@ -940,7 +1015,7 @@ type Sample struct {
 
 func (x *Sample) Reset() {
 	*x = Sample{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[8]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +1027,7 @@ func (x *Sample) String() string {
 func (*Sample) ProtoMessage() {}
 
 func (x *Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[8]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +1040,7 @@ func (x *Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sample.ProtoReflect.Descriptor instead.
 func (*Sample) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{8}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Sample) GetFraction() float64 {
@@ -1026,14 +1101,16 @@ type ScanRequest struct {
 	// Highest epoch that the client has seen.
 	Seen uint64 `protobuf:"varint,13,opt,name=seen,proto3" json:"seen,omitempty"`
 	// What the query is called in ListQueries; empty: its predicate.
-	Label         string `protobuf:"bytes,14,opt,name=label,proto3" json:"label,omitempty"`
+	Label string `protobuf:"bytes,14,opt,name=label,proto3" json:"label,omitempty"`
+	// The table is what this makes of the dataset.
+	Function      *TableFunction `protobuf:"bytes,16,opt,name=function,proto3" json:"function,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ScanRequest) Reset() {
 	*x = ScanRequest{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[9]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1045,7 +1122,7 @@ func (x *ScanRequest) String() string {
 func (*ScanRequest) ProtoMessage() {}
 
 func (x *ScanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[9]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1058,7 +1135,7 @@ func (x *ScanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanRequest.ProtoReflect.Descriptor instead.
 func (*ScanRequest) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{9}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ScanRequest) GetDataset() string {
@@ -1159,6 +1236,13 @@ func (x *ScanRequest) GetLabel() string {
 	return ""
 }
 
+func (x *ScanRequest) GetFunction() *TableFunction {
+	if x != nil {
+		return x.Function
+	}
+	return nil
+}
+
 // Counters say what a scan did.
 type Counters struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1186,7 +1270,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[10]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1198,7 +1282,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[10]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1211,7 +1295,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{10}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Counters) GetChunks() uint64 {
@@ -1297,7 +1381,7 @@ type ScanResponse struct {
 
 func (x *ScanResponse) Reset() {
 	*x = ScanResponse{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[11]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1309,7 +1393,7 @@ func (x *ScanResponse) String() string {
 func (*ScanResponse) ProtoMessage() {}
 
 func (x *ScanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[11]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1322,7 +1406,7 @@ func (x *ScanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanResponse.ProtoReflect.Descriptor instead.
 func (*ScanResponse) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{11}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ScanResponse) GetPayload() []byte {
@@ -1373,7 +1457,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[12]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1469,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[12]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1482,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{12}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ExplainRequest) GetScan() *ScanRequest {
@@ -1432,7 +1516,7 @@ type Conjunct struct {
 
 func (x *Conjunct) Reset() {
 	*x = Conjunct{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[13]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1444,7 +1528,7 @@ func (x *Conjunct) String() string {
 func (*Conjunct) ProtoMessage() {}
 
 func (x *Conjunct) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[13]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1457,7 +1541,7 @@ func (x *Conjunct) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Conjunct.ProtoReflect.Descriptor instead.
 func (*Conjunct) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{13}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Conjunct) GetTable() string {
@@ -1505,7 +1589,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[14]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1517,7 +1601,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[14]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1530,7 +1614,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{14}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ExplainResponse) GetConjuncts() []*Conjunct {
@@ -1574,7 +1658,7 @@ type Param struct {
 
 func (x *Param) Reset() {
 	*x = Param{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[15]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1586,7 +1670,7 @@ func (x *Param) String() string {
 func (*Param) ProtoMessage() {}
 
 func (x *Param) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[15]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1599,7 +1683,7 @@ func (x *Param) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Param.ProtoReflect.Descriptor instead.
 func (*Param) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{15}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Param) GetName() string {
@@ -1635,7 +1719,7 @@ type SqlRequest struct {
 
 func (x *SqlRequest) Reset() {
 	*x = SqlRequest{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[16]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1647,7 +1731,7 @@ func (x *SqlRequest) String() string {
 func (*SqlRequest) ProtoMessage() {}
 
 func (x *SqlRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[16]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1660,7 +1744,7 @@ func (x *SqlRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SqlRequest.ProtoReflect.Descriptor instead.
 func (*SqlRequest) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{16}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SqlRequest) GetText() string {
@@ -1711,7 +1795,7 @@ type ExplainSqlRequest struct {
 
 func (x *ExplainSqlRequest) Reset() {
 	*x = ExplainSqlRequest{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[17]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1723,7 +1807,7 @@ func (x *ExplainSqlRequest) String() string {
 func (*ExplainSqlRequest) ProtoMessage() {}
 
 func (x *ExplainSqlRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[17]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1736,7 +1820,7 @@ func (x *ExplainSqlRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainSqlRequest.ProtoReflect.Descriptor instead.
 func (*ExplainSqlRequest) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{17}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ExplainSqlRequest) GetStatement() *SqlRequest {
@@ -1772,7 +1856,7 @@ type SqlResponse struct {
 
 func (x *SqlResponse) Reset() {
 	*x = SqlResponse{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[18]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1784,7 +1868,7 @@ func (x *SqlResponse) String() string {
 func (*SqlResponse) ProtoMessage() {}
 
 func (x *SqlResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[18]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1797,7 +1881,7 @@ func (x *SqlResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SqlResponse.ProtoReflect.Descriptor instead.
 func (*SqlResponse) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{18}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SqlResponse) GetPayload() []byte {
@@ -1852,7 +1936,7 @@ type ExplainSqlResponse struct {
 
 func (x *ExplainSqlResponse) Reset() {
 	*x = ExplainSqlResponse{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[19]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1864,7 +1948,7 @@ func (x *ExplainSqlResponse) String() string {
 func (*ExplainSqlResponse) ProtoMessage() {}
 
 func (x *ExplainSqlResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[19]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1877,7 +1961,7 @@ func (x *ExplainSqlResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainSqlResponse.ProtoReflect.Descriptor instead.
 func (*ExplainSqlResponse) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{19}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ExplainSqlResponse) GetConjuncts() []*Conjunct {
@@ -1931,14 +2015,19 @@ type SqlTask struct {
 	Analyze bool `protobuf:"varint,9,opt,name=analyze,proto3" json:"analyze,omitempty"`
 	// Epochs to read live datasets at, by address as the statement has it; others
 	// are read at their newest.
-	Epochs        map[string]uint64 `protobuf:"bytes,10,rep,name=epochs,proto3" json:"epochs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Epochs map[string]uint64 `protobuf:"bytes,10,rep,name=epochs,proto3" json:"epochs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// With explain: also the columns of the result.
+	Describe bool `protobuf:"varint,11,opt,name=describe,proto3" json:"describe,omitempty"`
+	// Give the same rows in the same order at every run on the same epochs; what
+	// can't be promised that is refused.
+	Repeatable    bool `protobuf:"varint,12,opt,name=repeatable,proto3" json:"repeatable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SqlTask) Reset() {
 	*x = SqlTask{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[20]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2039,7 @@ func (x *SqlTask) String() string {
 func (*SqlTask) ProtoMessage() {}
 
 func (x *SqlTask) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[20]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2052,7 @@ func (x *SqlTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SqlTask.ProtoReflect.Descriptor instead.
 func (*SqlTask) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{20}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SqlTask) GetStatement() *SqlRequest {
@@ -2036,6 +2125,20 @@ func (x *SqlTask) GetEpochs() map[string]uint64 {
 	return nil
 }
 
+func (x *SqlTask) GetDescribe() bool {
+	if x != nil {
+		return x.Describe
+	}
+	return false
+}
+
+func (x *SqlTask) GetRepeatable() bool {
+	if x != nil {
+		return x.Repeatable
+	}
+	return false
+}
+
 // SqlReply is one message of that process. Exactly one field is set.
 type SqlReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2051,7 +2154,7 @@ type SqlReply struct {
 
 func (x *SqlReply) Reset() {
 	*x = SqlReply{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[21]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2063,7 +2166,7 @@ func (x *SqlReply) String() string {
 func (*SqlReply) ProtoMessage() {}
 
 func (x *SqlReply) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[21]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2076,7 +2179,7 @@ func (x *SqlReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SqlReply.ProtoReflect.Descriptor instead.
 func (*SqlReply) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{21}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SqlReply) GetBatch() *SqlResponse {
@@ -2109,7 +2212,7 @@ type ListQueriesRequest struct {
 
 func (x *ListQueriesRequest) Reset() {
 	*x = ListQueriesRequest{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[22]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2121,7 +2224,7 @@ func (x *ListQueriesRequest) String() string {
 func (*ListQueriesRequest) ProtoMessage() {}
 
 func (x *ListQueriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[22]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2134,7 +2237,7 @@ func (x *ListQueriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueriesRequest.ProtoReflect.Descriptor instead.
 func (*ListQueriesRequest) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{22}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{23}
 }
 
 // Query is one that runs.
@@ -2158,7 +2261,7 @@ type Query struct {
 
 func (x *Query) Reset() {
 	*x = Query{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[23]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2170,7 +2273,7 @@ func (x *Query) String() string {
 func (*Query) ProtoMessage() {}
 
 func (x *Query) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[23]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2183,7 +2286,7 @@ func (x *Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Query.ProtoReflect.Descriptor instead.
 func (*Query) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{23}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Query) GetId() string {
@@ -2239,7 +2342,7 @@ type ListQueriesResponse struct {
 
 func (x *ListQueriesResponse) Reset() {
 	*x = ListQueriesResponse{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[24]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2251,7 +2354,7 @@ func (x *ListQueriesResponse) String() string {
 func (*ListQueriesResponse) ProtoMessage() {}
 
 func (x *ListQueriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[24]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2264,7 +2367,7 @@ func (x *ListQueriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueriesResponse.ProtoReflect.Descriptor instead.
 func (*ListQueriesResponse) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{24}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListQueriesResponse) GetQueries() []*Query {
@@ -2285,7 +2388,7 @@ type KillQueryRequest struct {
 
 func (x *KillQueryRequest) Reset() {
 	*x = KillQueryRequest{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[25]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2297,7 +2400,7 @@ func (x *KillQueryRequest) String() string {
 func (*KillQueryRequest) ProtoMessage() {}
 
 func (x *KillQueryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[25]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2310,7 +2413,7 @@ func (x *KillQueryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillQueryRequest.ProtoReflect.Descriptor instead.
 func (*KillQueryRequest) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{25}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *KillQueryRequest) GetId() string {
@@ -2329,7 +2432,7 @@ type KillQueryResponse struct {
 
 func (x *KillQueryResponse) Reset() {
 	*x = KillQueryResponse{}
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[26]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2341,7 +2444,7 @@ func (x *KillQueryResponse) String() string {
 func (*KillQueryResponse) ProtoMessage() {}
 
 func (x *KillQueryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_query_v1_query_service_proto_msgTypes[26]
+	mi := &file_daos_query_v1_query_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2354,7 +2457,7 @@ func (x *KillQueryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillQueryResponse.ProtoReflect.Descriptor instead.
 func (*KillQueryResponse) Descriptor() ([]byte, []int) {
-	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{26}
+	return file_daos_query_v1_query_service_proto_rawDescGZIP(), []int{27}
 }
 
 var File_daos_query_v1_query_service_proto protoreflect.FileDescriptor
@@ -2383,10 +2486,15 @@ const file_daos_query_v1_query_service_proto_rawDesc = "" +
 	"\x04args\x18\x02 \x03(\v2\x13.daos.query.v1.ExprR\x04args\"/\n" +
 	"\x05Field\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04type\x18\x02 \x01(\tR\x04type\"=\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\"7\n" +
+	"\rTableFunction\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04args\x18\x02 \x03(\tR\x04args\"\x8d\x01\n" +
 	"\rSchemaRequest\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\x12\x12\n" +
-	"\x04seen\x18\x02 \x01(\x04R\x04seen\"\x8a\x01\n" +
+	"\x04seen\x18\x02 \x01(\x04R\x04seen\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x128\n" +
+	"\bfunction\x18\x04 \x01(\v2\x1c.daos.query.v1.TableFunctionR\bfunction\"\x8a\x01\n" +
 	"\x0eSchemaResponse\x12,\n" +
 	"\x06fields\x18\x01 \x03(\v2\x14.daos.query.v1.FieldR\x06fields\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x17\n" +
@@ -2407,7 +2515,7 @@ const file_daos_query_v1_query_service_proto_rawDesc = "" +
 	"\x01n\x18\x02 \x01(\x04R\x01n\x12\x12\n" +
 	"\x04seed\x18\x03 \x01(\x04R\x04seed\x12\x1f\n" +
 	"\vstratify_by\x18\x04 \x01(\tR\n" +
-	"stratifyBy\"\xc1\x03\n" +
+	"stratifyBy\"\xfb\x03\n" +
 	"\vScanRequest\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\x12\x18\n" +
 	"\acolumns\x18\x02 \x03(\tR\acolumns\x12\x14\n" +
@@ -2426,7 +2534,8 @@ const file_daos_query_v1_query_service_proto_rawDesc = "" +
 	"batch_rows\x18\v \x01(\rR\tbatchRows\x12\x14\n" +
 	"\x05epoch\x18\f \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04seen\x18\r \x01(\x04R\x04seen\x12\x14\n" +
-	"\x05label\x18\x0e \x01(\tR\x05label\"\xaa\x02\n" +
+	"\x05label\x18\x0e \x01(\tR\x05label\x128\n" +
+	"\bfunction\x18\x10 \x01(\v2\x1c.daos.query.v1.TableFunctionR\bfunction\"\xaa\x02\n" +
 	"\bCounters\x12\x16\n" +
 	"\x06chunks\x18\x01 \x01(\x04R\x06chunks\x12#\n" +
 	"\rchunks_pruned\x18\x02 \x01(\x04R\fchunksPruned\x12\x1f\n" +
@@ -2487,7 +2596,7 @@ const file_daos_query_v1_query_service_proto_rawDesc = "" +
 	"\x06epochs\x18\x04 \x03(\v2-.daos.query.v1.ExplainSqlResponse.EpochsEntryR\x06epochs\x1a9\n" +
 	"\vEpochsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x92\x03\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xce\x03\n" +
 	"\aSqlTask\x127\n" +
 	"\tstatement\x18\x01 \x01(\v2\x19.daos.query.v1.SqlRequestR\tstatement\x12\x16\n" +
 	"\x06socket\x18\x02 \x01(\tR\x06socket\x12\x14\n" +
@@ -2500,7 +2609,11 @@ const file_daos_query_v1_query_service_proto_rawDesc = "" +
 	"\aexplain\x18\b \x01(\bR\aexplain\x12\x18\n" +
 	"\aanalyze\x18\t \x01(\bR\aanalyze\x12:\n" +
 	"\x06epochs\x18\n" +
-	" \x03(\v2\".daos.query.v1.SqlTask.EpochsEntryR\x06epochs\x1a9\n" +
+	" \x03(\v2\".daos.query.v1.SqlTask.EpochsEntryR\x06epochs\x12\x1a\n" +
+	"\bdescribe\x18\v \x01(\bR\bdescribe\x12\x1e\n" +
+	"\n" +
+	"repeatable\x18\f \x01(\bR\n" +
+	"repeatable\x1a9\n" +
 	"\vEpochsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xa0\x01\n" +
@@ -2584,7 +2697,7 @@ func file_daos_query_v1_query_service_proto_rawDescGZIP() []byte {
 }
 
 var file_daos_query_v1_query_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_daos_query_v1_query_service_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_daos_query_v1_query_service_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_daos_query_v1_query_service_proto_goTypes = []any{
 	(Function)(0),               // 0: daos.query.v1.Function
 	(AggregateFunction)(0),      // 1: daos.query.v1.AggregateFunction
@@ -2592,85 +2705,88 @@ var file_daos_query_v1_query_service_proto_goTypes = []any{
 	(*Literal)(nil),             // 3: daos.query.v1.Literal
 	(*Call)(nil),                // 4: daos.query.v1.Call
 	(*Field)(nil),               // 5: daos.query.v1.Field
-	(*SchemaRequest)(nil),       // 6: daos.query.v1.SchemaRequest
-	(*SchemaResponse)(nil),      // 7: daos.query.v1.SchemaResponse
-	(*Aggregate)(nil),           // 8: daos.query.v1.Aggregate
-	(*Top)(nil),                 // 9: daos.query.v1.Top
-	(*Sample)(nil),              // 10: daos.query.v1.Sample
-	(*ScanRequest)(nil),         // 11: daos.query.v1.ScanRequest
-	(*Counters)(nil),            // 12: daos.query.v1.Counters
-	(*ScanResponse)(nil),        // 13: daos.query.v1.ScanResponse
-	(*ExplainRequest)(nil),      // 14: daos.query.v1.ExplainRequest
-	(*Conjunct)(nil),            // 15: daos.query.v1.Conjunct
-	(*ExplainResponse)(nil),     // 16: daos.query.v1.ExplainResponse
-	(*Param)(nil),               // 17: daos.query.v1.Param
-	(*SqlRequest)(nil),          // 18: daos.query.v1.SqlRequest
-	(*ExplainSqlRequest)(nil),   // 19: daos.query.v1.ExplainSqlRequest
-	(*SqlResponse)(nil),         // 20: daos.query.v1.SqlResponse
-	(*ExplainSqlResponse)(nil),  // 21: daos.query.v1.ExplainSqlResponse
-	(*SqlTask)(nil),             // 22: daos.query.v1.SqlTask
-	(*SqlReply)(nil),            // 23: daos.query.v1.SqlReply
-	(*ListQueriesRequest)(nil),  // 24: daos.query.v1.ListQueriesRequest
-	(*Query)(nil),               // 25: daos.query.v1.Query
-	(*ListQueriesResponse)(nil), // 26: daos.query.v1.ListQueriesResponse
-	(*KillQueryRequest)(nil),    // 27: daos.query.v1.KillQueryRequest
-	(*KillQueryResponse)(nil),   // 28: daos.query.v1.KillQueryResponse
-	nil,                         // 29: daos.query.v1.SqlResponse.EpochsEntry
-	nil,                         // 30: daos.query.v1.ExplainSqlResponse.EpochsEntry
-	nil,                         // 31: daos.query.v1.SqlTask.EpochsEntry
-	(*v1.Error)(nil),            // 32: daos.common.v1.Error
+	(*TableFunction)(nil),       // 6: daos.query.v1.TableFunction
+	(*SchemaRequest)(nil),       // 7: daos.query.v1.SchemaRequest
+	(*SchemaResponse)(nil),      // 8: daos.query.v1.SchemaResponse
+	(*Aggregate)(nil),           // 9: daos.query.v1.Aggregate
+	(*Top)(nil),                 // 10: daos.query.v1.Top
+	(*Sample)(nil),              // 11: daos.query.v1.Sample
+	(*ScanRequest)(nil),         // 12: daos.query.v1.ScanRequest
+	(*Counters)(nil),            // 13: daos.query.v1.Counters
+	(*ScanResponse)(nil),        // 14: daos.query.v1.ScanResponse
+	(*ExplainRequest)(nil),      // 15: daos.query.v1.ExplainRequest
+	(*Conjunct)(nil),            // 16: daos.query.v1.Conjunct
+	(*ExplainResponse)(nil),     // 17: daos.query.v1.ExplainResponse
+	(*Param)(nil),               // 18: daos.query.v1.Param
+	(*SqlRequest)(nil),          // 19: daos.query.v1.SqlRequest
+	(*ExplainSqlRequest)(nil),   // 20: daos.query.v1.ExplainSqlRequest
+	(*SqlResponse)(nil),         // 21: daos.query.v1.SqlResponse
+	(*ExplainSqlResponse)(nil),  // 22: daos.query.v1.ExplainSqlResponse
+	(*SqlTask)(nil),             // 23: daos.query.v1.SqlTask
+	(*SqlReply)(nil),            // 24: daos.query.v1.SqlReply
+	(*ListQueriesRequest)(nil),  // 25: daos.query.v1.ListQueriesRequest
+	(*Query)(nil),               // 26: daos.query.v1.Query
+	(*ListQueriesResponse)(nil), // 27: daos.query.v1.ListQueriesResponse
+	(*KillQueryRequest)(nil),    // 28: daos.query.v1.KillQueryRequest
+	(*KillQueryResponse)(nil),   // 29: daos.query.v1.KillQueryResponse
+	nil,                         // 30: daos.query.v1.SqlResponse.EpochsEntry
+	nil,                         // 31: daos.query.v1.ExplainSqlResponse.EpochsEntry
+	nil,                         // 32: daos.query.v1.SqlTask.EpochsEntry
+	(*v1.Error)(nil),            // 33: daos.common.v1.Error
 }
 var file_daos_query_v1_query_service_proto_depIdxs = []int32{
 	3,  // 0: daos.query.v1.Expr.literal:type_name -> daos.query.v1.Literal
 	4,  // 1: daos.query.v1.Expr.call:type_name -> daos.query.v1.Call
 	0,  // 2: daos.query.v1.Call.function:type_name -> daos.query.v1.Function
 	2,  // 3: daos.query.v1.Call.args:type_name -> daos.query.v1.Expr
-	5,  // 4: daos.query.v1.SchemaResponse.fields:type_name -> daos.query.v1.Field
-	1,  // 5: daos.query.v1.Aggregate.function:type_name -> daos.query.v1.AggregateFunction
-	2,  // 6: daos.query.v1.ScanRequest.predicate:type_name -> daos.query.v1.Expr
-	9,  // 7: daos.query.v1.ScanRequest.top:type_name -> daos.query.v1.Top
-	10, // 8: daos.query.v1.ScanRequest.sample:type_name -> daos.query.v1.Sample
-	8,  // 9: daos.query.v1.ScanRequest.aggregates:type_name -> daos.query.v1.Aggregate
-	12, // 10: daos.query.v1.ScanResponse.counters:type_name -> daos.query.v1.Counters
-	11, // 11: daos.query.v1.ExplainRequest.scan:type_name -> daos.query.v1.ScanRequest
-	15, // 12: daos.query.v1.ExplainResponse.conjuncts:type_name -> daos.query.v1.Conjunct
-	5,  // 13: daos.query.v1.ExplainResponse.fields:type_name -> daos.query.v1.Field
-	12, // 14: daos.query.v1.ExplainResponse.counters:type_name -> daos.query.v1.Counters
-	3,  // 15: daos.query.v1.Param.value:type_name -> daos.query.v1.Literal
-	17, // 16: daos.query.v1.SqlRequest.params:type_name -> daos.query.v1.Param
-	18, // 17: daos.query.v1.ExplainSqlRequest.statement:type_name -> daos.query.v1.SqlRequest
-	12, // 18: daos.query.v1.SqlResponse.counters:type_name -> daos.query.v1.Counters
-	29, // 19: daos.query.v1.SqlResponse.epochs:type_name -> daos.query.v1.SqlResponse.EpochsEntry
-	15, // 20: daos.query.v1.ExplainSqlResponse.conjuncts:type_name -> daos.query.v1.Conjunct
-	5,  // 21: daos.query.v1.ExplainSqlResponse.fields:type_name -> daos.query.v1.Field
-	12, // 22: daos.query.v1.ExplainSqlResponse.counters:type_name -> daos.query.v1.Counters
-	30, // 23: daos.query.v1.ExplainSqlResponse.epochs:type_name -> daos.query.v1.ExplainSqlResponse.EpochsEntry
-	18, // 24: daos.query.v1.SqlTask.statement:type_name -> daos.query.v1.SqlRequest
-	31, // 25: daos.query.v1.SqlTask.epochs:type_name -> daos.query.v1.SqlTask.EpochsEntry
-	20, // 26: daos.query.v1.SqlReply.batch:type_name -> daos.query.v1.SqlResponse
-	21, // 27: daos.query.v1.SqlReply.plan:type_name -> daos.query.v1.ExplainSqlResponse
-	32, // 28: daos.query.v1.SqlReply.error:type_name -> daos.common.v1.Error
-	12, // 29: daos.query.v1.Query.counters:type_name -> daos.query.v1.Counters
-	25, // 30: daos.query.v1.ListQueriesResponse.queries:type_name -> daos.query.v1.Query
-	6,  // 31: daos.query.v1.QueryService.Schema:input_type -> daos.query.v1.SchemaRequest
-	11, // 32: daos.query.v1.QueryService.Scan:input_type -> daos.query.v1.ScanRequest
-	14, // 33: daos.query.v1.QueryService.Explain:input_type -> daos.query.v1.ExplainRequest
-	18, // 34: daos.query.v1.QueryService.Sql:input_type -> daos.query.v1.SqlRequest
-	19, // 35: daos.query.v1.QueryService.ExplainSql:input_type -> daos.query.v1.ExplainSqlRequest
-	24, // 36: daos.query.v1.QueryService.ListQueries:input_type -> daos.query.v1.ListQueriesRequest
-	27, // 37: daos.query.v1.QueryService.KillQuery:input_type -> daos.query.v1.KillQueryRequest
-	7,  // 38: daos.query.v1.QueryService.Schema:output_type -> daos.query.v1.SchemaResponse
-	13, // 39: daos.query.v1.QueryService.Scan:output_type -> daos.query.v1.ScanResponse
-	16, // 40: daos.query.v1.QueryService.Explain:output_type -> daos.query.v1.ExplainResponse
-	20, // 41: daos.query.v1.QueryService.Sql:output_type -> daos.query.v1.SqlResponse
-	21, // 42: daos.query.v1.QueryService.ExplainSql:output_type -> daos.query.v1.ExplainSqlResponse
-	26, // 43: daos.query.v1.QueryService.ListQueries:output_type -> daos.query.v1.ListQueriesResponse
-	28, // 44: daos.query.v1.QueryService.KillQuery:output_type -> daos.query.v1.KillQueryResponse
-	38, // [38:45] is the sub-list for method output_type
-	31, // [31:38] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	6,  // 4: daos.query.v1.SchemaRequest.function:type_name -> daos.query.v1.TableFunction
+	5,  // 5: daos.query.v1.SchemaResponse.fields:type_name -> daos.query.v1.Field
+	1,  // 6: daos.query.v1.Aggregate.function:type_name -> daos.query.v1.AggregateFunction
+	2,  // 7: daos.query.v1.ScanRequest.predicate:type_name -> daos.query.v1.Expr
+	10, // 8: daos.query.v1.ScanRequest.top:type_name -> daos.query.v1.Top
+	11, // 9: daos.query.v1.ScanRequest.sample:type_name -> daos.query.v1.Sample
+	9,  // 10: daos.query.v1.ScanRequest.aggregates:type_name -> daos.query.v1.Aggregate
+	6,  // 11: daos.query.v1.ScanRequest.function:type_name -> daos.query.v1.TableFunction
+	13, // 12: daos.query.v1.ScanResponse.counters:type_name -> daos.query.v1.Counters
+	12, // 13: daos.query.v1.ExplainRequest.scan:type_name -> daos.query.v1.ScanRequest
+	16, // 14: daos.query.v1.ExplainResponse.conjuncts:type_name -> daos.query.v1.Conjunct
+	5,  // 15: daos.query.v1.ExplainResponse.fields:type_name -> daos.query.v1.Field
+	13, // 16: daos.query.v1.ExplainResponse.counters:type_name -> daos.query.v1.Counters
+	3,  // 17: daos.query.v1.Param.value:type_name -> daos.query.v1.Literal
+	18, // 18: daos.query.v1.SqlRequest.params:type_name -> daos.query.v1.Param
+	19, // 19: daos.query.v1.ExplainSqlRequest.statement:type_name -> daos.query.v1.SqlRequest
+	13, // 20: daos.query.v1.SqlResponse.counters:type_name -> daos.query.v1.Counters
+	30, // 21: daos.query.v1.SqlResponse.epochs:type_name -> daos.query.v1.SqlResponse.EpochsEntry
+	16, // 22: daos.query.v1.ExplainSqlResponse.conjuncts:type_name -> daos.query.v1.Conjunct
+	5,  // 23: daos.query.v1.ExplainSqlResponse.fields:type_name -> daos.query.v1.Field
+	13, // 24: daos.query.v1.ExplainSqlResponse.counters:type_name -> daos.query.v1.Counters
+	31, // 25: daos.query.v1.ExplainSqlResponse.epochs:type_name -> daos.query.v1.ExplainSqlResponse.EpochsEntry
+	19, // 26: daos.query.v1.SqlTask.statement:type_name -> daos.query.v1.SqlRequest
+	32, // 27: daos.query.v1.SqlTask.epochs:type_name -> daos.query.v1.SqlTask.EpochsEntry
+	21, // 28: daos.query.v1.SqlReply.batch:type_name -> daos.query.v1.SqlResponse
+	22, // 29: daos.query.v1.SqlReply.plan:type_name -> daos.query.v1.ExplainSqlResponse
+	33, // 30: daos.query.v1.SqlReply.error:type_name -> daos.common.v1.Error
+	13, // 31: daos.query.v1.Query.counters:type_name -> daos.query.v1.Counters
+	26, // 32: daos.query.v1.ListQueriesResponse.queries:type_name -> daos.query.v1.Query
+	7,  // 33: daos.query.v1.QueryService.Schema:input_type -> daos.query.v1.SchemaRequest
+	12, // 34: daos.query.v1.QueryService.Scan:input_type -> daos.query.v1.ScanRequest
+	15, // 35: daos.query.v1.QueryService.Explain:input_type -> daos.query.v1.ExplainRequest
+	19, // 36: daos.query.v1.QueryService.Sql:input_type -> daos.query.v1.SqlRequest
+	20, // 37: daos.query.v1.QueryService.ExplainSql:input_type -> daos.query.v1.ExplainSqlRequest
+	25, // 38: daos.query.v1.QueryService.ListQueries:input_type -> daos.query.v1.ListQueriesRequest
+	28, // 39: daos.query.v1.QueryService.KillQuery:input_type -> daos.query.v1.KillQueryRequest
+	8,  // 40: daos.query.v1.QueryService.Schema:output_type -> daos.query.v1.SchemaResponse
+	14, // 41: daos.query.v1.QueryService.Scan:output_type -> daos.query.v1.ScanResponse
+	17, // 42: daos.query.v1.QueryService.Explain:output_type -> daos.query.v1.ExplainResponse
+	21, // 43: daos.query.v1.QueryService.Sql:output_type -> daos.query.v1.SqlResponse
+	22, // 44: daos.query.v1.QueryService.ExplainSql:output_type -> daos.query.v1.ExplainSqlResponse
+	27, // 45: daos.query.v1.QueryService.ListQueries:output_type -> daos.query.v1.ListQueriesResponse
+	29, // 46: daos.query.v1.QueryService.KillQuery:output_type -> daos.query.v1.KillQueryResponse
+	40, // [40:47] is the sub-list for method output_type
+	33, // [33:40] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_daos_query_v1_query_service_proto_init() }
@@ -2694,14 +2810,14 @@ func file_daos_query_v1_query_service_proto_init() {
 		(*Literal_Blob)(nil),
 		(*Literal_TimeUnixNanos)(nil),
 	}
-	file_daos_query_v1_query_service_proto_msgTypes[5].OneofWrappers = []any{}
+	file_daos_query_v1_query_service_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_daos_query_v1_query_service_proto_rawDesc), len(file_daos_query_v1_query_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   30,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

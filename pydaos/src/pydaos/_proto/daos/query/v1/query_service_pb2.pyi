@@ -136,13 +136,25 @@ class Field(_message.Message):
     type: str
     def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ...) -> None: ...
 
+class TableFunction(_message.Message):
+    __slots__ = ("name", "args")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ARGS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    args: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., args: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class SchemaRequest(_message.Message):
-    __slots__ = ("dataset", "seen")
+    __slots__ = ("dataset", "seen", "epoch", "function")
     DATASET_FIELD_NUMBER: _ClassVar[int]
     SEEN_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     seen: int
-    def __init__(self, dataset: _Optional[str] = ..., seen: _Optional[int] = ...) -> None: ...
+    epoch: int
+    function: TableFunction
+    def __init__(self, dataset: _Optional[str] = ..., seen: _Optional[int] = ..., epoch: _Optional[int] = ..., function: _Optional[_Union[TableFunction, _Mapping]] = ...) -> None: ...
 
 class SchemaResponse(_message.Message):
     __slots__ = ("fields", "type", "rows", "epoch")
@@ -187,7 +199,7 @@ class Sample(_message.Message):
     def __init__(self, fraction: _Optional[float] = ..., n: _Optional[int] = ..., seed: _Optional[int] = ..., stratify_by: _Optional[str] = ...) -> None: ...
 
 class ScanRequest(_message.Message):
-    __slots__ = ("dataset", "columns", "where", "predicate", "offset", "limit", "top", "sample", "group_by", "aggregates", "batch_rows", "epoch", "seen", "label")
+    __slots__ = ("dataset", "columns", "where", "predicate", "offset", "limit", "top", "sample", "group_by", "aggregates", "batch_rows", "epoch", "seen", "label", "function")
     DATASET_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     WHERE_FIELD_NUMBER: _ClassVar[int]
@@ -202,6 +214,7 @@ class ScanRequest(_message.Message):
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SEEN_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     columns: _containers.RepeatedScalarFieldContainer[str]
     where: str
@@ -216,7 +229,8 @@ class ScanRequest(_message.Message):
     epoch: int
     seen: int
     label: str
-    def __init__(self, dataset: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., where: _Optional[str] = ..., predicate: _Optional[_Union[Expr, _Mapping]] = ..., offset: _Optional[int] = ..., limit: _Optional[int] = ..., top: _Optional[_Union[Top, _Mapping]] = ..., sample: _Optional[_Union[Sample, _Mapping]] = ..., group_by: _Optional[_Iterable[str]] = ..., aggregates: _Optional[_Iterable[_Union[Aggregate, _Mapping]]] = ..., batch_rows: _Optional[int] = ..., epoch: _Optional[int] = ..., seen: _Optional[int] = ..., label: _Optional[str] = ...) -> None: ...
+    function: TableFunction
+    def __init__(self, dataset: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., where: _Optional[str] = ..., predicate: _Optional[_Union[Expr, _Mapping]] = ..., offset: _Optional[int] = ..., limit: _Optional[int] = ..., top: _Optional[_Union[Top, _Mapping]] = ..., sample: _Optional[_Union[Sample, _Mapping]] = ..., group_by: _Optional[_Iterable[str]] = ..., aggregates: _Optional[_Iterable[_Union[Aggregate, _Mapping]]] = ..., batch_rows: _Optional[int] = ..., epoch: _Optional[int] = ..., seen: _Optional[int] = ..., label: _Optional[str] = ..., function: _Optional[_Union[TableFunction, _Mapping]] = ...) -> None: ...
 
 class Counters(_message.Message):
     __slots__ = ("chunks", "chunks_pruned", "chunks_read", "rows_scanned", "rows_matched", "rows_out", "bytes_read", "bytes_out", "elapsed_nanos")
@@ -357,7 +371,7 @@ class ExplainSqlResponse(_message.Message):
     def __init__(self, conjuncts: _Optional[_Iterable[_Union[Conjunct, _Mapping]]] = ..., fields: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., epochs: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class SqlTask(_message.Message):
-    __slots__ = ("statement", "socket", "token", "memory_bytes", "threads", "temp_dir", "temp_bytes", "explain", "analyze", "epochs")
+    __slots__ = ("statement", "socket", "token", "memory_bytes", "threads", "temp_dir", "temp_bytes", "explain", "analyze", "epochs", "describe", "repeatable")
     class EpochsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -375,6 +389,8 @@ class SqlTask(_message.Message):
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     ANALYZE_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    DESCRIBE_FIELD_NUMBER: _ClassVar[int]
+    REPEATABLE_FIELD_NUMBER: _ClassVar[int]
     statement: SqlRequest
     socket: str
     token: str
@@ -385,7 +401,9 @@ class SqlTask(_message.Message):
     explain: bool
     analyze: bool
     epochs: _containers.ScalarMap[str, int]
-    def __init__(self, statement: _Optional[_Union[SqlRequest, _Mapping]] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., threads: _Optional[int] = ..., temp_dir: _Optional[str] = ..., temp_bytes: _Optional[int] = ..., explain: _Optional[bool] = ..., analyze: _Optional[bool] = ..., epochs: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    describe: bool
+    repeatable: bool
+    def __init__(self, statement: _Optional[_Union[SqlRequest, _Mapping]] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., threads: _Optional[int] = ..., temp_dir: _Optional[str] = ..., temp_bytes: _Optional[int] = ..., explain: _Optional[bool] = ..., analyze: _Optional[bool] = ..., epochs: _Optional[_Mapping[str, int]] = ..., describe: _Optional[bool] = ..., repeatable: _Optional[bool] = ...) -> None: ...
 
 class SqlReply(_message.Message):
     __slots__ = ("batch", "plan", "error")
