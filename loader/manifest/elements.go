@@ -11,11 +11,15 @@ import (
 )
 
 // ClassSizes are the samples of each class; classes are contiguous, in the
-// order of their labels.
+// order of their labels. nil where there are no classes, or a list has them in
+// another order: see Info.Scattered.
 func (m *Manifest) ClassSizes(ctx context.Context) ([]uint64, error) {
 	n := uint64(len(m.info.Classes))
 	if n == 0 {
 		return nil, nil
+	}
+	if m.base != nil {
+		return m.listSizes()
 	}
 	v, err := m.Acquire(ctx) // keeps the mapping
 	if err != nil {
@@ -144,18 +148,33 @@ func (m *Manifest) ReadElements(ctx context.Context, r *Ranges, limit uint64) (*
 		return nil, fault.New(fault.TooBig, "loader.elements", m.info.Dataset, "%d ranges of %d elements, at most %d and %d together are allowed", n, r.Count, MaxRanges, MaxElements).
 			Do("ask for fewer")
 	}
+	if m.base != nil {
+		if !m.hold() {
+			return nil, m.closed()
+		}
+		defer m.leave()
+	}
 	for {
 		v, err := m.Acquire(ctx)
 		if err != nil {
 			return nil, err
 		}
-		e := elementReader{ctx: ctx, v: v, c: &v.columns[k], column: k, extra: r.Extra, limit: limit}
-		e.sums = v.laid[k].of(e.c)
-		err = v.Guard(func() error { return e.read(r) })
+		e := elementReader{ctx: ctx, v: v, c: &v.columns[k], column: k, extra: r.Extra, limit: limit, samples: m.info.Samples}
+		if m.base != nil {
+			e.list, err = m.listed(ctx, v, k)
+		} else {
+			e.sums = v.laid[k].of(e.c)
+		}
+		if err == nil {
+			err = v.Guard(func() error { return e.read(r) })
+		}
 		again := err != nil && m.Doubt(ctx, v, err)
 		v.Release()
 		if !again {
-			return &Elements{e.runs, e.before(e.c.n), append(e.table, e.out.b...)}, err
+			if err != nil {
+				return nil, err
+			}
+			return &Elements{e.runs, e.total(), append(e.table, e.out.b...)}, nil
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -172,6 +191,9 @@ type elementReader struct {
 	extra  uint64
 	sums   []uint64
 	limit  uint64
+
+	samples uint64
+	list    *listed // nil: samples go by the view's numbers
 
 	runs  []uint32
 	table []byte
@@ -196,8 +218,16 @@ func (e *elementReader) before(chunk int) uint64 {
 	return e.sums[chunk] + e.c.at(chunk).first*e.extra
 }
 
+// total are the elements of all samples.
+func (e *elementReader) total() uint64 {
+	if e.list != nil {
+		return e.list.before(e.samples, e.extra)
+	}
+	return e.before(e.c.n)
+}
+
 func (e *elementReader) read(r *Ranges) error {
-	total := e.before(e.c.n)
+	total := e.total()
 	for _, t := range r.Starts {
 		if t >= total {
 			return fault.New(fault.Invalid, "loader.elements", e.v.columnName(e.column), "element %d of %d", t, total)
@@ -207,8 +237,8 @@ func (e *elementReader) read(r *Ranges) error {
 		}
 	}
 	for _, s := range r.Samples {
-		if e.one[0] = s; e.v.Check(e.one[:]) != nil {
-			return e.v.Check(e.one[:])
+		if s >= e.samples {
+			return outOfRange(s, e.samples, e.v.columnName(e.column))
 		}
 		before := len(e.table)
 		if _, err := e.row(s, 0, r.Count); err != nil {
@@ -222,6 +252,10 @@ func (e *elementReader) read(r *Ranges) error {
 // find is the sample that holds element t of all, and which of the sample's it
 // is.
 func (e *elementReader) find(t uint64) (sample, number uint64, err error) {
+	if e.list != nil {
+		sample, number = e.list.find(t, e.extra)
+		return sample, number, nil
+	}
 	chunk := sort.Search(e.c.n, func(k int) bool { return e.before(k+1) > t })
 	if chunk == e.c.n || e.before(chunk) > t {
 		return 0, 0, damaged(e.v.f.path, "a chunk table of sizes that are not valid")
@@ -264,7 +298,7 @@ func (e *elementReader) walk(t, want uint64) error {
 	if err != nil {
 		return err
 	}
-	if e.c.col.Layout == tensor.Fixed && elementsOf(e.c.col) == 1 && e.extra == 0 {
+	if e.list == nil && e.c.col.Layout == tensor.Fixed && elementsOf(e.c.col) == 1 && e.extra == 0 {
 		return e.straight(sample, want)
 	}
 	runs := uint32(0)
@@ -272,7 +306,7 @@ func (e *elementReader) walk(t, want uint64) error {
 		if err := e.ctx.Err(); err != nil {
 			return err
 		}
-		if sample >= e.v.m.info.Samples {
+		if sample >= e.samples {
 			return damaged(e.v.f.path, "offsets of rows that are not valid")
 		}
 		n, err := e.row(sample, number, want)
@@ -297,6 +331,12 @@ func (e *elementReader) row(sample, number, want uint64) (uint64, error) {
 		size /= elementsOf(e.c.col)
 	}
 	e.one[0] = sample
+	if e.list != nil {
+		var err error
+		if e.one[0], err = e.list.number(sample); err != nil {
+			return 0, err
+		}
+	}
 	if err := e.v.Spans(e.column, e.one[:], e.span[:]); err != nil {
 		return 0, err
 	}

@@ -2,8 +2,12 @@ package manifest
 
 import (
 	"context"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"daos/dataset/posix"
 	"daos/internal/fault"
@@ -23,6 +27,9 @@ type Library struct {
 
 // shelf is one manifest being opened, or open.
 type shelf struct {
+	key    string // in byID
+	base   *shelf // of a list: what it is over
+	lists  int    // open lists over it: it is not closed before them
 	handle uint64
 	used   uint64 // the library's clock at the last use
 	done   chan struct{}
@@ -73,20 +80,59 @@ func (l *Library) Open(ctx context.Context, r Request) (m *Manifest, handle uint
 		}
 		r.Info.Selection.Path = strings.Join(names, "/")
 	}
-	id := r.Info.ID()
+	return l.open(ctx, r.Info.ID(), r.Info.Dataset, func(*shelf) (*Manifest, error) {
+		return open(ctx, r.Dir, r.Info, r.Store, r.Tree, r.Table, r.Progress)
+	})
+}
+
+// OpenPicked finds the manifest of a pick or makes it, with that of its base.
+func (l *Library) OpenPicked(ctx context.Context, p *Pick) (m *Manifest, handle uint64, built bool, err error) {
+	for {
+		base, at, _, err := l.Open(ctx, p.Base)
+		if err != nil {
+			return nil, 0, false, err
+		}
+		l.mu.Lock()
+		under := l.byHandle[at]
+		if under != nil {
+			under.lists++ // from now on it stays
+		}
+		l.mu.Unlock()
+		if under == nil {
+			continue // closed meanwhile: open it again
+		}
+		m, handle, built, err := l.open(ctx, listKey(base.id, p.Source), p.Base.Info.Dataset, func(s *shelf) (*Manifest, error) {
+			m, err := openPicked(ctx, p, base)
+			if err == nil {
+				l.mu.Lock()
+				s.base = under
+				under.lists++
+				l.mu.Unlock()
+			}
+			return m, err
+		})
+		l.mu.Lock()
+		under.lists--
+		l.mu.Unlock()
+		return m, handle, built, err
+	}
+}
+
+// open finds what is open under a key, or has it made.
+func (l *Library) open(ctx context.Context, id, name string, fn func(*shelf) (*Manifest, error)) (m *Manifest, handle uint64, built bool, err error) {
 	for {
 		l.mu.Lock()
 		s := l.byID[id]
 		if s == nil {
 			if len(l.byID) >= l.max && !l.evictLocked() {
 				l.mu.Unlock()
-				return nil, 0, false, fault.New(fault.Overloaded, "loader.manifest", r.Info.Dataset, "%d manifests are being built", l.max).
+				return nil, 0, false, fault.New(fault.Overloaded, "loader.manifest", name, "%d manifests are being built", l.max).
 					Do("try again when one of them is ready")
 			}
-			s = &shelf{done: make(chan struct{})}
+			s = &shelf{key: id, done: make(chan struct{})}
 			l.byID[id] = s
 			l.mu.Unlock()
-			return l.build(ctx, id, s, r)
+			return l.build(s, name, fn)
 		}
 		l.mu.Unlock()
 		select {
@@ -114,19 +160,19 @@ func (l *Library) Open(ctx context.Context, r Request) (m *Manifest, handle uint
 	}
 }
 
-func (l *Library) build(ctx context.Context, id string, s *shelf, r Request) (*Manifest, uint64, bool, error) {
-	s.err = fault.New(fault.Internal, "loader.manifest", r.Info.Dataset, "building it has panicked")
+func (l *Library) build(s *shelf, name string, fn func(*shelf) (*Manifest, error)) (*Manifest, uint64, bool, error) {
+	s.err = fault.New(fault.Internal, "loader.manifest", name, "building it has panicked")
 	defer func() {
 		l.mu.Lock()
 		if s.err != nil {
-			delete(l.byID, id)
+			delete(l.byID, s.key)
 		}
 		l.mu.Unlock()
 		close(s.done)
 	}()
-	m, err := open(ctx, r.Dir, r.Info, r.Store, r.Tree, r.Table, r.Progress)
+	m, err := fn(s)
 	if err != nil {
-		s.err = fault.Wrap(err, "loader.manifest", r.Info.Dataset)
+		s.err = fault.Wrap(err, "loader.manifest", name)
 		return nil, 0, false, s.err
 	}
 	l.mu.Lock()
@@ -162,30 +208,76 @@ func (l *Library) touchLocked(s *shelf) {
 func (l *Library) evictLocked() bool {
 	var oldest *shelf
 	for _, s := range l.byHandle {
-		if oldest == nil || s.used < oldest.used {
+		if s.lists == 0 && (oldest == nil || s.used < oldest.used) {
 			oldest = s
 		}
 	}
 	if oldest == nil {
 		return false
 	}
-	delete(l.byHandle, oldest.handle)
-	delete(l.byID, oldest.m.id)
-	oldest.m.Close()
+	l.closeLocked(oldest)
 	return true
+}
+
+func (l *Library) closeLocked(s *shelf) {
+	delete(l.byHandle, s.handle)
+	delete(l.byID, s.key)
+	if s.base != nil {
+		s.base.lists--
+	}
+	s.m.Close()
 }
 
 // Drop closes the manifests of a dataset that is being destroyed.
 func (l *Library) Drop(keep func(Info) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for h, s := range l.byHandle {
+	for _, s := range l.byHandle {
 		if !keep(s.m.info) {
-			delete(l.byHandle, h)
-			delete(l.byID, s.m.id)
-			s.m.Close()
+			l.closeLocked(s)
 		}
 	}
+}
+
+// MaxLists is how many lists a dataset has on disk: more than that are let go of,
+// those first that were opened longest ago. They can be made again.
+const MaxLists = 512
+
+// Trim removes lists from a folder of manifests that are too many, unless they
+// are open.
+func (l *Library) Trim(dir string, most int) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return ioFault(err, dir)
+	}
+	type list struct {
+		path string
+		used time.Time
+	}
+	var all []list
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if _, err := os.Stat(filepath.Join(path, listName)); err != nil {
+			continue
+		}
+		if st, err := os.Stat(path); err == nil {
+			all = append(all, list{path, st.ModTime()})
+		}
+	}
+	slices.SortFunc(all, func(a, b list) int { return b.used.Compare(a.used) })
+	for len(all) > most {
+		old := all[len(all)-1].path
+		all = all[:len(all)-1]
+		l.mu.Lock()
+		if l.byID[filepath.Base(old)] == nil {
+			err = os.RemoveAll(old)
+		}
+		l.mu.Unlock()
+		if err != nil {
+			return ioFault(err, dir)
+		}
+	}
+	return nil
 }
 
 // Close closes all manifests.

@@ -83,6 +83,13 @@ type Info struct {
 	SymlinksSkipped uint64 `json:"symlinks_skipped,omitempty"`
 	// Classes are the names behind the labels, made UTF-8 where they are not.
 	Classes []string `json:"classes,omitempty"`
+
+	// Of a list over another manifest (list.go): the view and the condition that
+	// it is of. Scattered says that its classes are not contiguous.
+	View         string `json:"-"`
+	ViewRevision uint64 `json:"-"`
+	Where        string `json:"-"`
+	Scattered    bool   `json:"-"`
 }
 
 // ID is the digest of what a manifest contains: dataset, epoch, selection and
@@ -109,6 +116,12 @@ type Manifest struct {
 	logical *file
 	samples part
 	paths   pathReader
+
+	base       *Manifest // of a list: what it is over; then logical is the list's file
+	list       part
+	classSizes part
+	ends       []elementEnds // of each column
+	shut       sync.Once
 
 	view       atomic.Pointer[View]
 	generation atomic.Uint64   // at which view was last known to hold
@@ -262,14 +275,19 @@ func (m *Manifest) derive(ctx context.Context, generation uint64) (*View, error)
 
 // Acquire gives the current view; the caller releases it. Where records may
 // have moved since, that is looked after.
+//
+// The view of a list is that of its base: its samples go by the base's numbers.
 func (m *Manifest) Acquire(ctx context.Context) (*View, error) {
+	if m.base != nil {
+		return m.base.Acquire(ctx)
+	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		v := m.view.Load()
 		if v == nil {
-			return nil, fault.New(fault.Stale, "loader.manifest", m.info.Dataset, "the manifest is closed").Do("open it again")
+			return nil, m.closed()
 		}
 		if g := m.st.Generation(); g != m.generation.Load() {
 			if err := m.refresh(g); err != nil {
@@ -328,6 +346,9 @@ func (m *Manifest) replace(ctx context.Context, v *View, generation uint64) erro
 // when the locations were older than this process's, and so may not hold, they
 // are derived anew; a fault in what has just been derived is real.
 func (m *Manifest) Doubt(ctx context.Context, v *View, err error) bool {
+	if m.base != nil {
+		return m.base.Doubt(ctx, v, err)
+	}
 	if !fault.Is(err, fault.Corrupt, fault.Stale) {
 		return false
 	}
@@ -346,6 +367,10 @@ func (m *Manifest) Doubt(ctx context.Context, v *View, err error) bool {
 // Close lets go of the files when the last view is released.
 func (m *Manifest) Close() {
 	m.end()
+	if m.base != nil {
+		m.shut.Do(m.leave)
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if v := m.view.Swap(nil); v != nil {
@@ -359,6 +384,9 @@ func (m *Manifest) Close() {
 func (m *Manifest) leave() {
 	if m.users.Add(-1) == 0 {
 		m.logical.close()
+		for k := range m.ends {
+			m.ends[k].close()
+		}
 	}
 }
 
@@ -372,6 +400,13 @@ type Name struct {
 func (m *Manifest) Names(ctx context.Context, indices []uint64) ([]Name, error) {
 	if !m.isFiles() {
 		return nil, fault.New(fault.Unsupported, "loader.samples", m.info.Dataset, "samples of a tensor dataset have no paths")
+	}
+	if m.base != nil {
+		wanted := make([]uint64, len(indices))
+		if err := m.Resolve(indices, wanted); err != nil {
+			return nil, err
+		}
+		return m.base.Names(ctx, wanted)
 	}
 	v, err := m.Acquire(ctx) // keeps the mapping
 	if err != nil {

@@ -67,40 +67,9 @@ type pathReader struct {
 }
 
 // path is the path of a sample.
-func (r *pathReader) path(i uint64) ([]byte, error) {
-	b, err := r.index.at(8*(i/pathBlock), 8)
-	if err != nil {
-		return nil, err
-	}
-	pos := binary.LittleEndian.Uint64(b)
-	var p []byte
-	for k := uint64(0); ; k++ {
-		if pos > r.blob.n {
-			return nil, damaged(r.blob.f.path, "the path table ends early")
-		}
-		h, err := r.blob.at(pos, min(2*binary.MaxVarintLen64, r.blob.n-pos))
-		if err != nil {
-			return nil, err
-		}
-		shared, a := binary.Uvarint(h)
-		if a <= 0 {
-			return nil, damaged(r.blob.f.path, "the path table is not readable")
-		}
-		n, c := binary.Uvarint(h[a:])
-		if c <= 0 || shared > uint64(len(p)) || n > maxPath || shared+n > maxPath {
-			return nil, damaged(r.blob.f.path, "the path table is not readable")
-		}
-		pos += uint64(a + c)
-		s, err := r.blob.at(pos, n)
-		if err != nil {
-			return nil, err
-		}
-		p = append(p[:shared], s...)
-		pos += n
-		if k == i%pathBlock {
-			return p, nil
-		}
-	}
+func (r *pathReader) path(i uint64) (p []byte, err error) {
+	err = r.each(i, 1, func(found []byte) { p = found }) // the last one found: nothing follows that would change it
+	return p, err
 }
 
 func outOfRange(i, n uint64, name string) error {

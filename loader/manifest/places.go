@@ -31,7 +31,16 @@ func (m *Manifest) Places(ctx context.Context, start, count uint64) (segments []
 			return nil, nil, err
 		}
 		segments, positions = make([]uint32, count), make([]uint64, count)
-		err = v.Guard(func() error { return v.places(start, segments, positions) })
+		numbers := make([]uint64, count)
+		for k := range numbers {
+			numbers[k] = start + uint64(k)
+		}
+		if m.base != nil {
+			err = m.Resolve(numbers, numbers)
+		}
+		if err == nil {
+			err = v.Guard(func() error { return v.places(numbers, segments, positions) })
+		}
 		again := err != nil && m.Doubt(ctx, v, err)
 		v.Release()
 		if !again {
@@ -43,15 +52,15 @@ func (m *Manifest) Places(ctx context.Context, start, count uint64) (segments []
 	}
 }
 
-func (v *View) places(start uint64, segments []uint32, positions []uint64) error {
+func (v *View) places(samples []uint64, segments []uint32, positions []uint64) error {
 	place := v.placeOfFile
 	if !v.m.isFiles() {
 		c := v.largest()
 		place = func(i uint64) (uint32, uint64, error) { return v.placeOfRow(c, i) }
 	}
-	for k := range segments {
+	for k, i := range samples {
 		var err error
-		if segments[k], positions[k], err = place(start + uint64(k)); err != nil {
+		if segments[k], positions[k], err = place(i); err != nil {
 			return err
 		}
 	}

@@ -53,7 +53,7 @@ func (s *Service) bury(ctx context.Context, dead Dead) error {
 	if err := s.engine.Destroy(ctx, dead.ID); err != nil {
 		return fault.Wrap(err, "dataset.destroy", dead.Was)
 	}
-	for _, prefix := range []string{snapshotKey(dead.ID, ""), strings.TrimSuffix(pinKey(dead.ID, 0), "0000000000000000")} {
+	for _, prefix := range []string{snapshotKey(dead.ID, ""), viewKey(dead.ID, ""), litterKeys(dead.ID), strings.TrimSuffix(pinKey(dead.ID, 0), "0000000000000000")} {
 		kvs, _, err := s.ctl.Range(ctx, prefix, 0)
 		if err != nil {
 			return err

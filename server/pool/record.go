@@ -17,6 +17,8 @@ import (
 //	pool/POOL                     Pool
 //	dataset/POOL/DATASET          Dataset
 //	snapshot/ID/SNAPSHOT          Snapshot; ID: 16 hex digits of the dataset
+//	view/ID/VIEW                  View
+//	list/ID/LIST                  empty: a list of samples that no view has
 //	pin/ID/EPOCH                  empty, on a lease: an epoch that a client reads
 //	dead/ID                       Dead: a dataset to be removed from the engine
 //	request/REQUEST               Request: the answer of a mutation
