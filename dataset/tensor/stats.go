@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"math"
 	"unsafe"
+
+	"daos/internal/half"
 )
 
 // boundMax is the longest bound kept of a string or byte column.
@@ -264,30 +266,11 @@ func lessFloat(a, b float64) bool {
 func float(t DType, b []byte) float64 {
 	switch t {
 	case Float16:
-		return half(binary.LittleEndian.Uint16(b))
+		return float64(half.Float32(binary.LittleEndian.Uint16(b)))
 	case Float32:
 		return float64(math.Float32frombits(binary.LittleEndian.Uint32(b)))
 	}
 	return math.Float64frombits(binary.LittleEndian.Uint64(b))
-}
-
-// half converts an IEEE 754 binary16.
-func half(h uint16) float64 {
-	sign := 1.0
-	if h&0x8000 != 0 {
-		sign = -1
-	}
-	exp, frac := int(h>>10&0x1f), float64(h&0x3ff)
-	switch exp {
-	case 0:
-		return math.Copysign(math.Ldexp(frac, -24), sign)
-	case 31:
-		if frac != 0 {
-			return math.NaN()
-		}
-		return math.Inf(int(sign))
-	}
-	return math.Copysign(math.Ldexp(1024+frac, exp-25), sign)
 }
 
 // widen makes s cover o's rows too: the exact statistics of both together,

@@ -14,6 +14,7 @@ import (
 
 	"daos/internal/client"
 	"daos/internal/fault"
+	"daos/internal/near"
 	datasetv1 "daos/proto/gen/daos/dataset/v1"
 )
 
@@ -31,7 +32,7 @@ func parseType(s string) (datasetv1.Type, error) {
 		return t, nil
 	}
 	f := fault.New(fault.Invalid, "cli.type", s, "not a type of dataset")
-	if near := nearest(s, []string{"posix", "kv", "array", "tensor"}); near != "" {
+	if near := near.Name(s, []string{"posix", "kv", "array", "tensor"}); near != "" {
 		return 0, f.Do("did you mean %s?", near)
 	}
 	return 0, f.Do("use posix, kv, array or tensor")

@@ -12,6 +12,7 @@ import (
 	"daos/internal/address"
 	"daos/internal/client"
 	"daos/internal/fault"
+	"daos/internal/near"
 	"daos/loader/order"
 	"daos/loader/token"
 	loaderv1 "daos/proto/gen/daos/loader/v1"
@@ -77,7 +78,7 @@ func (s *selection) spec() (order.Spec, error) {
 	out := order.Spec{Kind: order.Kind(s.kind), Seed: s.seed, Pass: s.pass}
 	if out.Kind.Version() == 0 {
 		f := fault.New(fault.Invalid, "loader.order", "", "unknown order %q", s.kind)
-		if near := nearest(s.kind, kindNames()); near != "" {
+		if near := near.Name(s.kind, kindNames()); near != "" {
 			return out, f.Do("did you mean %s?", near)
 		}
 		return out, f.Do("use one of %s", strings.Join(kindNames(), ", "))
@@ -205,7 +206,7 @@ func (s *selection) groups(kind order.Kind, m *loaderv1.Manifest) (*order.Groups
 		i, ok := label[name]
 		if !ok {
 			f := fault.New(fault.NotFound, "loader.order", "", "no class %q", name)
-			if near := nearest(name, m.GetClasses()); near != "" {
+			if near := near.Name(name, m.GetClasses()); near != "" {
 				return nil, f.Do("did you mean %s?", near)
 			}
 			return nil, f.Do("there are %d classes; `daos loader plan --label-dirname` lists them", len(label))

@@ -16,6 +16,7 @@ import (
 
 	"daos/internal/address"
 	"daos/internal/fault"
+	"daos/internal/near"
 	"daos/internal/version"
 )
 
@@ -149,7 +150,7 @@ func tame(cmd *cobra.Command) {
 				}
 			}
 			err.Resource = ""
-			if near := nearest(args[0], verbs); near != "" {
+			if near := near.Name(args[0], verbs); near != "" {
 				return err.Do("did you mean `%s %s`?", cmd.CommandPath(), near)
 			}
 			return err.Do("see %s --help", cmd.CommandPath())
@@ -180,7 +181,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	f := fault.New(fault.Invalid, "cli", "", "%s", strings.TrimSpace(err.Error()))
 	name, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if ok {
-		if near := nearest(name, flagNames(cmd)); near != "" {
+		if near := near.Name(name, flagNames(cmd)); near != "" {
 			return f.Do("did you mean --%s?", near)
 		}
 	}

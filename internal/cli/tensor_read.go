@@ -20,6 +20,7 @@ import (
 	"daos/internal/client"
 	"daos/internal/columnar"
 	"daos/internal/fault"
+	"daos/internal/near"
 	commonv1 "daos/proto/gen/daos/common/v1"
 	tensorv1 "daos/proto/gen/daos/tensor/v1"
 )
@@ -236,7 +237,7 @@ func (e *tensorExporter) choose(have []*tensorv1.Column) error {
 	for _, n := range e.names {
 		if byName[n] == nil {
 			f := fault.New(fault.NotFound, "tensor.export", e.dataset, "no column %q", n)
-			if near := nearest(n, all); near != "" {
+			if near := near.Name(n, all); near != "" {
 				return f.Do("did you mean %s?", near)
 			}
 			return f.Do("it has %s", strings.Join(all, ", "))

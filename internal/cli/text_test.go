@@ -11,6 +11,7 @@ import (
 
 	"daos/dataset/tensor"
 	"daos/internal/fault"
+	"daos/internal/near"
 )
 
 func TestParseSize(t *testing.T) {
@@ -80,7 +81,7 @@ func TestNearest(t *testing.T) {
 	for in, want := range map[string]string{
 		"imprt": "import", "improt": "import", "rn": "rm", "photo": "photos", "PHOTOS2": "Photos2", "trainnig": "training", "tr": "training", "zebra": "", "": "", "x": "",
 	} {
-		if got := nearest(in, names); got != want {
+		if got := near.Name(in, names); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}

@@ -7,9 +7,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/apache/arrow/go/v17/arrow/float16"
-
 	"daos/dataset/tensor"
+	"daos/internal/half"
 )
 
 // Cell renders sample i of a column: numbers as numpy prints them, arrays in
@@ -88,7 +87,7 @@ func Element(t tensor.DType, b []byte) string {
 	case tensor.Uint64:
 		return strconv.FormatUint(binary.LittleEndian.Uint64(b), 10)
 	case tensor.Float16:
-		return strconv.FormatFloat(float64(float16.FromBits(binary.LittleEndian.Uint16(b)).Float32()), 'g', 5, 32)
+		return strconv.FormatFloat(float64(half.Float32(binary.LittleEndian.Uint16(b))), 'g', 5, 32)
 	case tensor.Float32:
 		return strconv.FormatFloat(float64(math.Float32frombits(binary.LittleEndian.Uint32(b))), 'g', -1, 32)
 	default:

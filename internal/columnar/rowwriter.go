@@ -1,11 +1,9 @@
 package columnar
 
 import (
-	"bytes"
-
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
-	"github.com/apache/arrow/go/v17/arrow/ipc"
+	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"daos/dataset/tensor"
 	"daos/dataset/tensor/tensorarrow"
@@ -13,25 +11,19 @@ import (
 	"daos/query/expr"
 )
 
-// endOfStream is how an Arrow IPC stream ends.
-var endOfStream = []byte{0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0}
-
 var elementTypes = map[expr.Type]tensor.DType{expr.Bool: tensor.Bool, expr.Int8: tensor.Int8, expr.Int16: tensor.Int16, expr.Int32: tensor.Int32,
 	expr.Int64: tensor.Int64, expr.Uint8: tensor.Uint8, expr.Uint16: tensor.Uint16, expr.Uint32: tensor.Uint32, expr.Uint64: tensor.Uint64,
 	expr.Float16: tensor.Float16, expr.Float32: tensor.Float32, expr.Float64: tensor.Float64, expr.Time: tensor.Int64}
 
 // RowWriter writes rows of a query as an Arrow IPC stream, message by message:
-// Head, then any number of batches; the end is the caller's. A table's columns
+// as a MessageWriter does. A table's columns
 // are those of a tensor dataset in Arrow, and times.
 type RowWriter struct {
 	cols   []tensor.Column
 	times  []bool
 	plain  *arrow.Schema // times are int64
 	schema *arrow.Schema
-	head   []byte
-	buf    bytes.Buffer
-	w      *ipc.Writer
-	begun  bool
+	out    *MessageWriter
 }
 
 // NewRowWriter makes a writer for rows of a schema.
@@ -61,21 +53,28 @@ func NewRowWriter(s expr.Schema) (*RowWriter, error) {
 		}
 	}
 	r.schema = arrow.NewSchema(fields, nil)
-	// A stream of no batches is the schema's message and the end.
-	if err := ipc.NewWriter(&r.buf, ipc.WithSchema(r.schema)).Close(); err != nil {
-		return nil, wrap(err)
-	}
-	r.head = bytes.Clone(r.buf.Bytes()[:r.buf.Len()-len(endOfStream)])
-	r.buf.Reset()
-	r.w = ipc.NewWriter(&r.buf, ipc.WithSchema(r.schema))
-	return r, nil
+	var err error
+	r.out, err = NewMessageWriter(r.schema)
+	return r, err
 }
 
 // Head is the message of the schema.
-func (r *RowWriter) Head() []byte { return r.head }
+func (r *RowWriter) Head() []byte { return r.out.Head() }
+
+// Schema is that of the stream.
+func (r *RowWriter) Schema() *arrow.Schema { return r.schema }
 
 // Batch is the message of some rows, valid until the next call.
 func (r *RowWriter) Batch(rows *exec.Rows) ([]byte, error) {
+	rec, err := r.Record(rows)
+	if err != nil {
+		return nil, err
+	}
+	return r.out.Batch(rec)
+}
+
+// Record is some rows as a record batch over their own memory.
+func (r *RowWriter) Record(rows *exec.Rows) (arrow.Record, error) {
 	in := &tensor.Rows{N: rows.N, Columns: make([]tensor.Data, len(rows.Columns))}
 	for i := range rows.Columns {
 		v := &rows.Columns[i]
@@ -92,14 +91,22 @@ func (r *RowWriter) Batch(rows *exec.Rows) ([]byte, error) {
 			d := arrays[i].Data()
 			arrays[i] = array.MakeFromData(array.NewData(r.schema.Field(i).Type, d.Len(), d.Buffers(), nil, d.NullN(), d.Offset()))
 		}
+		if v := &rows.Columns[i]; v.Elements != nil {
+			arrays[i] = withNulls(arrays[i].Data(), v.Elements)
+		}
 	}
-	r.buf.Reset()
-	if err := r.w.Write(array.NewRecord(r.schema, arrays, int64(rows.N))); err != nil {
-		return nil, wrap(err)
+	return array.NewRecord(r.schema, arrays, int64(rows.N)), nil
+}
+
+// withNulls is an array of lists some of whose elements are null: those whose
+// byte is 0.
+func withNulls(lists arrow.ArrayData, valid []byte) arrow.Array {
+	e := lists.Children()[0]
+	bits, nulls := make([]byte, (len(valid)+7)/8), 0
+	for i, ok := range valid {
+		bits[i>>3] |= (ok & 1) << (i & 7)
+		nulls += 1 - int(ok&1)
 	}
-	b := r.buf.Bytes()
-	if !r.begun {
-		b, r.begun = b[len(r.head):], true
-	}
-	return b, nil
+	elements := array.NewData(e.DataType(), e.Len(), []*memory.Buffer{memory.NewBufferBytes(bits), e.Buffers()[1]}, nil, nulls, 0)
+	return array.MakeFromData(array.NewData(lists.DataType(), lists.Len(), lists.Buffers(), []arrow.ArrayData{elements}, lists.NullN(), 0))
 }

@@ -30,8 +30,8 @@ type remote struct {
 	counters atomic.Pointer[queryv1.Counters]
 }
 
-// Schema is its columns.
-func (t *remote) Schema() expr.Schema { return t.ref.Schema }
+// Schema is its columns, as a statement calls them.
+func (t *remote) Schema() expr.Schema { return t.ref.Columns() }
 
 // Rows is the number of rows where the server knows it.
 func (t *remote) Rows() (uint64, bool) {

@@ -8,7 +8,9 @@ import (
 	"io"
 	"time"
 
+	"daos/internal/address"
 	"daos/internal/client"
+	"daos/internal/columnar"
 	"daos/internal/fault"
 	"daos/internal/querywire"
 	"daos/internal/sqltask"
@@ -106,7 +108,7 @@ func (j *job) run(ctx context.Context) error {
 		params = append(params, duck.Param{Name: p.GetName(), Value: v})
 	}
 	var sink *sink
-	err = db.Query(ctx, plan.AST, tables, params, func(s expr.Schema) (err error) {
+	err = db.Query(ctx, plan, tables, params, func(s expr.Schema) (err error) {
 		explained.Fields = querywire.FromSchema(s)
 		sink, err = newSink(s, func(payload []byte, rows int, done bool) error {
 			j.out += uint64(rows)
@@ -128,7 +130,7 @@ func (j *job) run(ctx context.Context) error {
 		explained.Counters = j.counters()
 		return j.reply(&queryv1.SqlReply{Plan: explained})
 	}
-	return j.reply(&queryv1.SqlReply{Batch: &queryv1.SqlResponse{Payload: endOfStream, Counters: j.counters(), Done: true, Epochs: j.epochs}})
+	return j.reply(&queryv1.SqlReply{Batch: &queryv1.SqlResponse{Payload: []byte(columnar.EndOfStream), Counters: j.counters(), Done: true, Epochs: j.epochs}})
 }
 
 // schema resolves a dataset, and fixes the epoch at which it is read: one for
@@ -137,9 +139,9 @@ func (j *job) schema(ctx context.Context, address string) (expr.Schema, error) {
 	if s, ok := j.types[address]; ok {
 		return s, nil
 	}
-	r, err := j.c.Query.Schema(ctx, &queryv1.SchemaRequest{Dataset: address})
+	r, err := j.c.Query.Schema(ctx, &queryv1.SchemaRequest{Dataset: address, Seen: j.task.GetStatement().GetSeen()})
 	if err != nil {
-		return nil, wire.Fault(err)
+		return nil, j.suggest(ctx, address, wire.Fault(err))
 	}
 	s, err := querywire.SchemaOf(r.GetFields())
 	if err != nil {
@@ -147,6 +149,19 @@ func (j *job) schema(ctx context.Context, address string) (expr.Schema, error) {
 	}
 	j.types[address], j.epochs[address], j.rows[address] = s, r.GetEpoch(), r.Rows
 	return s, nil
+}
+
+// suggest adds the nearest address to the error of one that doesn't exist.
+func (j *job) suggest(ctx context.Context, name string, err error) error {
+	f, ok := err.(*fault.Error)
+	x, bad := address.Parse(name)
+	if !ok || f.Kind != fault.NotFound || bad != nil {
+		return err
+	}
+	if n := j.c.Nearest(ctx, x); n != "" {
+		return f.Do("did you mean %q?", n)
+	}
+	return err
 }
 
 func (j *job) counters() *queryv1.Counters {

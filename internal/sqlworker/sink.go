@@ -8,9 +8,6 @@ import (
 	"daos/query/expr"
 )
 
-// endOfStream is how an Arrow IPC stream ends.
-var endOfStream = []byte{0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0}
-
 const (
 	sinkRows  = 1 << 16
 	sinkBytes = 4 << 20

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"daos/internal/fault"
+	"daos/internal/half"
 	"daos/query/expr"
 )
 
@@ -135,7 +136,7 @@ func decode(key []byte, f *expr.Field, v *expr.Vector, have int) []byte {
 			case 4:
 				binary.LittleEndian.PutUint32(out[:], math.Float32bits(float32(x)))
 			default:
-				binary.LittleEndian.PutUint16(out[:], toHalf(float32(x)))
+				binary.LittleEndian.PutUint16(out[:], half.Exact(float32(x)))
 			}
 		case expr.Uint64:
 			binary.LittleEndian.PutUint64(out[:], u)
@@ -145,24 +146,6 @@ func decode(key []byte, f *expr.Field, v *expr.Vector, have int) []byte {
 	}
 	v.Values = append(v.Values, out[:w]...)
 	return key
-}
-
-// toHalf is exact for what came from a binary16 number.
-func toHalf(f float32) uint16 {
-	b := math.Float32bits(f)
-	sign := uint16(b >> 16 & 0x8000)
-	switch {
-	case f != f:
-		return 0x7e00
-	case math.IsInf(float64(f), 0):
-		return sign | 0x7c00
-	case f == 0:
-		return sign
-	}
-	if exp := int(b>>23&255) - 127; exp >= -14 {
-		return sign | uint16(exp+15)<<10 | uint16(b>>13&1023)
-	}
-	return sign | uint16(math.Abs(float64(f))*(1<<24))
 }
 
 func (g *groups) number(key []byte) (int, error) {

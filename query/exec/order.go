@@ -7,17 +7,18 @@ import (
 	"math"
 
 	"daos/engine/object"
+	"daos/internal/half"
 	"daos/query/expr"
 )
 
-// half is the value of a binary16 number; expr has the definition.
-func half(b []byte) float64 { return float64(expr.Half(binary.LittleEndian.Uint16(b))) }
+// float16 is a cell of a binary16 column.
+func float16(b []byte) float64 { return float64(half.Float32(binary.LittleEndian.Uint16(b))) }
 
 // number reads a number of a column as a float64, exact up to 53 bits.
 func number(t expr.Type, b []byte) float64 {
 	switch t {
 	case expr.Float16:
-		return half(b)
+		return float16(b)
 	case expr.Float32:
 		return float64(math.Float32frombits(binary.LittleEndian.Uint32(b)))
 	case expr.Float64:

@@ -20,7 +20,7 @@ func (r *Rows) Bytes() uint64 {
 }
 
 func vectorBytes(v *expr.Vector) uint64 {
-	return uint64(len(v.Values) + 8*len(v.Offsets) + len(v.Valid))
+	return uint64(len(v.Values) + 8*len(v.Offsets) + len(v.Valid) + len(v.Elements))
 }
 
 // width is the bytes of one row of a column, 0 where they vary.
@@ -164,7 +164,22 @@ func gather(out, in []byte, rows []uint32, w int) {
 
 // Append appends n rows of src to dst, which has `have` rows.
 func Append(f *expr.Field, dst *expr.Vector, have int, src *expr.Vector, n int) {
+	before := len(dst.Values)
 	appendRows(f, dst, have, src, nil, n)
+	if src.Elements == nil && dst.Elements == nil {
+		return
+	}
+	w := f.Elem.Size()
+	for len(dst.Elements) < before/w {
+		dst.Elements = append(dst.Elements, 1)
+	}
+	if src.Elements != nil {
+		dst.Elements = append(dst.Elements, src.Elements[:(len(dst.Values)-before)/w]...)
+		return
+	}
+	for len(dst.Elements) < len(dst.Values)/w {
+		dst.Elements = append(dst.Elements, 1)
+	}
 }
 
 // Pick is the named rows of a column, by itself.

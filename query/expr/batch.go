@@ -1,8 +1,9 @@
 package expr
 
 import (
-	"math"
 	"unsafe"
+
+	"daos/internal/half"
 )
 
 // Vector is the values of one column for the rows of a batch.
@@ -14,6 +15,10 @@ type Vector struct {
 	Offsets []uint64
 	// Valid has a byte for each row, 0 where it is null; nil: none is.
 	Valid []byte
+	// Elements has, for lists, a byte for each element in Values, 0 where it is
+	// null (its value is 0 then); nil: none is. Tables have no such elements, only
+	// results of SQL.
+	Elements []byte
 }
 
 // Batch is some rows of the columns of a Schema; a column that no predicate
@@ -45,28 +50,10 @@ func view[T native](b []byte, n int) []T {
 	return out
 }
 
-// half is the value of an IEEE 754 binary16 number.
-func half(h uint16) float32 {
-	sign, exp, frac := uint32(h>>15)<<31, uint32(h>>10&31), uint32(h&1023)
-	switch {
-	case exp == 31:
-		return math.Float32frombits(sign | 0x7f800000 | frac<<13)
-	case exp != 0:
-		return math.Float32frombits(sign | (exp+112)<<23 | frac<<13)
-	case frac == 0:
-		return math.Float32frombits(sign)
-	}
-	f := float32(frac) * (1.0 / (1 << 24))
-	if sign != 0 {
-		f = -f
-	}
-	return f
-}
-
 func halves(v []uint16) []float32 {
 	out := make([]float32, len(v))
 	for i, h := range v {
-		out[i] = half(h)
+		out[i] = half.Float32(h)
 	}
 	return out
 }
@@ -77,6 +64,3 @@ const (
 	yes     = 1
 	unknown = 2
 )
-
-// Half is the value of an IEEE 754 binary16 number.
-func Half(h uint16) float32 { return half(h) }

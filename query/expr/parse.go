@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"daos/internal/fault"
+	"daos/internal/near"
 )
 
 // Parse reads a predicate or value expression:
@@ -461,7 +462,7 @@ func (p *parser) word1(t token) (Expr, error) {
 		}
 		slices.Sort(names)
 		e := Problem(p.src, t.at, "no function %q", t.text)
-		if n := nearest(t.text, names); n != "" {
+		if n := near.Name(t.text, names); n != "" {
 			return nil, e.Do("did you mean %q?", n)
 		}
 		return nil, e.Do("there are %s", strings.Join(names, ", "))

@@ -3,6 +3,8 @@ package expr
 import (
 	"strconv"
 	"strings"
+
+	"daos/internal/near"
 )
 
 // Type is the type of a column or of the value of an expression.
@@ -109,44 +111,5 @@ func (s Schema) Nearest(name string) string {
 	for i := range s {
 		names[i] = s[i].Name
 	}
-	return nearest(name, names)
-}
-
-// nearest is the candidate with the smallest edit distance, if that is at most
-// a third of the name (and at least one).
-func nearest(name string, candidates []string) string {
-	best, at := max(1, len(name)/3)+1, ""
-	for _, c := range candidates {
-		if d := distance(strings.ToLower(name), strings.ToLower(c), best); d < best {
-			best, at = d, c
-		}
-	}
-	return at
-}
-
-// distance is the number of insertions, deletions, substitutions and swaps of
-// neighbours between two words (optimal string alignment), at most limit.
-func distance(a, b string, limit int) int {
-	if len(a) > 256 || len(b) > 256 || len(a)-len(b) >= limit || len(b)-len(a) >= limit {
-		return limit
-	}
-	prev2, prev, cur := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		cur[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				cur[j] = min(cur[j], prev2[j-2]+1)
-			}
-		}
-		prev2, prev, cur = prev, cur, prev2
-	}
-	return min(prev[len(b)], limit)
+	return near.Name(name, names)
 }

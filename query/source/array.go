@@ -11,6 +11,7 @@ import (
 
 	"daos/dataset/array"
 	"daos/internal/fault"
+	"daos/internal/half"
 	"daos/query/exec"
 	"daos/query/expr"
 )
@@ -75,7 +76,7 @@ func Elements(name string, s *array.Scan) (*ElementsTable, error) {
 		ty, t.widen = expr.Float32, func(b []byte) []byte {
 			out := make([]byte, 0, 4*len(b))
 			for _, x := range b {
-				out = binary.LittleEndian.AppendUint32(out, math.Float32bits(expr.Half(uint16(x)<<8)))
+				out = binary.LittleEndian.AppendUint32(out, math.Float32bits(half.Float32(uint16(x)<<8)))
 			}
 			return out
 		}

@@ -9,6 +9,7 @@ import (
 	"sort"
 
 	"daos/dataset/tensor"
+	"daos/internal/half"
 	"daos/query/exec"
 	"daos/query/expr"
 )
@@ -208,7 +209,7 @@ func bound(t expr.Type, b []byte, s *tensor.Summary) *expr.Value {
 	case expr.Bool:
 		v = expr.BoolValue(b[0] != 0)
 	case expr.Float16:
-		v = expr.FloatValue(float64(expr.Half(binary.LittleEndian.Uint16(b))))
+		v = expr.FloatValue(float64(half.Float32(binary.LittleEndian.Uint16(b))))
 	case expr.Float32:
 		v = expr.FloatValue(float64(math.Float32frombits(binary.LittleEndian.Uint32(b))))
 	case expr.Float64:

@@ -124,14 +124,14 @@ func (l *lifter) column(m map[string]any) (expr.Expr, string) {
 	var ref *Ref
 	switch len(names) {
 	case 1:
-		if l.shadow[strings.ToLower(names[0])] {
+		if l.shadow[fold(names[0])] {
 			return nil, shown + " is a name of the select list too"
 		}
 		for _, f := range l.from {
 			if f.ref == nil {
 				return nil, shown + " may be of a subquery or function of the FROM clause"
 			}
-			if f.ref.Schema.Index(names[0]) >= 0 {
+			if f.ref.column(names[0]) >= 0 {
 				if ref != nil {
 					return nil, shown + " is in several tables"
 				}
@@ -140,7 +140,7 @@ func (l *lifter) column(m map[string]any) (expr.Expr, string) {
 		}
 	case 2:
 		for _, f := range l.from {
-			if strings.EqualFold(f.alias, names[0]) {
+			if fold(f.alias) == fold(names[0]) {
 				if ref != nil || f.ref == nil {
 					return nil, shown + " is no column of a dataset"
 				}
@@ -151,7 +151,7 @@ func (l *lifter) column(m map[string]any) (expr.Expr, string) {
 	if ref == nil {
 		return nil, shown + " is no column of a dataset of this FROM clause"
 	}
-	i := ref.Schema.Index(names[len(names)-1])
+	i := ref.column(names[len(names)-1])
 	if i < 0 {
 		return nil, shown + " is no column of " + ref.Address
 	}

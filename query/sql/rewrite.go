@@ -37,6 +37,8 @@ type Plan struct {
 	AST       []byte // with calls of ScanFunction
 	Refs      []*Ref
 	Conjuncts []Conjunct
+
+	text string
 }
 
 // Rewrite takes a statement apart. schemaOf resolves the address of a dataset.
@@ -47,7 +49,7 @@ func Rewrite(ast []byte, text string, schemaOf func(address string) (expr.Schema
 	if err := d.Decode(&root); err != nil {
 		return nil, fault.New(fault.Internal, "query.sql", "statement", "the tree of the statement is not readable").Because(err)
 	}
-	w := &rewriter{text: text, schemaOf: schemaOf, plan: &Plan{}}
+	w := &rewriter{text: text, schemaOf: schemaOf, plan: &Plan{text: text}}
 	if err := w.node(root, nil); err != nil {
 		return nil, err
 	}
@@ -97,7 +99,7 @@ type scope struct {
 
 func (s *scope) has(name string) bool {
 	for ; s != nil; s = s.outer {
-		if s.names[strings.ToLower(name)] {
+		if s.names[fold(name)] {
 			return true
 		}
 	}
@@ -163,16 +165,17 @@ func (w *rewriter) node(x any, s *scope) error {
 // query walks a node that can have common table expressions.
 func (w *rewriter) query(q map[string]any, outer *scope) error {
 	s := &scope{names: map[string]bool{}, outer: outer}
-	ctes := list(child(q, "cte_map"), "map")
-	for _, c := range ctes {
+	for _, c := range list(child(q, "cte_map"), "map") {
 		m, _ := c.(map[string]any)
-		s.names[strings.ToLower(str(m, "key"))] = true
-	}
-	for _, c := range ctes {
-		m, _ := c.(map[string]any)
-		if err := w.node(m["value"], s); err != nil {
+		name := fold(str(m, "key"))
+		within := s // a name is known behind its expression; within only where that is recursive
+		if str(child(child(child(m, "value"), "query"), "node"), "type") == "RECURSIVE_CTE_NODE" {
+			within = &scope{names: map[string]bool{name: true}, outer: s}
+		}
+		if err := w.node(m["value"], within); err != nil {
 			return err
 		}
+		s.names[name] = true
 	}
 	if str(q, "type") == "SELECT_NODE" {
 		return w.selects(q, s)
@@ -379,7 +382,7 @@ func (w *rewriter) where(q, clause map[string]any, from []source) bool {
 	for _, x := range list(q, "select_list") {
 		m, _ := x.(map[string]any)
 		if a := str(m, "alias"); a != "" {
-			shadow[strings.ToLower(a)] = true
+			shadow[fold(a)] = true
 		}
 	}
 	all := true

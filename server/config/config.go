@@ -24,6 +24,7 @@ import (
 	"github.com/spf13/viper"
 
 	"daos/internal/fault"
+	"daos/internal/near"
 )
 
 // DefaultListen is the port that is tried where nobody has chosen one.
@@ -248,37 +249,11 @@ func scalar(v any) bool {
 
 func unknown(path, name string, known []string) error {
 	e := fault.New(fault.Invalid, "config.load", path, "unknown key %q", name)
-	best, at := "", 4 // further than three edits is no likeness
-	for _, k := range known {
-		if d := distance(name, k); d < at {
-			best, at = k, d
-		}
-	}
+	best := near.Name(name, known)
 	if best != "" {
 		return e.Do("did you mean %s?", best)
 	}
 	return e.Do("`daos config print` shows all keys")
-}
-
-// distance is the number of edits between two short texts.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // check finds contradictions between keys.

@@ -100,7 +100,7 @@ func (q *Query) open(ctx context.Context, addr string, named, seen uint64) (*que
 
 // Schema implements the service.
 func (q *Query) Schema(ctx context.Context, r *queryv1.SchemaRequest) (*queryv1.SchemaResponse, error) {
-	t, err := q.open(ctx, r.GetDataset(), 0, 0)
+	t, err := q.open(ctx, r.GetDataset(), 0, r.GetSeen())
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func (q *Query) stream(ctx context.Context, t *queryTable, run *query, st *exec.
 	for {
 		rows, err := st.Next()
 		if errors.Is(err, io.EOF) {
-			return answer(endOfStream, true)
+			return answer([]byte(columnar.EndOfStream), true)
 		}
 		if err != nil {
 			return t.err(run.why(ctx, err))

@@ -11,6 +11,7 @@ import (
 
 	"daos/dataset/posix"
 	"daos/engine/object"
+	"daos/internal/columnar"
 	"daos/internal/fault"
 	scanv1 "daos/proto/gen/daos/scan/v1"
 	"daos/query/scan"
@@ -115,26 +116,26 @@ func anchorOf(b []byte) scan.Anchor {
 }
 
 func (s *Scan) stream(ctx context.Context, t *Tree, at object.Epoch, st *scan.Stream, out grpc.ServerStreamingServer[scanv1.ScanResponse]) error {
-	c, err := newCutter(st.Schema())
+	c, err := columnar.NewMessageWriter(st.Schema())
 	if err != nil {
 		return err
 	}
 	answer := func(payload []byte, anchor scan.Anchor, n scan.Counters, done bool) error {
 		return out.Send(&scanv1.ScanResponse{Payload: payload, Anchor: anchor, Epoch: uint64(at), Done: done, RowsScanned: n.Scanned, RowsOut: n.Out})
 	}
-	if err := answer(c.schema, st.Anchor(), st.Counters(), false); err != nil {
+	if err := answer(c.Head(), st.Anchor(), st.Counters(), false); err != nil {
 		return err
 	}
 	pinned := time.Now()
 	for {
 		b, err := st.Next()
 		if errors.Is(err, io.EOF) {
-			return answer(endOfStream, st.Anchor(), st.Counters(), true)
+			return answer([]byte(columnar.EndOfStream), st.Anchor(), st.Counters(), true)
 		}
 		if err != nil {
 			return t.Err(err)
 		}
-		payload, err := c.batch(b.Record)
+		payload, err := c.Batch(b.Record)
 		b.Record.Release()
 		if err != nil {
 			return err

@@ -88,6 +88,7 @@ class Query:
 
     def _stream(self) -> Iterator[tuple[Any, bytes]]:
         deadline = max(SILENCE, self._client._pool.timeout)
+        self._request.seen = self._client._seen  # of this run: it reads what was written since the last one
         for reply, payload in self._client.stream("query.Scan", self._request, pb.ScanResponse, timeout=deadline):
             self._request.epoch = 0 if "@" in self._request.dataset else reply.epoch
             yield reply, payload
@@ -145,6 +146,7 @@ class Query:
 
     def explain(self, *, analyze: bool = False) -> list[Conjunct]:
         """Return one row for each condition; with `analyze` the query runs, and `stats` tells what it did."""
+        self._request.seen = self._client._seen
         reply = self._client.call(
             "query.Explain", pb.ExplainRequest(scan=self._request, analyze=analyze), pb.ExplainResponse, timeout=SILENCE
         )
@@ -170,10 +172,12 @@ class Statement(Query):
 
     def _stream(self) -> Iterator[tuple[Any, bytes]]:
         deadline = max(SILENCE, self._client._pool.timeout)
+        self._statement.seen = self._client._seen
         yield from self._client.stream("query.Sql", self._statement, pb.SqlResponse, timeout=deadline)
 
     def explain(self, *, analyze: bool = False) -> list[Conjunct]:
         """Return one row for each condition: whether it was lifted out of the statement, or why not."""
+        self._statement.seen = self._client._seen
         request = pb.ExplainSqlRequest(statement=self._statement, analyze=analyze)
         reply = self._client.call("query.ExplainSql", request, pb.ExplainSqlResponse, timeout=SILENCE)
         if analyze:

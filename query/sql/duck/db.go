@@ -82,7 +82,7 @@ func Open(o Options) (*DB, error) {
 	err := d.register()
 	if err == nil {
 		// The last setting: none can be changed after it.
-		_, err = d.value("SET lock_configuration = true; SELECT 'locked'")
+		_, err = d.value("SET errors_as_json = true; SET lock_configuration = true; SELECT 'locked'")
 	}
 	if err != nil {
 		d.Close()
@@ -193,20 +193,21 @@ type Param struct {
 	Value expr.Value
 }
 
-// Query runs the tree of a statement. head gets the columns first, then each
-// gets the rows; an error of either ends it, and so does ctx.
-func (d *DB) Query(ctx context.Context, tree []byte, tables map[string]Table, params []Param, head func(expr.Schema) error, each func(*exec.Rows) error) error {
+// Query runs a statement. head gets the columns first, then each gets the rows;
+// an error of either ends it, and so does ctx.
+func (d *DB) Query(ctx context.Context, plan *sql.Plan, tables map[string]Table, params []Param, head func(expr.Schema) error, each func(*exec.Rows) error) error {
 	d.tables = tables
 	d.mu.Lock()
 	d.cause = nil
 	d.mu.Unlock()
-	text, err := d.value("SELECT json_deserialize_sql(?::JSON)::VARCHAR", string(tree))
+	text, err := d.value("SELECT json_deserialize_sql(?::JSON)::VARCHAR", string(plan.AST))
 	if err != nil {
 		return err
 	}
+	run := &running{DB: d, plan: plan, text: strings.TrimSuffix(strings.TrimSpace(text), ";")}
 	stop := context.AfterFunc(ctx, func() { duckdb.Interrupt(d.conn) })
 	defer stop()
-	p, fields, err := d.prepare(ctx, text)
+	p, fields, err := run.prepare(ctx)
 	if err != nil {
 		return err
 	}
@@ -219,7 +220,7 @@ func (d *DB) Query(ctx context.Context, tree []byte, tables map[string]Table, pa
 	}
 	var pending duckdb.PendingResult
 	if duckdb.PendingPreparedStreaming(p, &pending) != duckdb.StateSuccess {
-		err := d.problem(ctx, duckdb.PendingError(pending))
+		err := run.problem(ctx, duckdb.PendingError(pending))
 		duckdb.DestroyPending(&pending)
 		return err
 	}
@@ -228,7 +229,7 @@ func (d *DB) Query(ctx context.Context, tree []byte, tables map[string]Table, pa
 	duckdb.DestroyPending(&pending)
 	defer duckdb.DestroyResult(&res)
 	if state != duckdb.StateSuccess {
-		return d.problem(ctx, duckdb.ResultError(&res))
+		return run.problem(ctx, duckdb.ResultError(&res))
 	}
 	for {
 		if err := ctx.Err(); err != nil {
@@ -248,30 +249,41 @@ func (d *DB) Query(ctx context.Context, tree []byte, tables map[string]Table, pa
 		}
 	}
 	if text := duckdb.ResultError(&res); text != "" {
-		return d.problem(ctx, text)
+		return run.problem(ctx, text)
 	}
 	return nil
 }
 
+// running is a statement that runs.
+type running struct {
+	*DB
+	plan   *sql.Plan
+	text   string // what DuckDB made of the plan's tree
+	before int    // bytes that were put before it
+}
+
 // prepare prepares a statement; columns of types that a result has not are cast
 // around it.
-func (d *DB) prepare(ctx context.Context, text string) (p duckdb.PreparedStatement, fields expr.Schema, err error) {
-	if duckdb.Prepare(d.conn, text, &p) != duckdb.StateSuccess {
+func (d *running) prepare(ctx context.Context) (p duckdb.PreparedStatement, fields expr.Schema, err error) {
+	if duckdb.Prepare(d.conn, d.text, &p) != duckdb.StateSuccess {
 		err = d.problem(ctx, duckdb.PrepareError(p))
 		duckdb.DestroyPrepare(&p)
 		return p, nil, err
 	}
 	casts := false
 	var list, names []string
-	seen := map[string]int{}
+	taken := map[string]bool{}
+	for i := range duckdb.PreparedStatementColumnCount(p) {
+		taken[duckdb.PreparedStatementColumnName(p, i)] = false
+	}
 	for i := range duckdb.PreparedStatementColumnCount(p) {
 		name := duckdb.PreparedStatementColumnName(p, i)
-		if n := seen[name]; n > 0 { // two columns of one name
-			seen[name]++
-			name = fmt.Sprintf("%s_%d", name, n)
-		} else {
-			seen[name] = 1
+		for n, first := 1, name; taken[name]; n++ { // two columns of one name
+			if next := fmt.Sprintf("%s_%d", first, n); !has(taken, next) {
+				name = next
+			}
 		}
+		taken[name] = true
 		lt := duckdb.PreparedStatementColumnLogicalType(p, i)
 		f, cast := resultField(name, lt)
 		duckdb.DestroyLogicalType(&lt)
@@ -288,12 +300,18 @@ func (d *DB) prepare(ctx context.Context, text string) (p duckdb.PreparedStateme
 		return p, fields, nil
 	}
 	duckdb.DestroyPrepare(&p)
-	wrapped := "SELECT " + strings.Join(list, ", ") + " FROM (" + strings.TrimSuffix(strings.TrimSpace(text), ";") + ") AS r(" + strings.Join(names, ", ") + ")"
-	if duckdb.Prepare(d.conn, wrapped, &p) != duckdb.StateSuccess {
+	head := "SELECT " + strings.Join(list, ", ") + " FROM ("
+	d.before = len(head)
+	if duckdb.Prepare(d.conn, head+d.text+") AS r("+strings.Join(names, ", ")+")", &p) != duckdb.StateSuccess {
 		err = d.problem(ctx, duckdb.PrepareError(p))
 		duckdb.DestroyPrepare(&p)
 	}
 	return p, fields, err
+}
+
+func has(m map[string]bool, k string) bool {
+	_, ok := m[k]
+	return ok
 }
 
 func bind(p duckdb.PreparedStatement, params []Param) error {
@@ -336,8 +354,8 @@ func bind(p duckdb.PreparedStatement, params []Param) error {
 }
 
 // problem is the error of a statement: that of a scan as it was, a cancel as
-// such, what DuckDB says as it says it.
-func (d *DB) problem(ctx context.Context, text string) error {
+// such, what DuckDB says with the names and the place of the statement's writer.
+func (d *running) problem(ctx context.Context, text string) error {
 	d.mu.Lock()
 	cause := d.cause
 	d.mu.Unlock()
@@ -347,22 +365,21 @@ func (d *DB) problem(ctx context.Context, text string) error {
 	if cause != nil {
 		return cause
 	}
-	kind := fault.Invalid
-	head, rest, _ := strings.Cut(text, ": ")
-	switch {
-	case strings.HasPrefix(head, "Out of Memory"):
-		return fault.New(fault.TooBig, "query.sql", "statement", "%s", firstLine(rest)).Do("select fewer columns, filter more, or give the server's query.memory more")
-	case strings.HasPrefix(head, "INTERRUPT"):
-		return fault.New(fault.Canceled, "query.sql", "statement", "interrupted")
-	case strings.HasPrefix(head, "INTERNAL"), strings.HasPrefix(head, "FATAL"):
-		kind = fault.Internal
-	case strings.HasPrefix(head, "Permission"):
-		kind = fault.Permission
+	r := sql.ReadRefusal(text)
+	if r.At >= d.before {
+		r.At = d.place(r.At - d.before)
+	} else {
+		r.At = -1
 	}
-	return fault.New(kind, "query.sql", "statement", "%s", strings.TrimSpace(text))
+	return d.plan.Refused(r)
 }
 
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
+// place is where in the statement's text lies what is at a place of the text
+// that runs, -1 where that is not known.
+func (d *running) place(at int) int {
+	tree, err := d.value("SELECT json_serialize_sql(?::VARCHAR)::VARCHAR", d.text)
+	if err != nil {
+		return -1
+	}
+	return sql.Places(d.plan.AST, []byte(tree))(at)
 }

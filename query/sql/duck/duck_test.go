@@ -147,7 +147,7 @@ func query(ctx context.Context, d *duck.DB, text string, tables map[string]*tabl
 	}
 	var out []string
 	var fields expr.Schema
-	err = d.Query(ctx, plan.AST, by, params, func(s expr.Schema) error { fields = s; return nil }, func(r *exec.Rows) error {
+	err = d.Query(ctx, plan, by, params, func(s expr.Schema) error { fields = s; return nil }, func(r *exec.Rows) error {
 		for i := range r.N {
 			var cells []string
 			for c := range fields {

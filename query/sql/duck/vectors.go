@@ -10,6 +10,7 @@ import (
 	duckdb "github.com/duckdb/duckdb-go-bindings"
 
 	"daos/internal/fault"
+	"daos/internal/half"
 	"daos/query/exec"
 	"daos/query/expr"
 )
@@ -88,7 +89,7 @@ func putPlain(dst duckdb.Vector, t expr.Type, values []byte) {
 	out := duckdb.VectorGetData(dst)
 	if t == expr.Float16 {
 		for i := 0; i < len(values); i += 2 {
-			f := expr.Half(binary.LittleEndian.Uint16(values[i:]))
+			f := half.Float32(binary.LittleEndian.Uint16(values[i:]))
 			*(*float32)(unsafe.Add(out, 2*i)) = f
 		}
 		return
@@ -237,19 +238,64 @@ func getVector(v *expr.Vector, f *expr.Field, src duckdb.Vector, n int) {
 				clear(v.Values[i*f.Type.Size() : (i+1)*f.Type.Size()])
 			}
 		}
-	case f.Shape != nil:
-		v.Values = make([]byte, n*int(f.Shape[0])*f.Elem.Size())
-		copy(v.Values, bytesAt(duckdb.VectorGetData(duckdb.ArrayVectorGetChild(src)), len(v.Values)))
 	default:
-		w := uint64(f.Elem.Size())
-		entries := unsafe.Slice((*[2]uint64)(data), n)
-		child := duckdb.VectorGetData(duckdb.ListVectorGetChild(src))
+		getLists(v, f, src, n, ok)
+	}
+}
+
+// getLists copies lists and arrays. Of a null row there are no elements, or, in
+// an array, zeros.
+func getLists(v *expr.Vector, f *expr.Field, src duckdb.Vector, n int, ok func(int) bool) {
+	w := f.Elem.Size()
+	child, length := duckdb.Vector{}, 0
+	var entries [][2]uint64
+	if f.Shape != nil {
+		child, length = duckdb.ArrayVectorGetChild(src), int(f.Shape[0])
+		v.Values = make([]byte, 0, n*length*w)
+	} else {
+		child, entries = duckdb.ListVectorGetChild(src), unsafe.Slice((*[2]uint64)(duckdb.VectorGetData(src)), n)
 		v.Offsets = make([]uint64, 1, n+1)
-		for i := range n {
-			if ok(i) && entries[i][1] > 0 {
-				v.Values = append(v.Values, bytesAt(unsafe.Add(child, entries[i][0]*w), int(entries[i][1]*w))...)
+	}
+	values, mask := duckdb.VectorGetData(child), duckdb.VectorGetValidity(child)
+	for i := range n {
+		at, count := i*length, length
+		if entries != nil && ok(i) {
+			at, count = int(entries[i][0]), int(entries[i][1])
+		}
+		have := len(v.Values) / w
+		if !ok(i) {
+			v.Values = append(v.Values, make([]byte, count*w)...)
+		} else if count > 0 {
+			v.Values = append(v.Values, bytesAt(unsafe.Add(values, at*w), count*w)...)
+			for k := range count {
+				if !validAt(mask, at+k) {
+					nullElement(v, w, have+k)
+				}
 			}
+		}
+		if entries != nil {
 			v.Offsets = append(v.Offsets, uint64(len(v.Values)))
 		}
 	}
+	if v.Elements != nil {
+		padElements(v, len(v.Values)/w)
+	}
+}
+
+// nullElement marks element k of a list; its value becomes 0.
+func nullElement(v *expr.Vector, w, k int) {
+	padElements(v, k+1)
+	v.Elements[k] = 0
+	clear(v.Values[k*w : (k+1)*w])
+}
+
+func padElements(v *expr.Vector, n int) {
+	for len(v.Elements) < n {
+		v.Elements = append(v.Elements, 1)
+	}
+}
+
+// validAt is a bit of DuckDB's mask of what is not null; nil: nothing is.
+func validAt(mask unsafe.Pointer, i int) bool {
+	return mask == nil || *(*uint64)(unsafe.Add(mask, 8*(i/64)))>>(i%64)&1 == 1
 }
