@@ -5,6 +5,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 import types
 
 import numpy as np
@@ -143,9 +144,11 @@ def fixed_meta(count, item):
     return struct.pack("<IIII48x", count, 1, 0, 0) + struct.pack("<BBHIQQQQ24x", 1, 0, 0, item, 0, count * item, 0, 0)
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_an_expected_batch_is_received_whatever_comes(ends, seed):
+@pytest.mark.parametrize("spin", [0.0, 0.001, 1.0])
+@pytest.mark.parametrize("seed", range(20))
+def test_an_expected_batch_is_received_whatever_comes(ends, seed, spin, monkeypatch):
     """Answers as expected and otherwise, GOAWAY between them, arriving in pieces of any size."""
+    monkeypatch.setattr(feed, "SPIN", spin)  # waiting asleep, awake, and a little awake
     rng = random.Random(seed)
     conn, peer = ends
     meta = fixed_meta(4, 100)
@@ -205,8 +208,10 @@ def test_an_expected_batch_needs_no_other_memory(ends):
         assert got.samples == 4
 
 
-def test_an_expected_batch_that_breaks_off(ends):
+@pytest.mark.parametrize("awake", [False, True])
+def test_an_expected_batch_that_breaks_off(ends, awake):
     conn, peer = ends
+    conn._brisk = awake
     meta = fixed_meta(4, 100)
     expected = feed.expect(meta, feed.parse_batch_meta(meta), 400)
     call_id = conn.send_batch(1, bytes(32))
@@ -215,6 +220,29 @@ def test_an_expected_batch_that_breaks_off(ends):
     with pytest.raises(pydaos.UnreachableError):
         conn.recv_batch(call_id, np.empty, expected, np.zeros(400, np.uint8))
     assert conn.broken
+
+
+def test_waiting_awake_ends_by_itself(ends, monkeypatch):
+    monkeypatch.setattr(feed, "SPIN", 0.1)
+    conn, peer = ends
+    meta = fixed_meta(4, 100)
+    expected = feed.expect(meta, feed.parse_batch_meta(meta), 400)
+
+    def receive(after):
+        call_id = conn.send_batch(1, bytes(32))
+        timer = threading.Timer(after, peer.sendall, [frame(9, call_id, meta, bytes(400))])
+        timer.start()
+        before = time.thread_time()
+        conn.recv_batch(call_id, np.empty, expected, np.zeros(400, np.uint8))
+        timer.join()
+        return time.thread_time() - before
+
+    receive(0)
+    assert conn._brisk
+    assert receive(0.8) < 0.4  # awake for a moment, then asleep
+    assert not conn._brisk
+    receive(0)
+    assert conn._brisk
 
 
 def test_what_is_expected_depends_on_no_sample():

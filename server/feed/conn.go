@@ -74,7 +74,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 	if u, ok := nc.(*net.UnixConn); ok {
 		growSendBuffer(u)
 	}
-	nc = newSocket(nc, &s.lingering)
+	nc = newSocket(nc, &s.threads)
 	c.nc, c.br = nc, bufio.NewReaderSize(nc, readBuffer)
 	c.w = writer{c: c, nc: nc}
 	c.ended = make(chan error, 1)

@@ -91,7 +91,7 @@ type Server struct {
 	budget   *budget
 	stats    stats
 
-	lingering atomic.Int32 // threads that wait for a socket
+	threads threads // that wait for a socket
 
 	mu struct {
 		sync.Mutex

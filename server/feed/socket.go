@@ -21,6 +21,10 @@ const (
 	lingerFor = 20 * time.Millisecond
 	// maxLingering bounds the threads that wait so.
 	maxLingering = 128
+	// spinFor is how long a goroutine looks for the next request without going to
+	// sleep, where the one before came within that. Asleep its processor goes idle,
+	// and waking that takes longer than a loader needs to ask for a small batch.
+	spinFor = 120 * time.Microsecond
 	// yieldAfter is how long a goroutine that never blocks in Go's eyes keeps its
 	// processor: from 10 ms on the runtime takes it away in every system call,
 	// which costs more than a small batch.
@@ -39,8 +43,8 @@ const (
 type socket struct {
 	fd            int
 	local, remote net.Addr
-	lingering     *atomic.Int32 // threads of all sockets
-	blocked       func()        // called before a write waits; may be nil
+	threads       *threads
+	blocked       func() // called before a write waits; may be nil
 	read, write   side
 	iov           []unix.Iovec // scratch of WriteBuffers
 
@@ -49,10 +53,14 @@ type socket struct {
 	closed bool
 }
 
+// threads counts those of all sockets that wait, asleep or not.
+type threads struct{ lingering, spinning atomic.Int32 }
+
 // side is one direction of a socket.
 type side struct {
 	deadline atomic.Int64 // unix nanoseconds, 0: none
 	since    time.Time    // of the last yield; its goroutine's
+	brisk    bool         // the last wait was shorter than spinFor; its goroutine's
 
 	mu     sync.Mutex
 	parked *os.File // while a goroutine waits in the poller
@@ -60,7 +68,7 @@ type side struct {
 
 // newSocket takes nc's place, if it is a plain TCP or unix connection; else it
 // returns nc. The connection given is closed and must not be used any more.
-func newSocket(nc net.Conn, lingering *atomic.Int32) net.Conn {
+func newSocket(nc net.Conn, threads *threads) net.Conn {
 	var raw syscall.RawConn
 	var err error
 	switch c := nc.(type) {
@@ -78,7 +86,7 @@ func newSocket(nc net.Conn, lingering *atomic.Int32) net.Conn {
 	if ctl := raw.Control(func(old uintptr) { fd, err = dup(int(old)) }); ctl != nil || err != nil {
 		return nc
 	}
-	s := &socket{fd: fd, local: nc.LocalAddr(), remote: nc.RemoteAddr(), lingering: lingering, users: 1}
+	s := &socket{fd: fd, local: nc.LocalAddr(), remote: nc.RemoteAddr(), threads: threads, users: 1}
 	_ = nc.Close()
 	return s
 }
@@ -240,11 +248,38 @@ func (s *socket) wait(d *side, events int16) error {
 		}
 		pause = min(pause, max(left, 0))
 	}
-	defer s.lingering.Add(-1)
-	if s.lingering.Add(1) <= maxLingering && ready(s.fd, events, pause) {
+	if d == &s.read && d.brisk && s.spin(now, events, pause) {
 		return nil
 	}
+	if s.linger(events, pause) {
+		d.brisk = time.Since(now) < spinFor
+		return nil
+	}
+	d.brisk = false
 	return s.park(d, events)
+}
+
+// spin looks for an event again and again for a moment. Half of the processors
+// do that at most: the others have what is looked for to do.
+func (s *socket) spin(begun time.Time, events int16, pause time.Duration) bool {
+	defer s.threads.spinning.Add(-1)
+	if int(s.threads.spinning.Add(1)) > runtime.GOMAXPROCS(0)/2 {
+		return false
+	}
+	for {
+		if ready(s.fd, events, 0) {
+			return true
+		}
+		if time.Since(begun) > min(spinFor, pause) {
+			return false
+		}
+	}
+}
+
+// linger waits for an event on a thread of its own.
+func (s *socket) linger(events int16, pause time.Duration) bool {
+	defer s.threads.lingering.Add(-1)
+	return s.threads.lingering.Add(1) <= maxLingering && ready(s.fd, events, pause)
 }
 
 // ready says whether an event, an error or the end is there.

@@ -8,13 +8,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"sync/atomic"
+	"runtime"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // ends returns a socket and the plain connection at its other end.
-func ends(t *testing.T, network string, lingering *atomic.Int32) (*socket, net.Conn) {
+func ends(t *testing.T, network string, all *threads) (*socket, net.Conn) {
 	t.Helper()
 	address := "127.0.0.1:0"
 	if network == "unix" {
@@ -33,7 +35,7 @@ func ends(t *testing.T, network string, lingering *atomic.Int32) (*socket, net.C
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, ok := newSocket(c, lingering).(*socket)
+	s, ok := newSocket(c, all).(*socket)
 	if !ok {
 		t.Fatal("not taken over")
 	}
@@ -41,19 +43,60 @@ func ends(t *testing.T, network string, lingering *atomic.Int32) (*socket, net.C
 	return s, other
 }
 
-// each runs fn for both networks, with threads to wait on and without.
+// each runs fn for both networks, with threads to wait on, awake or not, and without.
 func each(t *testing.T, fn func(t *testing.T, s *socket, other net.Conn)) {
 	for _, network := range []string{"unix", "tcp"} {
-		for _, where := range []string{"thread", "poller"} {
+		for _, where := range []string{"awake", "thread", "poller"} {
 			t.Run(network+"/"+where, func(t *testing.T) {
-				var lingering atomic.Int32
+				var all threads
 				if where == "poller" {
-					lingering.Store(maxLingering)
+					all.lingering.Store(maxLingering)
 				}
-				s, other := ends(t, network, &lingering)
+				s, other := ends(t, network, &all)
+				s.read.brisk = where == "awake"
 				fn(t, s, other)
 			})
 		}
+	}
+}
+
+// TestSocket_SpinsOnlyBehindABriskPeer looks at who stays awake: a reader whose
+// last wait was short, for a moment, and never more of them than there is room for.
+func TestSocket_SpinsOnlyBehindABriskPeer(t *testing.T) {
+	var all threads
+	s, other := ends(t, "unix", &all)
+	b := make([]byte, 1)
+	read := func(after time.Duration) {
+		t.Helper()
+		timer := time.AfterFunc(after, func() { _, _ = other.Write([]byte{1}) })
+		defer timer.Stop()
+		if _, err := s.Read(b); err != nil {
+			t.Fatal(err)
+		}
+		if n := all.spinning.Load(); n != 0 {
+			t.Fatalf("%d sockets spin behind a read", n)
+		}
+	}
+	if _, err := other.Write([]byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	read(time.Hour) // it is there already
+	if !s.read.brisk {
+		t.Error("a reader that waited for nothing falls asleep")
+	}
+	if s.spin(time.Now(), unix.POLLIN, lingerFor) {
+		t.Error("found what is not there")
+	}
+	read(20 * spinFor)
+	if s.read.brisk {
+		t.Error("a reader that waited for long stays awake")
+	}
+	all.spinning.Store(int32(runtime.GOMAXPROCS(0))) // all that there may be, and more
+	if _, err := other.Write([]byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	if s.spin(time.Now(), unix.POLLIN, lingerFor) {
+		t.Error("one more spins than may")
 	}
 }
 
@@ -149,9 +192,9 @@ func TestSocket_DeadlinesEndWaiting(t *testing.T) {
 func TestSocket_CloseEndsWaitingAndTheDescriptor(t *testing.T) {
 	each(t, func(t *testing.T, s *socket, other net.Conn) {
 		for _, after := range []time.Duration{0, lingerFor / 2, 2 * lingerFor} {
-			var lingering atomic.Int32
-			lingering.Store(s.lingering.Load())
-			mine, peer := ends(t, s.local.Network(), &lingering)
+			var all threads
+			all.lingering.Store(s.threads.lingering.Load())
+			mine, peer := ends(t, s.local.Network(), &all)
 			end := make(chan error, 2)
 			go func() { _, err := mine.Read(make([]byte, 1)); end <- err }()
 			go func() { _, err := mine.Write(make([]byte, 64<<20)); end <- err }()
@@ -168,8 +211,8 @@ func TestSocket_CloseEndsWaitingAndTheDescriptor(t *testing.T) {
 			if _, err := mine.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
 				t.Fatal(err)
 			}
-			if lingering.Load() != s.lingering.Load() {
-				t.Fatalf("%d threads left", lingering.Load())
+			if all.lingering.Load() != s.threads.lingering.Load() {
+				t.Fatalf("%d threads left", all.lingering.Load())
 			}
 			if _, err := io.Copy(io.Discard, peer); err != nil {
 				t.Logf("the other end saw %v", err) // TCP resets where something was unread
@@ -208,9 +251,9 @@ func TestSocket_Hangup(t *testing.T) {
 // TestSocket_DescriptorsAreGivenBack waits often enough in the poller that a
 // descriptor lost each time would show.
 func TestSocket_DescriptorsAreGivenBack(t *testing.T) {
-	var lingering atomic.Int32
-	lingering.Store(maxLingering)
-	s, other := ends(t, "unix", &lingering)
+	var all threads
+	all.lingering.Store(maxLingering)
+	s, other := ends(t, "unix", &all)
 	open := func() int {
 		list, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
