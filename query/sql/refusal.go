@@ -120,6 +120,9 @@ func (p *Plan) Refused(r Refusal) error {
 		kind = fault.Permission
 	}
 	what, do := p.say(&r)
+	if name := quoted(what, 0); r.At < 0 && name != "" {
+		r.At = only(p.text, name)
+	}
 	e := Problem(p.text, r.At, kind, "%s", what)
 	if do != "" {
 		return e.Do("%s", do)
@@ -150,6 +153,10 @@ func (p *Plan) say(r *Refusal) (what, do string) {
 			what = "no column " + strconv.Quote(name)
 		}
 		return what, p.columnLike(name, r.Candidates)
+	case strings.Contains(first, "does not have a column named"):
+		return first, p.columnLike(quoted(first, 1), nil)
+	case strings.HasPrefix(first, "Column \"") && (strings.Contains(first, "not found in FROM") || strings.HasSuffix(first, "side of join")):
+		return first, p.columnLike(quoted(first, 0), nil)
 	case strings.HasPrefix(first, "Referenced table "):
 		name = quoted(first, 0)
 		var names []string
@@ -158,11 +165,11 @@ func (p *Plan) say(r *Refusal) (what, do string) {
 		}
 		return "no table " + strconv.Quote(name) + " in this FROM clause", meant(name, append(names, r.Candidates...))
 	case r.Subtype == "MISSING_ENTRY" && strings.HasSuffix(r.Kind, "Function"):
-		return "no " + strings.ToLower(strings.TrimPrefix(r.Kind, "Scalar ")) + " " + strconv.Quote(name), meantAny(name, r.Candidates)
+		return "no " + strings.ToLower(strings.TrimPrefix(r.Kind, "Scalar ")) + " " + strconv.Quote(name), meant(name, r.Candidates)
 	case r.Subtype == "NO_MATCHING_FUNCTION":
 		do = strings.TrimSpace(strings.ReplaceAll(rest, "\t", "  "))
 		if lines := strings.Split(do, "\n"); len(lines) > mostCandidates {
-			do = strings.Join(append(lines[:mostCandidates], "..."), "\n")
+			do = strings.Join(append(lines[:mostCandidates], "  ..."), "\n")
 		}
 		return first, do
 	}
@@ -209,16 +216,6 @@ func meant(name string, names []string) string {
 	return ""
 }
 
-// meantAny takes DuckDB's word where no name is near: it knows which functions
-// are alike.
-func meantAny(name string, names []string) string {
-	names = slices.DeleteFunc(names, func(n string) bool { return strings.HasPrefix(n, ScanFunction) })
-	if do := meant(name, names); do != "" || len(names) == 0 {
-		return do
-	}
-	return "did you mean " + strconv.Quote(names[0]) + "?"
-}
-
 // quoted is the n-th text in double quotes.
 func quoted(s string, n int) string {
 	parts := strings.Split(s, `"`)
@@ -226,6 +223,15 @@ func quoted(s string, n int) string {
 		return parts[2*n+1]
 	}
 	return ""
+}
+
+// only is where a name is in a text, if it is there once; else -1.
+func only(text, name string) int {
+	at := strings.Index(text, name)
+	if at < 0 || strings.Contains(text[at+len(name):], name) {
+		return -1
+	}
+	return at
 }
 
 func lowerFirst(s string) string {

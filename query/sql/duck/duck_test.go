@@ -23,19 +23,27 @@ import (
 // the targets would do it.
 type table struct {
 	schema expr.Schema
-	rows   *exec.Rows
+	rows   exec.Rows
 	ref    *sql.Ref
-	out    int   // rows that left it
-	opened []int // columns that were asked for
+	of     *table // whose mention it is; nil: it is the table itself
+	out    int    // rows that left it
+	opened []int  // columns that were asked for
 	fail   bool
 	slow   time.Duration
 }
 
-func (t *table) Schema() expr.Schema  { return t.schema }
+func (t *table) Schema() expr.Schema {
+	if t.ref != nil {
+		return t.ref.Columns()
+	}
+	return t.schema
+}
 func (t *table) Rows() (uint64, bool) { return uint64(t.rows.N), true }
 
 func (t *table) Open(columns []int) (duck.Reader, error) {
-	t.opened = columns
+	if t.of != nil {
+		t.of.opened = columns
+	}
 	keep := make([]uint32, 0, t.rows.N)
 	if t.ref != nil && t.ref.Where != nil {
 		p, err := expr.Bind(t.ref.Where, t.schema, "")
@@ -75,7 +83,9 @@ func (r *reader) Next() (*exec.Rows, error) {
 	time.Sleep(r.t.slow)
 	rows := r.keep[r.at:min(len(r.keep), r.at+1000)]
 	r.at += len(rows)
-	r.t.out += len(rows)
+	if r.t.of != nil {
+		r.t.of.out += len(rows)
+	}
 	out := &exec.Rows{N: len(rows)}
 	for _, c := range r.columns {
 		out.Columns = append(out.Columns, exec.Pick(&r.t.schema[c], &r.t.rows.Columns[c], rows))
@@ -88,7 +98,7 @@ func (r *reader) Next() (*exec.Rows, error) {
 func numbers(n int) *table {
 	t := &table{schema: expr.Schema{{Name: "id", Type: expr.Int64}, {Name: "label", Type: expr.Int32}, {Name: "x", Type: expr.Float64}, {Name: "name", Type: expr.Text},
 		{Name: "v", Type: expr.List, Elem: expr.Float32, Shape: []uint64{3}}, {Name: "tokens", Type: expr.List, Elem: expr.Int16}, {Name: "when", Type: expr.Time}, {Name: "h", Type: expr.Float16}},
-		rows: &exec.Rows{N: n, Columns: make([]expr.Vector, 8)}}
+		rows: exec.Rows{N: n, Columns: make([]expr.Vector, 8)}}
 	c := t.rows.Columns
 	c[3].Offsets, c[5].Offsets = []uint64{0}, []uint64{0}
 	for i := range n {
@@ -125,8 +135,15 @@ func open(t *testing.T) *duck.DB {
 	return d
 }
 
-// query runs a statement over tables by address and returns its rows as text.
-func query(ctx context.Context, d *duck.DB, text string, tables map[string]*table, params ...duck.Param) ([]string, *sql.Plan, error) {
+func ints(v []int32) (out expr.Vector) {
+	for _, x := range v {
+		out.Values = binary.LittleEndian.AppendUint32(out.Values, uint32(x))
+	}
+	return out
+}
+
+// rewrite takes a statement over tables by address apart.
+func rewrite(d *duck.DB, text string, tables map[string]*table) (*sql.Plan, map[string]duck.Table, error) {
 	tree, err := d.Tree(text)
 	if err != nil {
 		return nil, nil, err
@@ -142,8 +159,18 @@ func query(ctx context.Context, d *duck.DB, text string, tables map[string]*tabl
 	}
 	by := map[string]duck.Table{}
 	for _, r := range plan.Refs {
-		by[r.Handle] = tables[r.Address]
-		tables[r.Address].ref = r
+		one := *tables[r.Address] // a table for each mention
+		one.of, one.ref = tables[r.Address], r
+		by[r.Handle] = &one
+	}
+	return plan, by, nil
+}
+
+// query runs a statement over tables by address and returns its rows as text.
+func query(ctx context.Context, d *duck.DB, text string, tables map[string]*table, params ...duck.Param) ([]string, *sql.Plan, error) {
+	plan, by, err := rewrite(d, text, tables)
+	if err != nil {
+		return nil, nil, err
 	}
 	var out []string
 	var fields expr.Schema
