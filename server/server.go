@@ -227,7 +227,7 @@ func (s *Server) openServices(o Options, token string) error {
 		Array:   &service.Array{Datasets: s.datasets},
 		Tensor:  &service.Tensor{Datasets: s.datasets},
 		Scan:    &service.Scan{Datasets: s.datasets},
-		Query:   &service.Query{Datasets: s.datasets, Running: service.NewQueries(incarnation), SQL: statements},
+		Query:   &service.Query{Datasets: s.datasets, Running: service.NewQueries(incarnation), SQL: statements, Info: s},
 		Loader:  s.loader,
 	}
 	s.grpc = grpc.NewServer(append(codec.ServerOptions(o.Pool),

@@ -19,6 +19,8 @@ type ChunkStats struct {
 	// Exact: they are those of the elements. Else they are bounds, since a part
 	// of the chunk was written anew.
 	Exact bool
+	// Version is the epoch of the last write to the chunk.
+	Version object.Epoch
 }
 
 // Scan is an array at an epoch, to be walked chunk by chunk: what a query reads
@@ -94,7 +96,7 @@ func (s *Scan) summary(it object.Item) (*ChunkStats, error) {
 	}
 	st := c.stats
 	st.settle(spec, in, s.node.extent.stale != nil)
-	return &ChunkStats{Coords: coords, Count: st.count, NaNs: st.nans, Min: slices.Clone(st.min), Max: slices.Clone(st.max), Exact: st.exact}, nil
+	return &ChunkStats{Coords: coords, Count: st.count, NaNs: st.nans, Min: slices.Clone(st.min), Max: slices.Clone(st.max), Exact: st.exact, Version: it.Epoch}, nil
 }
 
 // Read reads the part of a chunk that lies inside the shape: its elements in C

@@ -24,6 +24,7 @@ type Pinned struct {
 // column's dtype, little-endian, over all elements that are neither null nor
 // NaN; of texts and bytes they are bounds. nil: none is known.
 type Summary struct {
+	Version      object.Epoch // of the chunk: it changes with any of its values
 	First, Count uint64
 	Nulls, NaNs  uint64
 	Bytes        uint64
@@ -73,7 +74,7 @@ func (p *Pinned) Summaries(ctx context.Context, col int) ([]Summary, error) {
 	}
 	out := make([]Summary, len(all))
 	for i, c := range all {
-		out[i] = Summary{First: c.first, Count: c.count, Nulls: c.nulls, NaNs: c.nans, Bytes: c.bytes, Min: c.min, Max: c.max}
+		out[i] = Summary{Version: c.version, First: c.first, Count: c.count, Nulls: c.nulls, NaNs: c.nans, Bytes: c.bytes, Min: c.min, Max: c.max}
 		if c.open {
 			out[i].Max = nil
 		}

@@ -108,8 +108,9 @@ func decodeLease(b []byte) (lease, error) {
 
 // chunk is the record of one chunk of one column.
 type chunk struct {
-	first  uint64 // from the key
-	number uint64 // dkey in the column's object
+	first   uint64       // from the key
+	number  uint64       // dkey in the column's object
+	version object.Epoch // of the record, where a walk met it
 	stats
 }
 

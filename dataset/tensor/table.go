@@ -181,7 +181,7 @@ func (t *Table) chunks(ctx context.Context, s *state, col int, fn func(chunk) er
 			err = corrupt("column "+s.cols[col].Name, "the chunk records have a gap")
 		}
 		if err == nil {
-			next = c.end()
+			next, c.version = c.end(), it.Epoch
 			err = fn(c)
 		}
 		failed = err

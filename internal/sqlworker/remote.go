@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strings"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
@@ -35,7 +34,7 @@ func (t *remote) Schema() expr.Schema { return t.ref.Columns() }
 
 // Rows is the number of rows where the server knows it.
 func (t *remote) Rows() (uint64, bool) {
-	if n := t.j.rows[t.ref.Address]; n != nil && t.ref.Where == nil {
+	if n := t.j.known[t.ref.Address].rows; n != nil && t.ref.Where == nil {
 		return *n, true
 	}
 	return 0, false
@@ -43,10 +42,8 @@ func (t *remote) Rows() (uint64, bool) {
 
 // Open begins a scan with what was lifted.
 func (t *remote) Open(columns []int) (duck.Reader, error) {
-	r := &queryv1.ScanRequest{Dataset: t.ref.Address, Predicate: querywire.FromExpr(t.ref.Where), Limit: t.ref.Limit, Label: "scan of a statement"}
-	if !strings.Contains(t.ref.Address, "@") {
-		r.Epoch = t.j.epochs[t.ref.Address]
-	}
+	r := &queryv1.ScanRequest{Function: functionOf(t.ref), Predicate: querywire.FromExpr(t.ref.Where), Limit: t.ref.Limit, Label: "scan of a statement"}
+	r.Dataset, r.Epoch = t.j.reading(t.ref)
 	for _, c := range columns {
 		r.Columns = append(r.Columns, t.ref.Schema[c].Name)
 	}

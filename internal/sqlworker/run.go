@@ -8,7 +8,6 @@ import (
 	"io"
 	"time"
 
-	"daos/internal/address"
 	"daos/internal/client"
 	"daos/internal/columnar"
 	"daos/internal/fault"
@@ -41,7 +40,7 @@ func Run(in io.Reader, out io.Writer) int {
 		_, _ = io.Copy(io.Discard, in)
 		cancel(fault.New(fault.Canceled, "query.sql", "statement", "the server went away"))
 	}()
-	j := &job{task: &task, began: time.Now(), reply: reply, epochs: map[string]uint64{}, types: map[string]expr.Schema{}}
+	j := &job{task: &task, began: time.Now(), reply: reply, epochs: map[string]uint64{}, live: map[string]uint64{}, known: map[string]*resolved{}}
 	if err := j.run(ctx); err != nil {
 		if reply(&queryv1.SqlReply{Error: wire.Detail(err)}) != nil {
 			return 1
@@ -56,9 +55,9 @@ type job struct {
 	c      *client.Client
 	began  time.Time
 	reply  func(*queryv1.SqlReply) error
-	epochs map[string]uint64
-	rows   map[string]*uint64
-	types  map[string]expr.Schema
+	epochs map[string]uint64    // that were read, by address
+	live   map[string]uint64    // of live datasets, by name
+	known  map[string]*resolved // tables by what they are called
 	tables []*remote
 	out    uint64
 	bytes  uint64
@@ -81,17 +80,11 @@ func (j *job) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	j.rows = map[string]*uint64{}
-	plan, err := sql.Rewrite(tree, text, func(address string) (expr.Schema, error) { return j.schema(ctx, address) })
+	plan, err := j.catalog(ctx).Rewrite(tree, text)
 	if err != nil {
 		return err
 	}
-	tables := map[string]duck.Table{}
-	for _, r := range plan.Refs {
-		t := &remote{j: j, ctx: ctx, ref: r}
-		tables[r.Handle] = t
-		j.tables = append(j.tables, t)
-	}
+	tables := j.open(ctx, plan)
 	explained := &queryv1.ExplainSqlResponse{Epochs: j.epochs}
 	for _, x := range plan.Conjuncts {
 		explained.Conjuncts = append(explained.Conjuncts, &queryv1.Conjunct{Table: x.Table, Conjunct: x.Conjunct, Pushed: x.Pushed, Why: x.Why})
@@ -99,13 +92,9 @@ func (j *job) run(ctx context.Context) error {
 	if j.task.GetExplain() && !j.task.GetAnalyze() {
 		return j.reply(&queryv1.SqlReply{Plan: explained})
 	}
-	var params []duck.Param
-	for _, p := range j.task.GetStatement().GetParams() {
-		v, err := querywire.ValueOf(p.GetValue())
-		if err != nil {
-			return err
-		}
-		params = append(params, duck.Param{Name: p.GetName(), Value: v})
+	params, err := j.params(plan)
+	if err != nil {
+		return err
 	}
 	var sink *sink
 	err = db.Query(ctx, plan, tables, params, func(s expr.Schema) (err error) {
@@ -131,37 +120,6 @@ func (j *job) run(ctx context.Context) error {
 		return j.reply(&queryv1.SqlReply{Plan: explained})
 	}
 	return j.reply(&queryv1.SqlReply{Batch: &queryv1.SqlResponse{Payload: []byte(columnar.EndOfStream), Counters: j.counters(), Done: true, Epochs: j.epochs}})
-}
-
-// schema resolves a dataset, and fixes the epoch at which it is read: one for
-// all mentions of it.
-func (j *job) schema(ctx context.Context, address string) (expr.Schema, error) {
-	if s, ok := j.types[address]; ok {
-		return s, nil
-	}
-	r, err := j.c.Query.Schema(ctx, &queryv1.SchemaRequest{Dataset: address, Seen: j.task.GetStatement().GetSeen()})
-	if err != nil {
-		return nil, j.suggest(ctx, address, wire.Fault(err))
-	}
-	s, err := querywire.SchemaOf(r.GetFields())
-	if err != nil {
-		return nil, err
-	}
-	j.types[address], j.epochs[address], j.rows[address] = s, r.GetEpoch(), r.Rows
-	return s, nil
-}
-
-// suggest adds the nearest address to the error of one that doesn't exist.
-func (j *job) suggest(ctx context.Context, name string, err error) error {
-	f, ok := err.(*fault.Error)
-	x, bad := address.Parse(name)
-	if !ok || f.Kind != fault.NotFound || bad != nil {
-		return err
-	}
-	if n := j.c.Nearest(ctx, x); n != "" {
-		return f.Do("did you mean %q?", n)
-	}
-	return err
 }
 
 func (j *job) counters() *queryv1.Counters {

@@ -20,6 +20,10 @@ type Ref struct {
 	Limit   uint64    // lifted; 0: none
 	At      int       // place in the text
 
+	Call   *Call  // what makes the table out of the dataset; nil: it is the dataset
+	Kind   string // of the dataset: "posix", "kv", "array", "tensor"; "": not known
+	Prunes string // not "": conditions only spare reading, as this says; all are evaluated later
+
 	alias   string
 	blocked string // why nothing can be lifted to it, "" if something can
 }
@@ -37,23 +41,36 @@ type Plan struct {
 	AST       []byte // with calls of ScanFunction
 	Refs      []*Ref
 	Conjuncts []Conjunct
+	Spent     []string // parameters that were arguments of table functions
 
+	left map[string]bool // parameters that the tree still has
 	text string
 }
 
 // Rewrite takes a statement apart. schemaOf resolves the address of a dataset.
 func Rewrite(ast []byte, text string, schemaOf func(address string) (expr.Schema, error)) (*Plan, error) {
+	return Catalog{Table: func(r *Ref) (err error) {
+		r.Schema, err = schemaOf(r.Address)
+		return err
+	}}.Rewrite(ast, text)
+}
+
+// Rewrite takes a statement apart.
+func (c Catalog) Rewrite(ast []byte, text string) (*Plan, error) {
 	d := json.NewDecoder(bytes.NewReader(ast))
 	d.UseNumber() // places are 64-bit numbers
 	var root map[string]any
 	if err := d.Decode(&root); err != nil {
 		return nil, fault.New(fault.Internal, "query.sql", "statement", "the tree of the statement is not readable").Because(err)
 	}
-	w := &rewriter{text: text, schemaOf: schemaOf, plan: &Plan{text: text}}
+	w := &rewriter{text: text, catalog: c, plan: &Plan{text: text}}
 	if err := w.node(root, nil); err != nil {
 		return nil, err
 	}
 	keepDoubles(root)
+	if w.plan.Spent != nil {
+		w.plan.left = parametersOf(root, map[string]bool{})
+	}
 	var err error
 	w.plan.AST, err = json.Marshal(root)
 	return w.plan, err
@@ -107,9 +124,9 @@ func (s *scope) has(name string) bool {
 }
 
 type rewriter struct {
-	text     string
-	schemaOf func(string) (expr.Schema, error)
-	plan     *Plan
+	text    string
+	catalog Catalog
+	plan    *Plan
 }
 
 func str(m map[string]any, key string) string {
@@ -239,6 +256,10 @@ func (w *rewriter) from(f map[string]any, s *scope) ([]source, error) {
 			return []source{{alias, nil}}, nil
 		}
 		return []source{{ref.alias, ref}}, nil
+	case "TABLE_FUNCTION":
+		if ref, err := w.function(f); ref != nil || err != nil {
+			return []source{{alias(ref), ref}}, err
+		}
 	case "JOIN":
 		left, err := w.from(child(f, "left"), s)
 		if err != nil {
@@ -284,7 +305,7 @@ func block(from []source, why string) {
 func (w *rewriter) table(t map[string]any, s *scope) (*Ref, error) {
 	name := str(t, "table_name")
 	if str(t, "schema_name") != "" || str(t, "catalog_name") != "" {
-		return nil, nil
+		return w.system(t)
 	}
 	if s.has(name) {
 		return nil, nil
@@ -306,13 +327,25 @@ func (w *rewriter) table(t map[string]any, s *scope) (*Ref, error) {
 		}
 		address = ds + "@" + v.S + path
 	}
-	schema, err := w.schemaOf(address)
-	if err != nil {
-		return nil, mark(w.text, at, err)
-	}
-	ref := &Ref{Handle: fmt.Sprintf("s%d", len(w.plan.Refs)), Address: address, Schema: schema, At: at, alias: str(t, "alias")}
+	ref := &Ref{Address: address, alias: str(t, "alias")}
 	if ref.alias == "" {
 		ref.alias = name
+	}
+	return ref, w.resolve(t, ref, at)
+}
+
+func alias(r *Ref) string {
+	if r == nil {
+		return ""
+	}
+	return r.alias
+}
+
+// resolve finds the columns of a table and puts a call in its place.
+func (w *rewriter) resolve(t map[string]any, ref *Ref, at int) error {
+	ref.Handle, ref.At = fmt.Sprintf("s%d", len(w.plan.Refs)), at
+	if err := w.catalog.Table(ref); err != nil {
+		return mark(w.text, at, err)
 	}
 	switch {
 	case t["sample"] != nil:
@@ -336,7 +369,7 @@ func (w *rewriter) table(t map[string]any, s *scope) (*Ref, error) {
 	} {
 		t[k] = v
 	}
-	return ref, nil
+	return nil
 }
 
 // cutPath splits "POOL/DATASET[@SNAPSHOT]" from "/PATH".
@@ -410,6 +443,14 @@ func (w *rewriter) where(q, clause map[string]any, from []source) bool {
 		if why == "" {
 			l.ref.Where = expr.Conjunction(l.ref.Where, x)
 			report.Pushed, report.Why = true, "evaluated at the targets"
+			if l.ref.Prunes != "" {
+				all = false // rows that don't match come too
+				if report.Pushed, report.Why = expr.Prunes(x), l.ref.Prunes; !report.Pushed {
+					report.Why = "only comparisons with constants spare reading here"
+				}
+				w.plan.Conjuncts = append(w.plan.Conjuncts, report)
+				continue
+			}
 			if expr.Prunes(x) {
 				report.Why = "evaluated at the targets, prunes by statistics where there are some"
 			}

@@ -29,6 +29,7 @@ type Query struct {
 	Datasets *Datasets
 	Running  *Queries
 	SQL      *SQL
+	Info     Info
 }
 
 // table is a dataset as a table at one epoch.
@@ -37,10 +38,16 @@ type queryTable struct {
 	pool.Resolved
 	at   object.Epoch
 	rows *uint64 // where it is known without a scan
+	made bool    // by a table function; without a Dataset: of the server
 }
 
 // err makes the resource of an error a full address.
-func (t *queryTable) err(err error) error { return fullName(t.Address, err) }
+func (t *queryTable) err(err error) error {
+	if t.Dataset == nil {
+		return err
+	}
+	return fullName(t.Address, err)
+}
 
 // open makes a table of a dataset of any type that has one.
 func (q *Query) open(ctx context.Context, addr string, named, seen uint64) (*queryTable, error) {
@@ -100,18 +107,22 @@ func (q *Query) open(ctx context.Context, addr string, named, seen uint64) (*que
 
 // Schema implements the service.
 func (q *Query) Schema(ctx context.Context, r *queryv1.SchemaRequest) (*queryv1.SchemaResponse, error) {
-	t, err := q.open(ctx, r.GetDataset(), 0, r.GetSeen())
+	t, err := q.tableOf(ctx, r.GetDataset(), r.GetFunction(), r.GetEpoch(), r.GetSeen())
 	if err != nil {
 		return nil, err
 	}
-	return &queryv1.SchemaResponse{Fields: querywire.FromSchema(t.Schema()), Type: t.Dataset.Type.String(), Rows: t.rows, Epoch: uint64(t.at)}, nil
+	out := &queryv1.SchemaResponse{Fields: querywire.FromSchema(t.Schema()), Rows: t.rows, Epoch: uint64(t.at)}
+	if t.Dataset != nil {
+		out.Type = t.Dataset.Type.String()
+	}
+	return out, nil
 }
 
 // Scan implements the service.
 func (q *Query) Scan(r *queryv1.ScanRequest, out grpc.ServerStreamingServer[queryv1.ScanResponse]) error {
 	ctx, run := q.Running.begin(out.Context(), r)
 	defer run.end()
-	t, err := q.open(ctx, r.GetDataset(), r.GetEpoch(), r.GetSeen())
+	t, err := q.tableOf(ctx, r.GetDataset(), r.GetFunction(), r.GetEpoch(), r.GetSeen())
 	if err != nil {
 		return err
 	}
@@ -132,7 +143,7 @@ func (q *Query) Scan(r *queryv1.ScanRequest, out grpc.ServerStreamingServer[quer
 
 // pin keeps the epoch of a live dataset readable; snapshots are kept anyway.
 func (q *Query) pin(ctx context.Context, t *queryTable) error {
-	if t.Snapshot != nil {
+	if t.Snapshot != nil || t.Dataset == nil {
 		return nil
 	}
 	return t.err(q.Datasets.pools.Pin(ctx, t.Dataset.ID, t.at))
@@ -181,7 +192,7 @@ func (q *Query) Explain(ctx context.Context, r *queryv1.ExplainRequest) (*queryv
 	}
 	ctx, run := q.Running.begin(ctx, r.GetScan())
 	defer run.end()
-	t, err := q.open(ctx, r.GetScan().GetDataset(), r.GetScan().GetEpoch(), r.GetScan().GetSeen())
+	t, err := q.tableOf(ctx, r.GetScan().GetDataset(), r.GetScan().GetFunction(), r.GetScan().GetEpoch(), r.GetScan().GetSeen())
 	if err != nil {
 		return nil, err
 	}
@@ -218,6 +229,8 @@ func whyPushed(t *queryTable, x expr.Expr) string {
 	col, _, _, simple := expr.Comparison(x)
 	late := "columns that are only shown are read for the rows that match"
 	switch {
+	case t.made:
+		return "evaluated by the server as the rows are made"
 	case t.Dataset.Type == pool.TypePosix && simple && (col == "size" || col == "mtime" || col == "type"):
 		return "evaluated on the stored records, before a row is made"
 	case t.Dataset.Type == pool.TypePosix:

@@ -1,0 +1,168 @@
+//go:build cgo
+
+package sqlworker
+
+import (
+	"context"
+
+	"daos/internal/address"
+	"daos/internal/fault"
+	"daos/internal/querywire"
+	queryv1 "daos/proto/gen/daos/query/v1"
+	"daos/query/expr"
+	"daos/query/sql"
+	"daos/query/sql/duck"
+	"daos/server/wire"
+)
+
+// catalog resolves the tables of a statement.
+func (j *job) catalog(ctx context.Context) sql.Catalog {
+	return sql.Catalog{
+		Table: func(r *sql.Ref) error { return j.table(ctx, r) },
+		Param: func(name string) (expr.Value, bool) {
+			for _, p := range j.task.GetStatement().GetParams() {
+				if p.GetName() == name {
+					v, err := querywire.ValueOf(p.GetValue())
+					return v, err == nil
+				}
+			}
+			return expr.Value{}, false
+		},
+	}
+}
+
+// resolved is what is known of a table, once for all mentions of it.
+type resolved struct {
+	schema expr.Schema
+	kind   string
+	rows   *uint64
+}
+
+// table fills in a mention of a table.
+func (j *job) table(ctx context.Context, r *sql.Ref) error {
+	known := j.known[r.Address]
+	if known == nil {
+		var err error
+		if known, err = j.resolve(ctx, r); err != nil {
+			return err
+		}
+		j.known[r.Address] = known
+	}
+	r.Schema, r.Kind = known.schema, known.kind
+	return nil
+}
+
+func (j *job) resolve(ctx context.Context, r *sql.Ref) (*resolved, error) {
+	q := &queryv1.SchemaRequest{Function: functionOf(r), Seen: j.task.GetStatement().GetSeen()}
+	q.Dataset, q.Epoch = j.reading(r)
+	x, err := j.c.Query.Schema(ctx, q)
+	if err != nil {
+		return nil, j.suggest(ctx, q.GetDataset(), wire.Fault(err))
+	}
+	s, err := querywire.SchemaOf(x.GetFields())
+	if err != nil {
+		return nil, err
+	}
+	if live := liveOf(r); live != "" {
+		j.pin(live, x.GetEpoch())
+	}
+	return &resolved{schema: s, kind: x.GetType(), rows: x.Rows}, nil
+}
+
+// liveOf is the address that says at which epoch a table is read: of the two of a
+// difference, the one that may be live; "" for a table of the server.
+func liveOf(r *sql.Ref) string {
+	c := r.Call
+	switch {
+	case c == nil:
+		return r.Address
+	case c.Name == "diff" && len(c.Args) == 1 && snapshotOf(c.Dataset) != "":
+		return c.Args[0]
+	}
+	return c.Dataset
+}
+
+// reading is the dataset of a table, and the epoch to read it at; 0: its own.
+func (j *job) reading(r *sql.Ref) (dataset string, epoch uint64) {
+	dataset = r.Address
+	if r.Call != nil {
+		dataset = r.Call.Dataset
+	}
+	return dataset, j.pinned(liveOf(r))
+}
+
+func functionOf(r *sql.Ref) *queryv1.TableFunction {
+	if r.Call == nil {
+		return nil
+	}
+	return &queryv1.TableFunction{Name: r.Call.Name, Args: r.Call.Args}
+}
+
+func snapshotOf(name string) string {
+	a, err := address.Parse(name)
+	if err != nil {
+		return ""
+	}
+	return a.Snapshot
+}
+
+// pinned is the epoch at which a live dataset is read, the same for all mentions
+// of it; 0: none yet, or it is at a snapshot.
+func (j *job) pinned(name string) uint64 {
+	a, err := address.Parse(name)
+	if err != nil || a.Snapshot != "" {
+		return 0
+	}
+	if e := j.task.GetEpochs()[name]; e != 0 {
+		return e
+	}
+	return j.live[a.DatasetName()]
+}
+
+// pin keeps the epoch that was read first.
+func (j *job) pin(name string, epoch uint64) {
+	j.epochs[name] = epoch
+	if a, err := address.Parse(name); err == nil && a.Snapshot == "" && j.live[a.DatasetName()] == 0 {
+		j.live[a.DatasetName()] = epoch
+	}
+}
+
+// suggest adds the nearest address to the error of one that doesn't exist.
+func (j *job) suggest(ctx context.Context, name string, err error) error {
+	f, ok := err.(*fault.Error) //nolint:errorlint // wire.Fault makes it
+	x, bad := address.Parse(name)
+	if !ok || f.Kind != fault.NotFound || bad != nil {
+		return err
+	}
+	if n := j.c.Nearest(ctx, x); n != "" {
+		return f.Do("did you mean %q?", n)
+	}
+	return err
+}
+
+// open makes the tables that DuckDB reads.
+func (j *job) open(ctx context.Context, plan *sql.Plan) map[string]duck.Table {
+	tables := map[string]duck.Table{}
+	for _, r := range plan.Refs {
+		t := &remote{j: j, ctx: ctx, ref: r}
+		tables[r.Handle] = t
+		j.tables = append(j.tables, t)
+	}
+	return tables
+}
+
+// params are the parameters that are left for DuckDB.
+func (j *job) params(plan *sql.Plan) ([]duck.Param, error) {
+	var out []duck.Param
+	for _, p := range j.task.GetStatement().GetParams() {
+		if plan.OnlySpent(p.GetName()) {
+			continue
+		}
+		v, err := querywire.ValueOf(p.GetValue())
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, duck.Param{Name: p.GetName(), Value: v})
+	}
+	return out, nil
+}
