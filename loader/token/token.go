@@ -143,7 +143,7 @@ func Parse(b []byte) (*Token, error) {
 	if _, err := d.Token(); err != io.EOF {
 		return nil, bad("something follows the JSON object")
 	}
-	v, err := number("v", f.V, false)
+	v, err := number("v", f.V)
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +162,7 @@ func Parse(b []byte) (*Token, error) {
 		}
 		*s.to = *s.from
 	}
-	ov, err := number("order_v", f.OrderV, false)
+	ov, err := number("order_v", f.OrderV)
 	if err != nil {
 		return nil, err
 	}
@@ -171,13 +171,13 @@ func Parse(b []byte) (*Token, error) {
 			Do("use the version of daos that wrote it")
 	}
 	t.OrderV = int(ov)
-	if t.Seed, err = number("seed", f.Seed, true); err != nil {
+	if t.Seed, err = number("seed", f.Seed); err != nil {
 		return nil, err
 	}
-	if t.Pass, err = number("pass", f.Pass, false); err != nil {
+	if t.Pass, err = number("pass", f.Pass); err != nil {
 		return nil, err
 	}
-	if t.Position, err = number("position", f.Position, false); err != nil {
+	if t.Position, err = number("position", f.Position); err != nil {
 		return nil, err
 	}
 	return t, t.readParams(f.Params)
@@ -204,7 +204,7 @@ func (t *Token) readParams(b json.RawMessage) error {
 			return bad("order %q needs the parameter %q", t.Order, p.name)
 		}
 		if p.number != nil {
-			n, err := number(p.name, v, false)
+			n, err := number(p.name, v)
 			if err != nil {
 				return err
 			}
@@ -223,9 +223,8 @@ func isDigest(s string) bool {
 	return len(s) == 16 && strings.Trim(s, "0123456789abcdef") == ""
 }
 
-// number reads a whole number. wrap: any, taken modulo 2^64, as Python's
-// integers are; else from 0 to 2^64-1.
-func number(name string, n json.RawMessage, wrap bool) (uint64, error) {
+// number reads a whole number from 0 to 2^64-1.
+func number(name string, n json.RawMessage) (uint64, error) {
 	if n == nil {
 		return 0, bad("%q is missing", name)
 	}
@@ -235,9 +234,6 @@ func number(name string, n json.RawMessage, wrap bool) (uint64, error) {
 	}
 	if !ok {
 		return 0, bad("%q is %.40s, not a whole number", name, string(n))
-	}
-	if wrap {
-		x.And(x, new(big.Int).SetUint64(1<<64-1))
 	}
 	if !x.IsUint64() {
 		return 0, bad("%q is %s, not from 0 to 2^64-1", name, x)

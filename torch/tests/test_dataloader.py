@@ -525,7 +525,7 @@ def test_arguments_and_attributes_are_torchs(pool_of_numbers: Any) -> None:
     for wrong, words in (
         ({"in_order": False}, "in_order"),
         ({"timeout": 3}, "worker processes"),
-        ({"num_workers": -1}, "non-negative"),
+        ({"num_workers": -1}, "num_workers=-1"),
         ({"batch_size": 0}, "at least one sample"),
         ({"prefetch": 0}, "prefetch"),
         ({"uneven": "cut"}, "pad, drop, keep"),

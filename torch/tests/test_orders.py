@@ -27,8 +27,9 @@ from pydaos.torch import (
     Weighted,
     WindowShuffle,
 )
-from pydaos.torch._order import BLOCK, KINDS, Order, spec_of
+from pydaos.torch._order import BLOCK, KINDS, Order
 from pydaos.torch._plan import Slice, slices
+from pydaos.torch._specs import spec_of
 from pydaos.torch._strata import Interleave, quantise
 from pydaos.torch._token import Token
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from pydaos.torch import Dataset
-from pydaos.torch._map import sample_rng
 from pydaos.torch._order import Order
+from pydaos.torch._samples import sample_rng
 
 N, BATCH, PASSES = 700, 256, 10
 

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from pydaos.torch import Dataset
-from pydaos.torch._map import sample_rng, takes_rng
+from pydaos.torch._samples import sample_rng, takes_rng
 
 
 def augment(x: bytes, rng: np.random.Generator) -> torch.Tensor:

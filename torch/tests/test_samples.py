@@ -118,7 +118,7 @@ def test_glob_chooses_files_and_their_size_makes_the_batch(files: Any, server: A
 def test_empty_files_and_no_files(files: Any, server: Any) -> None:
     files.mkdir("none")
     put(files, {"e/1": b"", "e/2": b"", "e/3": b"x"})
-    none = opened(files, server, "/none")
+    none = opened(files, server, "/none", allow_empty=True)
     assert len(none) == 0
     assert list(DataLoader(none, 4)) == list(none.batches(4)) == list(none) == []
     assert list(none.sampler()) == []

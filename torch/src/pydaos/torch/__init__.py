@@ -24,7 +24,8 @@ from pydaos.torch._iterable import IterableDataset  # noqa: E402
 from pydaos.torch._loader import DataLoader  # noqa: E402
 from pydaos.torch._map import Dataset  # noqa: E402
 from pydaos.torch._mixture import Mixture  # noqa: E402
-from pydaos.torch._order import (  # noqa: E402
+from pydaos.torch._sampler import PassSampler  # noqa: E402
+from pydaos.torch._specs import (  # noqa: E402
     BlockShuffle,
     OrderSpec,
     Sequential,
@@ -33,7 +34,6 @@ from pydaos.torch._order import (  # noqa: E402
     Weighted,
     WindowShuffle,
 )
-from pydaos.torch._sampler import PassSampler  # noqa: E402
 from pydaos.torch._stateful import position  # noqa: E402
 from pydaos.torch._token import Token  # noqa: E402
 from pydaos.torch._tokens import TokenBlocks  # noqa: E402

@@ -10,12 +10,13 @@ from typing import Any
 
 import torch.utils.data
 
+from pydaos.torch._arguments import whole
 from pydaos.torch._guard import guarded, stands_in_collation
-from pydaos.torch._order import OrderSpec
 from pydaos.torch._plan import Maker, Pass, Slice, StreamLike, Taker, Walkable, batches_of, slices, uneven_rule
 from pydaos.torch._shared import Shared
+from pydaos.torch._specs import OrderSpec
 from pydaos.torch._where import LOST, tell_where, words
-from pydaos.torch._world import World, WorldArg, check_pins, divides, refresh, resolve, undivided
+from pydaos.torch._world import World, WorldArg, check_pins, check_reader, divides, refresh, resolve, undivided
 
 __all__ = ["NEEDLESS_WORKERS", "BatchIterator", "Batches"]
 
@@ -40,9 +41,6 @@ class Batches(torch.utils.data.IterableDataset[Any]):
         What is read.
     batch_size : int
         Samples of this rank's batch.
-    repeated : int
-        How many samples at the end of the batch given out last repeat others
-        (``uneven="pad"``).
     """
 
     def __init__(
@@ -60,13 +58,13 @@ class Batches(torch.utils.data.IterableDataset[Any]):
         prefetch: int = 4,
         with_index: bool = False,
     ) -> None:
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size={batch_size!r}: a batch has at least one sample")
+        batch_size = whole("batch_size", batch_size, 1, "a batch has at least one sample")
+        prefetch = whole("prefetch", prefetch, 1, "requests in flight ahead of the loop")
         uneven_rule(uneven, 1)
         self.source = source
         self.batch_size = batch_size
         self.drop_last = drop_last
-        self.repeated = 0
+        self._repeated = 0
         self._samples = samples
         self._world = resolve(world)
         check_pins(source, self._world)
@@ -109,6 +107,25 @@ class Batches(torch.utils.data.IterableDataset[Any]):
     def epoch(self) -> int:
         """The pass that the next iteration walks."""
         return self._pass.number
+
+    @property
+    def repeated(self) -> int:
+        """How many samples at the end of the batch given out last repeat others (``uneven="pad"``).
+
+        RuntimeError where workers walk this pass: only they know which batch they made.
+        """
+        if self._shared.workers_began:
+            raise RuntimeError(
+                "the batches of this pass come from worker processes, which alone know how many samples of each are "
+                "repeats; use pydaos.torch.DataLoader, whose `repeated` is of the batch that the loop got last"
+            )
+        return self._repeated
+
+    def __getstate__(self) -> dict[str, Any]:
+        if torch.utils.data.get_worker_info() is None and not self._divided:
+            # On its way to a spawned worker, which has no process group to ask.
+            self._world = refresh(self._world)
+        return self.__dict__.copy()
 
     def __iter__(self) -> Iterator[Any]:
         return BatchIterator(self, guard=stands_in_collation())
@@ -165,6 +182,10 @@ class BatchIterator:
         if info is not None:
             self._share = info.id, info.num_workers
             again = batches._shared.begin_in_worker(info, self._pass)
+            if batches._world.origin == "default":
+                # Nobody had spoken of ranks; the process group that a forked worker inherits may be younger.
+                batches._world = refresh(batches._world)
+            check_reader(batches.source)
             if batches._samples.ready and info.id == 0 and batches._shared.warn_once():
                 warnings.warn(NEEDLESS_WORKERS.format(info.num_workers), stacklevel=3)
         else:
@@ -237,7 +258,7 @@ class BatchIterator:
         self.part = part
         if not self._as_samples:
             self._pass.position = part.end
-        self._batches.repeated = part.again
+        self._batches._repeated = part.again
         return batch
 
     def _ask_again(self, failed: Slice | None, err: Exception) -> None:

@@ -14,6 +14,7 @@ import torch
 import pydaos
 from pydaos._address import Address, encode_path
 from pydaos._bulk import MAX_PIECE, PIECE, StagedStream
+from pydaos.torch._arguments import seconds, whole
 from pydaos.torch._restore import load_into
 
 if TYPE_CHECKING:
@@ -208,16 +209,15 @@ class Checkpoint:
         address = pool if cont is None else f"{pool}/{cont}"
         where = Address.parse(address)
         dataset, snapshot = f"{where.pool}/{where.dataset}", where.snapshot
-        if transfer_chunk_size < 0:
-            raise ValueError(f"transfer_chunk_size={transfer_chunk_size}: a number of bytes, 0 for the default")
+        transfer_chunk_size = whole("transfer_chunk_size", transfer_chunk_size, 0, "bytes, 0 for the default")
+        chunks_limit = whole("chunks_limit", chunks_limit, 0, "chunks held at a time, 0 for the default")
+        workers = whole("workers", workers, 0, "requests under way at a time")
         self._prefix = posixpath.normpath("/" + os.fsdecode(where.path) + "/" + prefix).lstrip("/")
         self._mode = stat.S_IMODE(mode)
-        if chunks_limit < 0 or workers < 0:
-            raise ValueError(f"chunks_limit={chunks_limit}, workers={workers}: can't be negative")
         self._chunk = min(transfer_chunk_size or CHUNK, MAX_PIECE)
         self._limit = chunks_limit
         self._workers = max(1, min(workers, MAX_WORKERS))
-        self._client = pydaos.connect(addr, token=token, token_file=token_file, retry=retry)
+        self._client = pydaos.connect(addr, token=token, token_file=token_file, retry=seconds("retry", retry))
         self._read_only = bool(snapshot)
         self._address = f"{dataset}@{snapshot}" if snapshot else dataset
         if create and not snapshot:

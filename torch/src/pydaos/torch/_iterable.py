@@ -7,10 +7,13 @@ from typing import Any
 
 import torch.utils.data
 
+import pydaos
+from pydaos.torch._arguments import address_of, check_words, connect_options, names_of
 from pydaos.torch._batches import Batches, BatchIterator, split_state
-from pydaos.torch._map import Samples, check_words, resolve_address
-from pydaos.torch._order import OrderSpec
+from pydaos.torch._empty import check_some
+from pydaos.torch._samples import Samples
 from pydaos.torch._source import Source
+from pydaos.torch._specs import OrderSpec
 from pydaos.torch._world import WorldArg
 
 __all__ = ["IterableDataset"]
@@ -25,7 +28,7 @@ class IterableDataset(torch.utils.data.IterableDataset[Any]):
 
     Parameters
     ----------
-    address, cont, path, transform_fn, pool, snapshot, labels, decode, glob, columns
+    address, cont, path, transform_fn, pool, snapshot, labels, decode, glob, columns, allow_empty
         As of `Dataset`.
     batch_size : int
         Samples of one request.
@@ -59,6 +62,7 @@ class IterableDataset(torch.utils.data.IterableDataset[Any]):
         decode: str | None = None,
         glob: str = "",
         columns: Sequence[str] = (),
+        allow_empty: bool = False,
         shuffle: bool = False,
         seed: int = 0,
         order: OrderSpec | str | None = None,
@@ -71,22 +75,24 @@ class IterableDataset(torch.utils.data.IterableDataset[Any]):
         timeout: float | None = None,
     ) -> None:
         check_words(labels, decode)
-        where = resolve_address(address, pool, cont, path, snapshot, container)
-        connect = {"addr": addr, "token": token, "token_file": token_file, "retry": retry, "timeout": timeout}
+        where = address_of(address, pool, cont, path, snapshot, container)
+        connect = connect_options(addr=addr, token=token, token_file=token_file, retry=retry, timeout=timeout)
         self.source = Source(
             where,
             glob=glob,
-            columns=columns,
+            columns=names_of(columns),
             label_dirname=labels == "dirname",
-            connect={k: v for k, v in connect.items() if v is not None},
+            connect=connect,
             world=world,
         )
         try:
             samples = Samples(self.source, transform_fn, labels, decode)
+            if not allow_empty:
+                check_some(self.source)
             self._batches = Batches(
                 self.source, samples, batch_size, shuffle=shuffle, seed=seed, order=order, world=world, uneven=uneven
             )
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, pydaos.DaosError):
             self.source.close()
             raise
 

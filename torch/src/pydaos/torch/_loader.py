@@ -8,31 +8,29 @@ stream of requests (`_here.Here`), or in torch's worker processes
 
 from __future__ import annotations
 
-import functools
-import os
 import sys
-import time
 import warnings
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch.utils.data
-from torch.utils.data import BatchSampler, Sampler
+from torch.utils.data import Sampler
 
+from pydaos.torch._arguments import check_progress, seconds, seed_of, whole
 from pydaos.torch._batches import NEEDLESS_WORKERS, Batches
 from pydaos.torch._book import Given, Ours, Run
+from pydaos.torch._drawn import Drawn, Sized
 from pydaos.torch._here import Here
 from pydaos.torch._iterable import IterableDataset
+from pydaos.torch._iterating import PassIterator
 from pydaos.torch._making import Making
-from pydaos.torch._metrics import Counters, attach, nbytes
+from pydaos.torch._metrics import Counters
 from pydaos.torch._order import mix64
-from pydaos.torch._plan import Slice
-from pydaos.torch._progress import make_progress, rate
+from pydaos.torch._over import BatchSamplerOver, sampler_over, walk_over
 from pydaos.torch._sampler import PassSampler, RankBatches, _Walk
 from pydaos.torch._views import PlainView, walkable
 from pydaos.torch._workers import Crew
-from pydaos.torch._world import WorldArg, resolve
+from pydaos.torch._world import WorldArg, check_pins, refresh, resolve
 
 __all__ = ["DataLoader", "PassIterator"]
 
@@ -123,8 +121,14 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     ) -> None:
         if not in_order:
             raise ValueError("in_order=False: without the order of batches there is no position to go on from")
-        if transform_threads < 0 or prefetch < 1:
-            raise ValueError(f"transform_threads={transform_threads}, prefetch={prefetch}: at least 0 and 1")
+        transform_threads = whole("transform_threads", transform_threads, 0, "threads that decode and transform")
+        prefetch = whole("prefetch", prefetch, 1, "batches requested ahead of the loop")
+        num_workers = whole("num_workers", num_workers, 0, "worker processes")
+        if batch_size is not None:
+            batch_size = whole("batch_size", batch_size, 1, "a batch has at least one sample")
+        retry = None if retry is None else seconds("retry", retry)
+        check_progress(progress)
+        seed = seed_of(seed)
         if timeout and not num_workers:
             raise ValueError(
                 f"timeout={timeout} is for worker processes; calls of the service have the dataset's timeout="
@@ -157,7 +161,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         else:
             walk = self._walk_of_map(dataset, batch_size, drop_last, bool(shuffle), sampler, batch_sampler)
             if walk is not None:
-                sampler, batch_sampler, shuffle = _sampler_over(walk), None, None
+                sampler, batch_sampler, shuffle = sampler_over(walk), None, None
                 if batch_size is not None:
                     arguments["batch_size"] = walk.batch_size
         super().__init__(
@@ -179,7 +183,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         )
         if walk is not None and core is None and batch_size is not None:
             # torch has put a BatchSampler of its own there, which knows no ranks.
-            object.__setattr__(self, "batch_sampler", _BatchSamplerOver(self.sampler, walk.batch_size, drop_last))
+            object.__setattr__(self, "batch_sampler", BatchSamplerOver(self.sampler, walk.batch_size, drop_last))
         self._set_up(walk, core, collate_fn)
 
     # -- what is walked ------------------------------------------------------------
@@ -215,7 +219,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             size, drop = core.batch_size, core.drop_last
         else:
             size, drop = 1 if batch_size is None else batch_size, drop_last
-        return _walk(core.source, size, core._pass, core._world, core._uneven, drop)
+        return walk_over(core.source, size, core._pass, core._world, core._uneven, drop)
 
     def _walk_of_map(
         self, dataset: Any, batch_size: int | None, drop_last: bool, shuffle: bool, sampler: Any, batch_sampler: Any
@@ -229,7 +233,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 size = own.batch_size if given is batch_sampler else (batch_size or 1)
                 drop = own.drop_last or (drop_last and given is sampler)
                 self._unused("the order is the sampler's")
-                return _walk(source, size, own.pass_, own.world, own._uneven, drop)
+                return walk_over(source, size, own.pass_, own.world, own._uneven, drop)
         if sampler is not None or batch_sampler is not None:
             if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
                 return None  # torch's constructor says what is wrong
@@ -253,7 +257,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if core is not None:
             source, maker = core.source, core._samples
         elif self._dataset_kind == torch.utils.data._DatasetKind.Iterable:
-            self._book = Given("iterable", _Sized(self.dataset, self.batch_size, self.drop_last), self.dataset)
+            self._book = Given("iterable", Sized(self.dataset, self.batch_size, self.drop_last), self.dataset)
             return
         else:
             source, maker = walkable(self.dataset)
@@ -346,12 +350,15 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     # -- how batches come about ----------------------------------------------------------
 
-    def _run(self, run: Run) -> Here | Crew | _Drawn:
+    def _run(self, run: Run) -> Here | Crew | Drawn:
         if self._making is None:
-            return _Drawn(self, run)
+            return Drawn(self, run)
         self._making.collate_fn = _own_collate(self.collate_fn)
         if isinstance(self._book, Ours):
             self._making.world = self._book.world
+        else:
+            self._making.world = refresh(self._making.world)
+            check_pins(self._making.walk, self._making.world)
         if not self.num_workers:
             return Here(
                 self._making,
@@ -412,204 +419,6 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         return self._book.pass_.samples if isinstance(self._book, Ours) else len(self.dataset)  # type: ignore[arg-type]
 
 
-class PassIterator:
-    """One iteration over a `DataLoader`."""
-
-    def __init__(self, loader: DataLoader) -> None:
-        self._feed: Here | Crew | _Drawn | None = None
-        self._bar: Any = None
-        self._pid = os.getpid()
-        self._loader = loader
-        self._run = loader._book.begin()
-        self._counters = loader._counters
-        self._feed = loader._run(self._run)
-        # Not __del__: in a cycle of somebody else's the sockets might be finalized first.
-        self._cleanup: list[Callable[[], None]] = [functools.partial(_leave, self._feed, self._counters)]
-        self._finalize = weakref.finalize(self, _clean_up, self._pid, self._cleanup)
-        self._last: float | None = None
-        self._began = 0.0
-        self._samples, self._waited = 0, 0.0
-        making = loader._making
-        if self._counters.total is None:
-            what = making.walk.snapshot if making is not None else type(loader.dataset).__name__
-            attach(self._counters, snapshot=what, rank=making.world.rank if making is not None else 0)
-        if loader.progress and self._run.total is not None:
-            self._bar = make_progress(loader.progress, f"pass {self._run.number}", self._run.total)
-            if self._bar is not None:
-                self._cleanup.append(self._bar.close)
-        self._device: Any = None
-        if loader._accelerate:
-            self._begin_accelerate()
-
-    def __iter__(self) -> PassIterator:
-        return self
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __next__(self) -> Any:
-        feed = self._feed
-        if feed is None:
-            raise StopIteration
-        if self._pid != os.getpid():
-            raise RuntimeError(
-                "this iterator belongs to the process that this one was forked from; call iter() on the loader here"
-            )
-        began = time.perf_counter()
-        try:
-            part, batch = feed.next()
-        except StopIteration:
-            self._end()
-            raise
-        except Exception:
-            raise  # of one batch: the loop may go on with the next one
-        except BaseException:
-            # Ctrl-C: the traceback keeps this frame alive, but neither threads nor processes.
-            self.close()
-            raise
-        now = time.perf_counter()
-        self._run.returned(part)
-        last = self._last
-        if last is None:
-            self._began = last = began
-        self._last = now
-        count, waited = part.samples, now - began
-        self._counters.batch(count, nbytes(batch), waited, now - last)
-        if self._bar is not None:
-            self._samples += count
-            self._waited += waited
-            self._bar.update(rate(self._samples, now - self._began, self._waited))
-        if self._loader._accelerate:
-            batch = self._place(batch)
-        return batch
-
-    def _end(self) -> None:
-        self._loader._book.end(self._run)
-        self.close()
-
-    def close(self) -> None:
-        """End threads and processes of this iteration; persistent workers stay."""
-        self._feed = None
-        self._finalize()
-
-    def __getstate__(self) -> NoReturn:
-        raise NotImplementedError("an iterator can't be pickled; pickle the loader and its state_dict()")
-
-    # -- what accelerate's wrapper does beyond sharding -----------------------------------
-
-    def _begin_accelerate(self) -> None:
-        from accelerate.state import PartialState
-
-        loader, book = self._loader, self._loader._book
-        loader.end_of_dataloader, loader.remainder = False, -1
-        if isinstance(book, Ours):
-            tail = (book.pass_.samples - self._run.position) % loader.total_batch_size
-            loader.remainder = 0 if book.walk.drop_last or book.walk.uneven == "drop" else tail
-        self._device = PartialState().device
-        _gradient_state()._add_dataloader(loader)
-        self._cleanup.append(functools.partial(_forget, loader))
-
-    def _place(self, batch: Any) -> Any:
-        from accelerate.utils import send_to_device
-
-        self._loader.end_of_dataloader = self._run.complete
-        return send_to_device(batch, self._device) if self._device is not None else batch
-
-
-def _clean_up(pid: int, what: list[Callable[[], None]]) -> None:
-    """End what an iteration has running, in the process that it runs in."""
-    if pid == os.getpid():
-        for end in what:
-            end()
-
-
-def _leave(feed: Here | Crew | _Drawn, counters: Counters) -> None:
-    counters.retried(feed.retries)
-    feed.leave()
-
-
-def _forget(loader: DataLoader) -> None:
-    _gradient_state()._remove_dataloader(loader)
-
-
-def _gradient_state() -> Any:
-    from accelerate.state import GradientState
-
-    return GradientState()
-
-
-class _Drawn:
-    """Batches of an iterable that is not ours: torch's own iterator, counted."""
-
-    retries = 0
-
-    def __init__(self, loader: DataLoader, run: Run) -> None:
-        self._number = run.begun
-        options = loader._worker_options() if loader.num_workers else {"pin_memory": loader.pin_memory}
-        stock: Any = torch.utils.data.DataLoader(
-            loader.dataset,
-            batch_size=loader.batch_size,
-            drop_last=loader.drop_last,
-            collate_fn=loader.collate_fn,
-            **options,
-        )
-        self._iterator: Iterator[Any] = iter(stock)
-        for _ in range(run.begun):
-            if next(self._iterator, self) is self:
-                break
-        self._size = loader.batch_size or 1
-
-    def next(self) -> tuple[Slice, Any]:
-        """Return the next batch."""
-        batch = next(self._iterator)
-        self._number += 1
-        return Slice(0, self._size, self._number - 1, self._number), batch
-
-    def leave(self) -> None:
-        """Let go of torch's iterator, which ends its workers."""
-        self._iterator = iter(())
-
-
-class _Sized:
-    """The batches of an iterable dataset, as far as its length says."""
-
-    def __init__(self, dataset: Any, batch_size: int | None, drop_last: bool) -> None:
-        self._dataset = dataset
-        self._batch_size = batch_size or 1
-        self._drop_last = drop_last
-
-    def __len__(self) -> int:
-        n = len(self._dataset)
-        return n // self._batch_size if self._drop_last else -(-n // self._batch_size)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(())
-
-
-class _BatchSamplerOver(RankBatches, BatchSampler):  # type: ignore[override]
-    """The batches of a walk, as what torch calls a batch sampler: made of a sampler of ours, like torch's own.
-
-    Of another sampler it makes torch's own: Lightning builds these again, by
-    (sampler, batch_size, drop_last).
-    """
-
-    def __new__(cls, sampler: Any, batch_size: int, drop_last: bool) -> Any:
-        if not isinstance(sampler, PassSampler):
-            return BatchSampler(sampler, batch_size, drop_last)
-        return super().__new__(cls)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.sampler, self.batch_size, self.drop_last)
-
-    def __init__(self, sampler: Any, batch_size: int, drop_last: bool) -> None:
-        own: _Walk = sampler._walk
-        self.sampler = sampler
-        if (own.batch_size, own.drop_last) != (batch_size, drop_last):
-            own = _walk(own.source, batch_size, own.pass_, own.world, own._uneven, drop_last)
-        self._walk = own
-        self.repeated = 0
-
-
 def _has_accelerator() -> bool:
     module = getattr(torch, "accelerator", torch.cuda)  # torch.accelerator came with 2.6
     return bool(module.is_available())
@@ -618,30 +427,6 @@ def _has_accelerator() -> bool:
 def _own_collate(collate_fn: Callable[[Any], Any] | None) -> Callable[[Any], Any] | None:
     """Return the user's collate function, None for torch's own."""
     return None if collate_fn in (None, *_DEFAULT_COLLATE) else collate_fn
-
-
-def _sampler_over(walk: _Walk) -> PassSampler:
-    sampler = PassSampler.__new__(PassSampler)
-    sampler._walk = walk
-    sampler.repeated = 0
-    return sampler
-
-
-def _walk(source: Any, size: int, pass_: Any, world: Any, uneven: str | None, drop_last: bool) -> _Walk:
-    """Return a walk of a pass that somebody has begun."""
-    walk = _Walk(
-        source,
-        size,
-        order=None,
-        shuffle=False,
-        seed=0,
-        world=world,
-        uneven=uneven,
-        drop_last=drop_last,
-        keyed=True,
-    )
-    walk.pass_ = pass_
-    return walk
 
 
 def _set_retry(source: Any, seconds: float) -> None:

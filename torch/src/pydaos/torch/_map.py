@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import mmap
 import os
 import sys
@@ -11,148 +10,21 @@ from collections.abc import Callable, Sequence
 from multiprocessing.context import get_spawning_popen
 from typing import Any, SupportsIndex
 
-import numpy as np
 import torch.utils.data
 
 import pydaos
+from pydaos.torch._arguments import address_of, check_words, connect_options, names_of
 from pydaos.torch._batches import NEEDLESS_WORKERS, Batches
-from pydaos.torch._columns import decode_image
-from pydaos.torch._order import OrderSpec, mix64
+from pydaos.torch._empty import check_some
 from pydaos.torch._plan import Pass
 from pydaos.torch._sampler import PassSampler
-from pydaos.torch._source import Source, log
-from pydaos.torch._where import note, tell_where, words
+from pydaos.torch._samples import Samples, key_of
+from pydaos.torch._source import Source
+from pydaos.torch._specs import OrderSpec
+from pydaos.torch._where import tell_where, words
 from pydaos.torch._world import WorldArg, resolve
 
 __all__ = ["Dataset"]
-
-
-def resolve_address(
-    address: str | None,
-    pool: str | None,
-    cont: str | None,
-    path: str | None,
-    snapshot: str | None,
-    container: str | None,
-) -> str:
-    """Return one address from either an address or its parts; TypeError for both or neither."""
-    if container is not None:
-        if cont is not None:
-            raise TypeError("container= is another name of cont=; give one of them")
-        cont = container
-    parts = {"pool": pool, "cont": cont, "path": path, "snapshot": snapshot}
-    given = [k for k, v in parts.items() if v is not None]
-    if address is not None and "/" not in address and cont is not None and pool is None:
-        # upstream's positional form: Dataset("pool", "container")
-        address, pool, given = None, address, ["pool", *given]
-    if address is not None:
-        if given:
-            raise TypeError(f"an address ({address!r}) and {', '.join(given)}= were both given; give one of them")
-        return address
-    if pool is None or cont is None:
-        raise TypeError('give an address, Dataset("POOL/DATASET@SNAPSHOT/PATH"), or pool= and cont=')
-    at = f"@{snapshot}" if snapshot else ""
-    tail = "/" + path.strip("/") if path and path.strip("/") else ""
-    return f"{pool}/{cont}{at}{tail}"
-
-
-_GOLDEN = 0x9E3779B97F4A7C15
-
-
-def sample_rng(seed: int, pass_: int, index: int) -> np.random.Generator:
-    """Return the random generator of one sample in one pass: Philox, keyed by all three."""
-    key = mix64(mix64(mix64(seed + _GOLDEN) + pass_ + _GOLDEN) + index + _GOLDEN)
-    return np.random.Generator(np.random.Philox(key=key))
-
-
-def takes_rng(transform_fn: Callable[..., Any] | None) -> bool:
-    """Whether a transform has a parameter named ``rng`` that is still free."""
-    if transform_fn is None:
-        return False
-    try:
-        parameter = inspect.signature(transform_fn).parameters.get("rng")
-    except (TypeError, ValueError):
-        return False  # a builtin
-    if parameter is None or parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-        return False
-    return "rng" not in getattr(transform_fn, "keywords", {})  # functools.partial
-
-
-def check_words(labels: str | None, decode: str | None) -> None:
-    """ValueError for words that mean nothing; before anything is opened or pinned for them."""
-    if labels not in (None, "dirname"):
-        raise ValueError(f'labels={labels!r}: the one rule is "dirname" (first folder below the path)')
-    if decode not in (None, "image"):
-        raise ValueError(f'decode={decode!r}: the one decoder is "image" (uint8 CHW, by Pillow)')
-
-
-def key_of(indices: Sequence[Any]) -> tuple[int, int]:
-    """Return the (seed, pass) that asks for a batch; (0, 0) of a sampler that does not say it."""
-    key: tuple[int, int] | None = getattr(indices, "key", None)
-    if key is None and len(indices):
-        key = getattr(indices[0], "key", None)
-    return key or (0, 0)
-
-
-class Samples:
-    """What a sample is made into: decode, then the user's transform."""
-
-    def __init__(
-        self, source: Source, transform_fn: Callable[..., Any] | None, labels: str | None, decode: str | None
-    ) -> None:
-        if decode is not None and not source.is_files:
-            raise ValueError("decode= is for files; the columns of a tensor dataset are tensors already")
-        self.labels = labels
-        self.keyed = takes_rng(transform_fn)
-        self._source = source
-        self._transform = transform_fn
-        self._decode = decode_image if decode == "image" else None
-
-    @property
-    def ready(self) -> bool:
-        """Whether nothing is to be done to a sample, so that batches come ready."""
-        return self._transform is None and self._decode is None
-
-    def one(self, raw: Any, i: int, index: int, key: tuple[int, int] = (0, 0)) -> Any:
-        """Return sample ``i`` of a batch, whose sample index is ``index``, as the user sees it.
-
-        ``key`` is (seed, pass). Safe in several threads.
-        """
-        sample = self._source.sample_at(raw, i)
-        if self.ready:
-            return sample
-        try:
-            if self.labels:
-                x, y = sample
-                return self._made(x, index, key), y
-            return self._made(sample, index, key)
-        except Exception as err:
-            note(err, f"in sample {index}{self._name(index)} of {self._source.snapshot}")
-            raise
-
-    def _name(self, index: int) -> str:
-        """Return the path of a sample that can't be decoded or transformed, for people to look at."""
-        if not self._source.is_files:
-            return ""
-        try:
-            return f", {self._source.paths([index])[0]},"
-        except pydaos.DaosError:
-            return ""
-
-    def each(self, raw: Any, indices: Any, key: tuple[int, int] = (0, 0)) -> list[Any]:
-        """Return all samples of a batch as the user sees them."""
-        return [self.one(raw, i, int(index), key) for i, index in enumerate(indices)]
-
-    def _made(self, x: Any, index: int, key: tuple[int, int]) -> Any:
-        if self._decode is not None:
-            x = self._decode(x)
-        elif isinstance(x, bytes):
-            x = bytes(x)
-        if self._transform is None:
-            return x
-        if self.keyed:
-            return self._transform(x, rng=sample_rng(*key, index))
-        return self._transform(x)
 
 
 class Dataset(torch.utils.data.Dataset[Any]):
@@ -186,6 +58,9 @@ class Dataset(torch.utils.data.Dataset[Any]):
         Which files, a glob over the whole path below ``path``: ``"**/*.png"``.
     columns : sequence of str
         Which columns of a tensor dataset.
+    allow_empty : bool
+        Open what has no samples; else that is an error, as nearly always something
+        is misspelt: a loop over it would end at once and say nothing.
     addr, token, token_file : str, optional
         The server and its token, if not the one that is found by itself.
     retry, timeout : float, optional
@@ -197,7 +72,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
     Raises
     ------
     pydaos.DObjNotFound
-        The pool, dataset, snapshot or path does not exist.
+        The pool, dataset, snapshot or path does not exist; or there are no samples.
 
     Examples
     --------
@@ -222,6 +97,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         decode: str | None = None,
         glob: str = "",
         columns: Sequence[str] = (),
+        allow_empty: bool = False,
         addr: str | None = None,
         token: str | None = None,
         token_file: str | None = None,
@@ -229,22 +105,22 @@ class Dataset(torch.utils.data.Dataset[Any]):
         timeout: float | None = None,
     ) -> None:
         check_words(labels, decode)
-        where = resolve_address(address, pool, cont, path, snapshot, container)
-        connect = {"addr": addr, "token": token, "token_file": token_file, "retry": retry, "timeout": timeout}
+        where = address_of(address, pool, cont, path, snapshot, container)
+        connect = connect_options(addr=addr, token=token, token_file=token_file, retry=retry, timeout=timeout)
         self.source = Source(
             where,
             glob=glob,
-            columns=columns,
+            columns=names_of(columns),
             label_dirname=labels == "dirname",
-            connect={k: v for k, v in connect.items() if v is not None},
+            connect=connect,
         )
         try:
             self._samples = Samples(self.source, transform_fn, labels, decode)
-        except ValueError:
+            if not allow_empty:
+                check_some(self.source)
+        except (ValueError, pydaos.DaosError):
             self.source.close()
             raise
-        if glob and not len(self):
-            log.warning("%s: no file matches glob=%r; it is matched with the whole path: '**/*.png'", where, glob)
         self._last: Pass | None = None
         self._set_up()
 
@@ -259,6 +135,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
 
     def __getitem__(self, index: SupportsIndex) -> Any:
         k = index.__index__()
+        self.source.check_reader()
         try:
             raw = self.source.fetch([k])
             return self._samples.one(raw, 0, k % len(self), getattr(index, "key", (0, 0)))
@@ -267,6 +144,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
             raise
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        self.source.check_reader()
         try:
             if self._samples.ready:
                 batch = self.source.fetch_ready(indices)
@@ -299,6 +177,8 @@ class Dataset(torch.utils.data.Dataset[Any]):
         if self._samples.ready and not self._said[0] and _starts_worker():
             # A spawned worker shares no byte with the next one: it is said here.
             self._needless(None)
+        if _starts_worker():
+            self.source.check_reader()  # a spawned worker has no process group to ask
         state = self.__dict__.copy()
         del state["_said"]
         state["_last"] = None

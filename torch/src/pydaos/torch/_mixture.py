@@ -21,6 +21,7 @@ import numpy.typing as npt
 import torch
 import torch.utils.data
 
+from pydaos.torch._arguments import pairs_of, seed_of, whole
 from pydaos.torch._bijection import bijection, pass_key, side, sub, subs
 from pydaos.torch._merge import merge, ragged_of
 from pydaos.torch._order import MAX_SAMPLES
@@ -46,7 +47,7 @@ class Draw:
     sizes, weights : sequence of int
         Samples and weight of each part; the weights sum up to less than 2**32.
     seed : int
-        Taken modulo 2**64.
+        0 to 2**64 - 1.
     """
 
     def __init__(self, sizes: Sequence[int], weights: Sequence[int], seed: int) -> None:
@@ -116,7 +117,7 @@ class MixtureSource:
         self.samples = samples
         self.draw = Draw([w.samples for w in walks], weights, seed)
         what = [[w.manifest_id, w.snapshot, weight] for w, weight in zip(walks, weights, strict=True)]
-        text = json.dumps(["mixture", 1, seed % (1 << 64), samples, what], separators=(",", ":"))
+        text = json.dumps(["mixture", 1, seed, samples, what], separators=(",", ":"))
         self.manifest_id = hashlib.sha256(text.encode()).hexdigest()[:32]
         more = f" +{len(walks) - 1}" if len(walks) > 1 else ""
         self.snapshot = f"{walks[0].snapshot}{more}"
@@ -265,11 +266,10 @@ class Mixture(WalkedDataset):
     """
 
     def __init__(self, parts: Sequence[tuple[Any, float]], *, seed: int = 0, samples: int | None = None) -> None:
-        parts = list(parts)
+        parts = pairs_of(parts)
         if not parts:
             raise ValueError("a mixture of nothing: give [(dataset, weight), ...]")
-        if not isinstance(seed, int) or isinstance(seed, bool):
-            raise TypeError(f"seed is an int, not {type(seed).__name__}")
+        seed = seed_of(seed)
         self.datasets = [d for d, _ in parts]
         walks: list[Walkable] = []
         makes: list[Maker] = []
@@ -281,8 +281,9 @@ class Mixture(WalkedDataset):
             makes.append(make)
         weights = _whole([w for _, w in parts])
         n = sum(w.samples for w in walks) if samples is None else samples
-        if not isinstance(n, int) or not 0 < n < 1 << 40:
-            raise ValueError(f"samples={n!r}: a pass of a mixture has 1 to 2**40 draws")
+        n = whole("samples", n, 1, "a pass of a mixture has 1 to 2**40 draws")
+        if n >= 1 << 40:
+            raise ValueError(f"samples={n}: a pass of a mixture has 1 to 2**40 draws")
         self._samples = _MixtureMaker(makes)
         if self._samples.ready:
             _check_alike(walks)

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pydaos.torch._order import BLOCK, Order, OrderSpec, spec_of
+from pydaos.torch._arguments import seed_of
+from pydaos.torch._order import BLOCK, Order
+from pydaos.torch._specs import OrderSpec, spec_of
 from pydaos.torch._token import Token
 from pydaos.torch._world import World
 
@@ -289,8 +291,7 @@ class Pass:
     def __init__(
         self, source: Walkable, *, order: OrderSpec | str | None = None, shuffle: bool = False, seed: int = 0
     ) -> None:
-        if not isinstance(seed, int) or isinstance(seed, bool):
-            raise TypeError(f"seed is an int, not {type(seed).__name__}")
+        seed = seed_of(seed)
         self._source = source
         self._given = order is not None
         # Bound once: an order by weights keeps arrays, and is the same in every pass but for its key.

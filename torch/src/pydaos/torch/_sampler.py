@@ -12,8 +12,10 @@ from typing import Any
 
 from torch.utils.data import DistributedSampler, Sampler
 
-from pydaos.torch._order import BLOCK, Order, OrderSpec
+from pydaos.torch._arguments import whole
+from pydaos.torch._order import BLOCK, Order
 from pydaos.torch._plan import Pass, Slice, Taker, Walkable, batches_of, slices, uneven_rule
+from pydaos.torch._specs import OrderSpec
 from pydaos.torch._world import WorldArg, check_pins, divides, refresh, resolve, sharded, undivided
 
 __all__ = ["KeyedBatch", "KeyedIndex", "PassSampler", "RankBatches"]
@@ -62,10 +64,8 @@ class _Walk:
         drop_last: bool,
         keyed: bool,
     ) -> None:
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size={batch_size!r}: a batch has at least one sample")
         self.source = source
-        self.batch_size = batch_size
+        self.batch_size = whole("batch_size", batch_size, 1, "a batch has at least one sample")
         self.world = resolve(world)
         check_pins(source, self.world)
         self._uneven = uneven

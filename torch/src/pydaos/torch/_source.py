@@ -214,6 +214,18 @@ class Source:
         if size > 1 and self._pinned_by == os.getpid():
             raise _unnamed(self.selection.dataset, f"{size} ranks would each read a state of its own")
 
+    def check_reader(self) -> None:
+        """InvalidError where this process, or that of this worker, pinned a state of its own and is one of ranks.
+
+        Asked at each read of map style: a sampler of torch's divides without asking, and a
+        process group may have been made after the dataset.
+        """
+        if not self._pinned_by:
+            return
+        worker = torch.utils.data.get_worker_info() is not None
+        if self._pinned_by == (os.getppid() if worker else os.getpid()) and (size := resolve().size) > 1:
+            raise _unnamed(self.selection.dataset, f"{size} ranks would each read a state of its own")
+
     def _gone(self, snapshot: str) -> bool:
         try:
             self.client().call("dataset.GetDataset", dspb.GetDatasetRequest(dataset=snapshot), dspb.GetDatasetResponse)

@@ -131,11 +131,6 @@ class OrderedThreads:
         """Return the number of batches submitted and not taken."""
         return len(self._pending)
 
-    @property
-    def head_done(self) -> bool:
-        """Whether the oldest batch is ready."""
-        return bool(self._pending) and self._pending[0].done.is_set()
-
     def submit(self, job: Job) -> None:
         """Begin to make a batch."""
         self._mine()

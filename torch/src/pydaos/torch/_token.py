@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pydaos.torch._order import KINDS, PARAMS, Order, OrderSpec, check_params, spec_from_params
+from pydaos.torch._order import KINDS, PARAMS, Order, check_params
+from pydaos.torch._specs import OrderSpec, spec_from_params
 
 __all__ = ["Token"]
 
@@ -113,7 +114,7 @@ class Token:
                 f"the resume token's order {order!r:.40} version {state['order_v']!r:.40} is not known here; "
                 "it was made by another pydaos"
             )
-        for name in ("pass", "position"):
+        for name in ("seed", "pass", "position"):
             if not 0 <= state[name] < 1 << 64:
                 raise ValueError(f"the resume token's {name!r} is {state[name]!r:.40}, negative or past 2**64-1")
         params = state.get("params", {})

@@ -23,6 +23,7 @@ import torch
 import pydaos
 from pydaos._manifest import FIXED, RAGGED
 from pydaos._proto.daos.loader.v1 import loader_service_pb2 as lpb
+from pydaos.torch._arguments import whole
 from pydaos.torch._batch import SampleDict
 from pydaos.torch._map import Dataset
 from pydaos.torch._source import Source
@@ -313,8 +314,11 @@ class TokenBlocks(WalkedDataset):
         base = getattr(dataset, "source", None)
         if not isinstance(base, Source) or base.is_files:
             raise ValueError("token blocks are cut from a Dataset over a tensor dataset")
-        if not isinstance(length, int) or not 1 <= length <= 1 << 22:
-            raise ValueError(f"length={length!r}: a block has 1 to 2**22 tokens")
+        length = whole("length", length, 1, "a block has 1 to 2**22 tokens")
+        if length > 1 << 22:
+            raise ValueError(f"length={length}: a block has 1 to 2**22 tokens")
+        eos = None if eos is None else whole("eos", eos, -(1 << 63), "a token")
+        pad = whole("pad", pad, -(1 << 63), "a token")
         if tail not in ("drop", "pad"):
             raise ValueError(f'tail={tail!r}: "drop" or "pad"')
         names = [c.name for c in base.info.columns]
@@ -347,6 +351,11 @@ class TokenBlocks(WalkedDataset):
             base, column, length, pack=pack, eos=eos, pad=pad, tail=tail, documents=documents, dtype=dtype
         )
         self._samples = _Blocks(self.source)
+        if base.samples and not self.source.samples:
+            raise ValueError(
+                f"no block of {length} tokens: all documents of {base.snapshot} together, separators included, have "
+                f'{self.source.elements}; give a shorter length, or tail="pad"'
+            )
 
     @property
     def elements(self) -> int:

@@ -9,12 +9,12 @@ import torch.utils.data
 
 from pydaos.torch._batch import ReadyList
 from pydaos.torch._batches import Batches
-from pydaos.torch._map import key_of
-from pydaos.torch._order import OrderSpec
 from pydaos.torch._plan import Maker, Pass, Walkable
 from pydaos.torch._sampler import PassSampler
+from pydaos.torch._samples import key_of
+from pydaos.torch._specs import OrderSpec
 from pydaos.torch._where import tell_where, words
-from pydaos.torch._world import WorldArg, resolve
+from pydaos.torch._world import WorldArg, check_reader, resolve
 
 __all__ = ["WalkedDataset"]
 
@@ -43,6 +43,7 @@ class WalkedDataset(torch.utils.data.Dataset[Any]):
 
     def __getitem__(self, index: SupportsIndex) -> Any:
         k = self._index(index)
+        check_reader(self.source)
         try:
             return self._samples.one(self.source.fetch([k]), 0, k, getattr(index, "key", (0, 0)))
         except Exception as err:
@@ -51,6 +52,7 @@ class WalkedDataset(torch.utils.data.Dataset[Any]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         wanted = [self._index(i) for i in indices]
+        check_reader(self.source)
         try:
             raw = self.source.fetch(wanted)
             if self._samples.ready:

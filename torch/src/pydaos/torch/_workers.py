@@ -12,6 +12,7 @@ is found by running one at a time, and ends with torch's error.
 from __future__ import annotations
 
 import logging
+import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -23,12 +24,11 @@ import torch.utils.data
 
 from pydaos.torch._making import Making, Task
 from pydaos.torch._plan import Slice
+from pydaos.torch._processes import StockLoader
+from pydaos.torch._processes import kill as discard
 from pydaos.torch._where import LOST, tell_where
 
 __all__ = ["Crew"]
-
-#: torch's table of worker processes whose death is an error at once.
-_watch: Any = torch.utils.data._utils.signal_handling
 
 log = logging.getLogger("pydaos.torch")
 
@@ -114,7 +114,7 @@ class Crew:
         self._options = options
         self._restarted = restarted
         self._tasks = _Tasks(iter(()))
-        self._loader: torch.utils.data.DataLoader[Any] | None = None
+        self._loader: StockLoader | None = None
         self._iterator: Any = None
         self._fails = 0
         self._alone = 0
@@ -130,20 +130,25 @@ class Crew:
             generator of this process; None leaves that as torch does it.
         """
         self._fails = self._alone = 0
+        self._stopped = False
         self._tasks.source = source
         self._tasks.again.clear()
         self._tasks.out.clear()
         if seed is not None:
             self._options["generator"] = self._options["generator"] or torch.Generator()
             self._options["generator"].manual_seed(seed)
-        if not self._options.get("persistent_workers"):
-            self._loader = self._make(self._options)
-            self._iterator = self._enter(self._loader)
-        elif not self._enter_again():
-            log.warning("persistent workers ended between two passes; others are started")  # idle ones had no batch
-            self._end(kill=True)
-            self._restarted()
-            self._resume(self._options)
+        try:
+            if not self._options.get("persistent_workers"):
+                self._loader = self._make(self._options)
+                self._iterator = iter(self._loader)
+            elif not self._enter_again():
+                log.warning("persistent workers ended between two passes; others are started")  # they had no batch
+                self._end(kill=True)
+                self._restarted()
+                self._resume(self._options)
+        except BaseException:
+            self._end(kill=True)  # half begun: what persistent workers will answer next is unknown
+            raise
 
     def _enter_again(self) -> bool:
         """Begin a pass with the workers of the one before; False if some of them have died."""
@@ -152,7 +157,7 @@ class Crew:
         if self._loader is None:
             self._loader = self._make(self._options)
         try:
-            self._iterator = self._enter(self._loader)
+            self._iterator = iter(self._loader)
         except (RuntimeError, OSError, EOFError) as err:
             # They answer that they are ready; one that is killed just now does not.
             self._iterator = self._loader._iterator
@@ -193,6 +198,9 @@ class Crew:
                 else:
                     self._tasks.out.popleft()
                 raise
+            except BaseException:
+                self._end(kill=True)  # Ctrl-C, perhaps in the middle of a message
+                raise
             self._fails = 0
             return self._tasks.out.popleft().part, batch
 
@@ -208,44 +216,29 @@ class Crew:
 
     # -- starting, waiting ---------------------------------------------------------
 
-    def _make(self, options: dict[str, Any]) -> torch.utils.data.DataLoader[Any]:
-        return torch.utils.data.DataLoader(
+    def _make(self, options: dict[str, Any]) -> StockLoader:
+        return StockLoader(
             _Fetch(self._making),
             batch_sampler=self._tasks,  # type: ignore[arg-type]
             collate_fn=as_is,
             **options,
         )
 
-    def _enter(self, loader: torch.utils.data.DataLoader[Any]) -> Any:
-        iterator: Any = iter(loader)
-        # torch raises a dead worker's error from a signal handler, wherever the main
-        # thread happens to be: in the middle of a training step, or of a lock. Ours
-        # are looked at where a batch is waited for instead.
-        if getattr(iterator, "_worker_pids_set", False):
-            _watch._remove_worker_pids(id(iterator))
-            iterator._worker_pids_set = False
-        return iterator
-
     def _wait(self) -> Any:
         iterator = self._iterator
         began = time.monotonic()
-        limit = getattr(iterator, "_timeout", 0)
+        limit = iterator._timeout
         while True:
             dead = self._dead()
             if dead:
                 raise RuntimeError(f"DataLoader worker (pid(s) {', '.join(map(str, dead))}) exited unexpectedly")
-            due = getattr(iterator, "_task_info", {}).get(getattr(iterator, "_rcvd_idx", None), ())
-            if len(due) != 1:
-                break  # it is here already, or there is no more
-            queue = iterator._data_queue
-            reader = getattr(queue, "_reader", None)
-            if reader is None and not queue.empty():
-                break
-            ends = [w.sentinel for w in iterator._workers]
-            # With page-locking a thread reads the pipe, and its queue can only be asked.
-            ready = connection.wait(ends if reader is None else [reader, *ends], 0.002 if reader is None else 1.0)
-            if reader in ready:
-                break
+            if not isinstance(iterator._data_queue, queue.Queue):
+                break  # an Inbox, which looks at the workers while it waits
+            # With page-locking a thread receives, and its queue can only be asked.
+            due = iterator._task_info.get(iterator._rcvd_idx, ())
+            if len(due) != 1 or not iterator._data_queue.empty():
+                break  # it is here, or there is no more
+            connection.wait([w.sentinel for w in iterator._workers], 0.002)
             if limit and time.monotonic() - began > limit:
                 raise RuntimeError(f"DataLoader timed out after {limit} seconds")
         return next(iterator)
@@ -298,7 +291,7 @@ class Crew:
         tasks.again.extendleft(reversed(tasks.out))
         tasks.out.clear()
         self._loader = self._make(options)
-        self._iterator = self._enter(self._loader)
+        self._iterator = iter(self._loader)
 
     def _end(self, *, kill: bool) -> None:
         """End this crew. Of one with a dead worker nothing is waited for: the dead may hold its locks."""
@@ -311,19 +304,7 @@ class Crew:
         if not kill:
             iterator._shutdown_workers()
             return
-        iterator._shutdown = True  # its own shutdown would talk to the dead
-        workers = list(getattr(iterator, "_workers", ()))
-        for w in workers:
-            w.kill()
-        for w in workers:
-            w.join(10)
-        event = getattr(iterator, "_pin_memory_thread_done_event", None)
-        if event is not None:
-            event.set()
-        for q in [*getattr(iterator, "_index_queues", ()), getattr(iterator, "_worker_result_queue", None)]:
-            if q is not None:
-                q.cancel_join_thread()
-                q.close()
+        discard(iterator)
 
 
 def is_death(err: BaseException) -> bool:

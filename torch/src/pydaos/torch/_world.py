@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch.distributed
 
-__all__ = ["ONE", "World", "check_pins", "refresh", "resolve"]
+__all__ = ["ONE", "World", "check_pins", "check_reader", "refresh", "resolve"]
 
 log = logging.getLogger("pydaos.torch")
 
@@ -150,6 +150,16 @@ def check_pins(source: Any, world: World) -> None:
     for part in (getattr(source, "base", None), *getattr(source, "walks", ())):
         if part is not None:
             check_pins(part, world)
+
+
+def check_reader(source: Any) -> None:
+    """`Source.check_reader` of all that a source is made of."""
+    check = getattr(source, "check_reader", None)
+    if check is not None:
+        check()
+    for part in (getattr(source, "base", None), *getattr(source, "walks", ())):
+        if part is not None:
+            check_reader(part)
 
 
 _told: set[World] = set()

@@ -1,0 +1,120 @@
+"""Torch's worker processes, started and ended whole: an interrupt leaves none behind.
+
+`StockLoader` is the stock ``DataLoader`` that `_workers.Crew` drives. Its
+iterator is torch's own but for three things: what is started of it is ended
+where starting fails or is interrupted, dead workers are found by who waits for
+a batch and not by a signal handler in the middle of a training step, and
+nothing waits for the rest of what a dead one was sending (`Inbox`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import Any
+
+import torch.utils.data
+
+from pydaos.torch._inbox import Inbox
+
+__all__ = ["StockLoader", "kill"]
+
+#: torch's table of worker processes whose death is an error at once.
+_watch: Any = torch.utils.data._utils.signal_handling
+
+_Stock: Any = torch.utils.data.dataloader._MultiProcessingDataLoaderIter
+
+
+class StockLoader(torch.utils.data.DataLoader[Any]):
+    """A stock loader with worker processes."""
+
+    def _get_iterator(self) -> Any:
+        self.check_worker_number_rationality()
+        return _Iterator(self)
+
+
+class _Iterator(_Stock):  # type: ignore[misc]
+    def __init__(self, loader: StockLoader) -> None:
+        self._held = _HeldBack()
+        try:
+            self._held.begin()
+            super().__init__(loader)
+        except BaseException:
+            self._held.end(quiet=True)
+            kill(self)
+            raise
+
+    def _reset(self, loader: Any, first_iter: bool = False) -> None:
+        if first_iter:
+            _unwatch(self)
+            queue, ends = self._worker_result_queue, [w.sentinel for w in self._workers]
+            if self._pin_memory:
+                # A thread receives, and looks again some seconds later; who waits for it looks at the workers.
+                queue.get = Inbox(queue).get
+            else:
+                self._data_queue = Inbox(queue, ends)
+            # From here on an exception finds all of them.
+            self._held.end()
+        super()._reset(loader, first_iter)
+
+
+class _HeldBack:
+    """Ctrl-C, held back: a worker that is being started is in no list yet that it could be ended by."""
+
+    def __init__(self) -> None:
+        self._before: Any = None
+        self._came: tuple[Any, Any] | None = None
+        self._pid = os.getpid()
+
+    def begin(self) -> None:
+        before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is threading.main_thread() and callable(before):
+            self._before = before
+            signal.signal(signal.SIGINT, self._note)
+
+    def _note(self, number: int, frame: Any) -> None:
+        if os.getpid() == self._pid:
+            self._came = (number, frame)
+        else:
+            self._before(number, frame)  # a worker that has inherited this
+
+    def end(self, *, quiet: bool = False) -> None:
+        before, self._before = self._before, None
+        if before is None:
+            return
+        signal.signal(signal.SIGINT, before)
+        if self._came is not None and not quiet:
+            before(*self._came)
+
+
+def _unwatch(iterator: Any) -> None:
+    """Take workers out of torch's table.
+
+    It would raise a dead worker's error from a signal handler, wherever the main
+    thread happens to be: in the middle of a training step, or of a lock.
+    """
+    if getattr(iterator, "_worker_pids_set", False):
+        _watch._remove_worker_pids(id(iterator))
+        iterator._worker_pids_set = False
+
+
+def kill(iterator: Any) -> None:
+    """End the workers of an iterator, a half made one too, and wait for nothing that a dead one may hold."""
+    iterator._shutdown = True  # its own shutdown would talk to the dead
+    workers = list(getattr(iterator, "_workers", ()))
+    for w in workers:
+        w.kill()
+    _unwatch(iterator)
+    for w in workers:
+        w.join(10)
+    event = getattr(iterator, "_pin_memory_thread_done_event", None)
+    if event is not None:
+        event.set()
+    results = getattr(iterator, "_worker_result_queue", None)
+    for q in [*getattr(iterator, "_index_queues", ()), results]:
+        if q is not None:
+            q.cancel_join_thread()
+            q.close()
+    if results is not None:
+        results._writer.close()  # the last one: who still waits for a message finds the end of file
