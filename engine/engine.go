@@ -36,6 +36,8 @@ type Options struct {
 	SyncEvery time.Duration
 	// CacheBytes is the index cache, shared by all targets; 0: 256 MiB.
 	CacheBytes int64
+	// Marker makes ScanMarked possible; nil: it is not.
+	Marker object.Marker
 	// OpenTarget replaces engine/vos, for tests.
 	OpenTarget func(id uint16, dir string) (target.Target, error)
 }

@@ -167,7 +167,7 @@ func (e *Engine) openTargets(n int) error {
 	if open == nil {
 		e.cache = pebble.NewCache(e.opts.CacheBytes)
 		open = func(id uint16, dir string) (target.Target, error) {
-			return vos.Open(vos.Options{Dir: dir, FS: e.opts.FS, ID: id, Cache: e.cache, Logger: e.log})
+			return vos.Open(vos.Options{Dir: dir, FS: e.opts.FS, ID: id, Cache: e.cache, Logger: e.log, Marker: e.opts.Marker})
 		}
 	}
 	e.counts = make([]counters, n)

@@ -171,6 +171,23 @@ func (d *Dataset) Anchors(n int) []object.Anchor { return placement.Split(n) }
 // Scan implements object.Scanner: placement group after placement group, each
 // on its target.
 func (d *Dataset) Scan(ctx context.Context, at object.Epoch, a object.Anchor, fn func(object.Row) bool) (object.Anchor, error) {
+	return d.scan(ctx, at, a, fn, func(t target.Target, from, to uint32, resume []byte, fn func(object.Row, []byte) bool) error {
+		return t.Scan(ctx, d.id, at, from, to, resume, fn)
+	})
+}
+
+// ScanMarked implements object.MarkScanner.
+func (d *Dataset) ScanMarked(ctx context.Context, at object.Epoch, a object.Anchor, want object.Span, fn func(object.Row) bool) (object.Anchor, error) {
+	return d.scan(ctx, at, a, fn, func(t target.Target, from, to uint32, resume []byte, fn func(object.Row, []byte) bool) error {
+		if m, ok := t.(target.MarkScanner); ok && d.e.opts.Marker != nil {
+			return m.ScanMarked(ctx, d.id, at, from, to, resume, want, fn)
+		}
+		return fault.New(fault.Unsupported, "object.scan", datasetName(d.id), "this engine keeps no marks")
+	})
+}
+
+func (d *Dataset) scan(ctx context.Context, at object.Epoch, a object.Anchor, fn func(object.Row) bool,
+	pass func(t target.Target, from, to uint32, resume []byte, fn func(object.Row, []byte) bool) error) (object.Anchor, error) {
 	span, ok, err := placement.Decode(a)
 	if err != nil {
 		return a, err
@@ -206,7 +223,7 @@ func (d *Dataset) Scan(ctx context.Context, at object.Epoch, a object.Anchor, fn
 		if resumes {
 			resume = bytes.Clone(pos)
 		}
-		err := d.e.targets[d.e.layout.Member(pg, 0)].Scan(ctx, d.id, at, span.From, to, resume, func(r object.Row, p []byte) bool {
+		err := pass(d.e.targets[d.e.layout.Member(pg, 0)], span.From, to, resume, func(r object.Row, p []byte) bool {
 			if !fn(r) {
 				stopped = true
 				return false

@@ -26,6 +26,7 @@ import (
 
 	"crypto/rand"
 
+	"daos/dataset/posix"
 	"daos/engine"
 	"daos/internal/bufpool"
 	"daos/internal/client"
@@ -162,6 +163,7 @@ func (s *Server) openStorage(ctx context.Context) (token string, err error) {
 	s.engine, err = engine.Open(engine.Options{
 		Root: s.root.path(engineDir), Targets: s.cfg.Targets, Logger: s.log.With("part", "engine"),
 		Window: s.cfg.Engine.Window, SweepEvery: s.cfg.Engine.Sweep, CacheBytes: s.cfg.Engine.Cache,
+		Marker: posix.Mark,
 	})
 	if err != nil {
 		return "", err

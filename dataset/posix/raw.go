@@ -82,6 +82,80 @@ func (v *View) Scan(ctx context.Context, a object.Anchor, fn func(object.Row) bo
 	return v.fs.store.Scan(ctx, v.at, a, fn)
 }
 
+// Mark is the object.Marker of an engine that holds trees: the mtime of an entry.
+// An entry whose inode lies in the object, and one that does not lie in the index,
+// may have any.
+func Mark(oid object.ID, dkey, akey, value []byte) (s object.Span, ok bool) {
+	if oid.Use() != useDir || len(akey) != 1 || akey[0] != akeyEntry[0] || len(dkey) == 0 || dkey[0] == 0 {
+		return s, false
+	}
+	r, err := ParseRaw(value)
+	if err != nil || r.Linked() {
+		return object.Everything(), true
+	}
+	return object.Span{Min: r.Mtime(), Max: r.Mtime()}, true
+}
+
+// ScanTimes is a Scan of the entries that may have an mtime in a span, and of
+// nothing else: those whose inode lies elsewhere come with any mtime. A store
+// without marks gives all rows.
+func (v *View) ScanTimes(ctx context.Context, a object.Anchor, mtime object.Span, fn func(object.Row) bool) (object.Anchor, error) {
+	if m, ok := v.fs.store.(object.MarkScanner); ok {
+		next, err := m.ScanMarked(ctx, v.at, a, mtime, fn)
+		if !fault.Is(err, fault.Unsupported) {
+			return next, err
+		}
+	}
+	return v.Scan(ctx, a, fn)
+}
+
+// Below is an entry of a directory as Entries gives it; its slices are valid
+// during the call.
+type Below struct {
+	Name  []byte
+	Epoch object.Epoch
+	Value []byte // a Raw, unchecked; nil if it does not lie in the index: see View.EntryRaw
+}
+
+// Entries calls fn for the entries of a directory with names from `from` on
+// (nil: all) up to but without `to` (nil: no end), in byte order of the names,
+// until it returns false.
+func (v *View) Entries(ctx context.Context, dir object.ID, from, to []byte, fn func(Below) bool) error {
+	if len(from) == 0 {
+		from = dkeyNames
+	}
+	o := object.ListOptions{From: from, To: to, Akey: akeyEntry, KeysOnly: true}
+	return v.fs.store.List(ctx, v.at, dir, o, func(it object.Item) bool {
+		return fn(Below{Name: it.Dkey, Epoch: it.Epoch, Value: it.Value})
+	})
+}
+
+// Real resolves a path of directories without following links: ok is false
+// where one of its names is missing or is no directory.
+func (v *View) Real(ctx context.Context, names []string) (dir object.ID, ok bool, err error) {
+	dir = v.fs.rootID()
+	for _, n := range names {
+		if CheckName(n) != nil {
+			return dir, false, nil
+		}
+		rec, found, err := v.entry(ctx, dir, n)
+		if err != nil || !found || rec.typ != TypeDir {
+			return dir, false, err
+		}
+		dir = rec.oid()
+	}
+	return dir, true, nil
+}
+
+// DirOf is the object of the directory that an entry is; ok is false for other
+// types.
+func DirOf(r Raw) (dir object.ID, ok bool) {
+	if r.Type() != TypeDir {
+		return dir, false
+	}
+	return object.MakeID(object.Class(r[3]), useDir, r.Inode()), true
+}
+
 // CountScan is the number of rows that a whole Scan from a meets.
 func (v *View) CountScan(ctx context.Context, a object.Anchor) (int64, error) {
 	return v.fs.store.CountScan(ctx, v.at, a)

@@ -167,6 +167,16 @@ func Mix64(h uint64) uint64 {
 	return h
 }
 
+// Hash is the placement hash of one redundancy group of an object. It stands in
+// every index key, so it is part of the format; scans go by it, then by ID.
+func (id ID) Hash(group uint16) uint32 {
+	const golden = 0x9e3779b97f4a7c15
+	h := Mix64(id.Hi + golden)
+	h = Mix64(h ^ id.Lo)
+	h = Mix64(h + golden*(uint64(group)+1))
+	return uint32(h >> 32)
+}
+
 // RequestID names one call of one client, so that a retry of it is recognised.
 // The zero value means "none".
 type RequestID [16]byte

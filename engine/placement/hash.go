@@ -4,14 +4,8 @@ import "daos/engine/object"
 
 const golden = 0x9e3779b97f4a7c15
 
-// Hash32 is the placement hash of one redundancy group of an object. It stands
-// in every index key, so it is part of the on-disk format.
-func Hash32(oid object.ID, group uint16) uint32 {
-	h := object.Mix64(oid.Hi + golden)
-	h = object.Mix64(h ^ oid.Lo)
-	h = object.Mix64(h + golden*(uint64(group)+1))
-	return uint32(h >> 32)
-}
+// Hash32 is the placement hash of one redundancy group of an object.
+func Hash32(oid object.ID, group uint16) uint32 { return oid.Hash(group) }
 
 // GroupBits is the number of top bits of Hash32 that name the placement group.
 const GroupBits = 10

@@ -149,6 +149,14 @@ type ArrayEnder interface {
 	ArrayEnd(at object.Epoch, p Place, dkey, akey []byte) (uint64, error)
 }
 
+// MarkScanner is implemented by targets that know between which marks
+// (object.Marker) the values of a part of the index are.
+type MarkScanner interface {
+	// ScanMarked is Scan of exactly the rows whose marks meet want.
+	ScanMarked(ctx context.Context, ds object.DatasetID, at object.Epoch, from, to uint32, resume []byte, want object.Span,
+		fn func(r object.Row, pos []byte) bool) error
+}
+
 // SweepStats counts what a sweep did.
 type SweepStats struct {
 	Versions int64 // versions dropped

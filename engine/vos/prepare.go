@@ -271,7 +271,7 @@ func (p *preparation) commit() error {
 		mode = pebble.NoSync
 	}
 	raises := uint64(b.Epoch) > t.ceiling.Load()
-	if err := t.applied(t.db.Apply(p.batch, mode)); err != nil {
+	if err := p.apply(mode); err != nil {
 		return err
 	}
 	p.done = true
@@ -292,6 +292,17 @@ func (p *preparation) commit() error {
 		t.deferred.add(deferredKey(b.Epoch, b.Dataset))
 	}
 	return nil
+}
+
+// apply puts the batch into the index; its marks are known before.
+func (p *preparation) apply(mode *pebble.WriteOptions) error {
+	t := p.t
+	if t.opts.Marker != nil {
+		t.zones.writing.RLock()
+		defer t.zones.writing.RUnlock()
+		t.zones.note(t.opts.Marker, p.b)
+	}
+	return t.applied(t.db.Apply(p.batch, mode))
 }
 
 func (p *preparation) end() {

@@ -22,11 +22,7 @@ func (t *Target) Scan(ctx context.Context, ds object.DatasetID, at object.Epoch,
 	if to < from {
 		return nil
 	}
-	lower := binary.BigEndian.AppendUint32(appendDataset(nil, ds, planeName), from)
-	upper := appendDataset(nil, ds, planeName+1)
-	if to < math.MaxUint32 {
-		upper = binary.BigEndian.AppendUint32(appendDataset(nil, ds, planeName), to+1)
-	}
+	lower, upper := scanBounds(ds, from, to)
 	s := scanner{t: t, at: at}
 	if resume != nil {
 		if err := s.resume(resume, ds, lower, upper); err != nil {
@@ -34,6 +30,22 @@ func (t *Target) Scan(ctx context.Context, ds object.DatasetID, at object.Epoch,
 		}
 		lower = keyEnd(resume[:len(resume)-versionSize])
 	}
+	return s.run(ctx, lower, upper, fn)
+}
+
+// scanBounds is the range of keys of the namespace plane with these hashes.
+func scanBounds(ds object.DatasetID, from, to uint32) (lower, upper []byte) {
+	lower = binary.BigEndian.AppendUint32(appendDataset(nil, ds, planeName), from)
+	upper = appendDataset(nil, ds, planeName+1)
+	if to < math.MaxUint32 {
+		upper = binary.BigEndian.AppendUint32(appendDataset(nil, ds, planeName), to+1)
+	}
+	return lower, upper
+}
+
+// run passes over a range of keys, until fn returns false.
+func (s *scanner) run(ctx context.Context, lower, upper []byte, fn func(r object.Row, pos []byte) bool) error {
+	t, at := s.t, s.at
 	it, err := t.db.NewIter(iterOptions(lower, upper))
 	if err != nil {
 		return t.indexError("vos.scan", err)

@@ -93,6 +93,7 @@ func (t *Target) Destroy(ds object.DatasetID) error {
 	if ds == 0 {
 		return fault.New(fault.Invalid, "vos.destroy", t.opts.Dir, "dataset 0 is the target's own")
 	}
+	t.zones.drop(ds)
 	st := t.sweeps.state(ds)
 	st.running.Lock()
 	defer st.running.Unlock()

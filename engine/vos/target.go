@@ -37,6 +37,8 @@ type Options struct {
 	// MergeFrom is how many extents within one MiB of an array a sweep merges;
 	// 0: 16.
 	MergeFrom int
+	// Marker makes ScanMarked possible; nil: it is not.
+	Marker object.Marker
 	// ReserveBytes of free disk are never used: below, writes are refused
 	// with fault.NoSpace while the index still has room to work. 0: the
 	// smaller of 256 MiB and 5 % of the disk; negative: none.
@@ -63,6 +65,7 @@ type Target struct {
 	space    spaceGauge
 	owners   owners
 
+	zones  zoneTable
 	sweeps sweepTable
 	moving sync.Mutex // between taking versions back and moving records
 

@@ -259,6 +259,13 @@ func Range(x Expr, column string) (lo, hi []byte, unbounded bool) {
 		if !ok || len(call.Args) < 2 {
 			continue
 		}
+		if call.Fn == In {
+			if lo, hi, ok := extremes(call, column); ok {
+				low(lo)
+				high(after(string(hi)))
+			}
+			continue
+		}
 		name, lit := call.Args[0], call.Args[1]
 		op := call.Fn
 		if _, ok := name.(*Literal); ok && op <= Ge {
@@ -296,6 +303,38 @@ func Range(x Expr, column string) (lo, hi []byte, unbounded bool) {
 		}
 	}
 	return lo, hi, unbounded
+}
+
+// extremes are the least and the greatest text of "column in (texts)".
+func extremes(in *Call, column string) (lo, hi []byte, ok bool) {
+	if col, isCol := in.Args[0].(*Column); !isCol || col.Name != column {
+		return nil, nil, false
+	}
+	for i, a := range in.Args[1:] {
+		l, isLit := a.(*Literal)
+		if !isLit || !l.Value.Type.bytes() {
+			return nil, nil, false
+		}
+		s := []byte(l.Value.S)
+		if i == 0 || bytes.Compare(s, lo) < 0 {
+			lo = s
+		}
+		if i == 0 || bytes.Compare(s, hi) > 0 {
+			hi = s
+		}
+	}
+	return lo, hi, true
+}
+
+// Common is the longest string that all strings s with lo <= s < hi begin with
+// (unbounded: there is no hi).
+func Common(lo, hi []byte, unbounded bool) []byte {
+	for n := len(lo); n > 0; n-- {
+		if next, ok := successor(lo[:n]); ok && !unbounded && bytes.Compare(hi, next) <= 0 {
+			return lo[:n]
+		}
+	}
+	return nil
 }
 
 // successor is the first byte string after all those with a prefix.
@@ -346,6 +385,19 @@ func Comparison(x Expr) (column string, op Fn, v Value, ok bool) {
 		return "", 0, Value{}, false
 	}
 	return col.Name, op, lit.Value, true
+}
+
+// Comparisons are the Conjuncts, with "column between a and b" as its two halves.
+func Comparisons(x Expr) []Expr {
+	var out []Expr
+	for _, c := range Conjuncts(x) {
+		if b, ok := c.(*Call); ok && b.Fn == Between && len(b.Args) == 3 {
+			out = append(out, &Call{Fn: Ge, Args: []Expr{b.Args[0], b.Args[1]}, Pos: b.Pos}, &Call{Fn: Le, Args: []Expr{b.Args[0], b.Args[2]}, Pos: b.Pos})
+			continue
+		}
+		out = append(out, c)
+	}
+	return out
 }
 
 // Prunes reports whether the statistics of a column can decide a condition.

@@ -158,6 +158,21 @@ func (f *Filter) compile() (*filter, error) {
 	return c, nil
 }
 
+// times is the span of times that is wanted, nil if any is.
+func (c *filter) times() *object.Span {
+	s := object.Everything()
+	s.Min = c.minMtime
+	if c.mtimeBelow {
+		if s.Max = c.maxMtime; s.Max > s.Min {
+			s.Max--
+		}
+	}
+	if s == object.Everything() {
+		return nil
+	}
+	return &s
+}
+
 func set[T any](to *T, from *T) {
 	if from != nil {
 		*to = *from

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 
 	"github.com/apache/arrow/go/v17/arrow"
 
@@ -63,7 +64,9 @@ func (t *Table) Schema() expr.Schema { return t.schema }
 func (t *Table) Key() int { return colInode }
 
 // Split cuts the index into ranges. Conditions on size, mtime and type are
-// evaluated on the stored records, before a row is made.
+// evaluated on the stored records, before a row is made; of a condition on paths
+// only the directories are read that it leaves over, of one on times only the
+// blocks of the index that have such.
 func (t *Table) Split(ctx context.Context, where expr.Expr, columns []int, want int) ([]exec.Part, error) {
 	f := lift(where)
 	compiled, err := f.compile()
@@ -87,10 +90,25 @@ func (t *Table) Split(ctx context.Context, where expr.Expr, columns []int, want 
 			cols = append(cols, colName)
 		}
 	}
-	var parts []exec.Part
-	for _, a := range t.fs.Anchors(want) {
-		parts = append(parts, &tablePart{t: t, cols: cols, pos: a,
-			w: worker{v: t.v, dirs: ds, filter: compiled, rows: MaxBatchRows, b: newBuilder(cols)}})
+	var from []rows
+	pieces, listed, err := t.subtree(ctx, ds, where)
+	switch {
+	case err != nil:
+		return nil, err
+	case listed:
+		for _, p := range divide(pieces, want) {
+			from = append(from, &listing{p})
+		}
+	default:
+		times := compiled.times()
+		for _, a := range t.fs.Anchors(want) {
+			from = append(from, &passing{a, times})
+		}
+	}
+	parts := make([]exec.Part, len(from))
+	for i := range from {
+		parts[i] = &tablePart{t: t, cols: cols, from: from[i],
+			w: worker{v: t.v, dirs: ds, filter: compiled, rows: MaxBatchRows, b: newBuilder(cols)}}
 	}
 	return parts, nil
 }
@@ -99,7 +117,7 @@ func (t *Table) Split(ctx context.Context, where expr.Expr, columns []int, want 
 // predicate is evaluated again on the rows, so a Filter may let through more.
 func lift(where expr.Expr) Filter {
 	var f Filter
-	for _, x := range expr.Conjuncts(where) {
+	for _, x := range expr.Comparisons(where) {
 		col, op, v, ok := expr.Comparison(x)
 		if !ok {
 			continue
@@ -128,12 +146,10 @@ func lift(where expr.Expr) Filter {
 			} else if v.Type != expr.Time {
 				continue
 			}
-			switch op {
-			case expr.Gt, expr.Ge:
-				if f.MinMtime == nil || *f.MinMtime < ns {
-					f.MinMtime = &ns
-				}
-			case expr.Lt, expr.Le:
+			if op != expr.Lt && op != expr.Le && op != expr.Ne && (f.MinMtime == nil || *f.MinMtime < ns) {
+				f.MinMtime = &ns
+			}
+			if op != expr.Gt && op != expr.Ge && op != expr.Ne && ns < math.MaxInt64 {
 				if after := ns + 1; f.MaxMtime == nil || *f.MaxMtime > after {
 					f.MaxMtime = &after
 				}
@@ -153,7 +169,7 @@ type tablePart struct {
 	t    *Table
 	cols []int
 	w    worker
-	pos  object.Anchor
+	from rows
 	end  bool
 
 	scanned uint64
@@ -177,7 +193,7 @@ func (p *tablePart) Next(ctx context.Context) (exec.Chunk, error) {
 		}
 		var n Counters
 		var bad error
-		next, err := w.v.Scan(ctx, p.pos, func(r object.Row) bool {
+		end, err := p.from.pass(ctx, w, func(r object.Row) bool {
 			if w.b.full(w.rows) || n.Met >= quiet/16 {
 				return false
 			}
@@ -190,7 +206,7 @@ func (p *tablePart) Next(ctx context.Context) (exec.Chunk, error) {
 		if err = errors.Join(bad, err); err != nil {
 			return nil, err
 		}
-		p.pos, p.end = next, next.AtEnd()
+		p.end = end
 		p.scanned += n.Scanned
 		if w.b.rows == 0 {
 			continue

@@ -104,7 +104,8 @@ func TestTableKeepsWhatThePredicateKeeps(t *testing.T) {
 		if !slices.Equal(texts(&got.Columns[0], got.N), texts(&want, len(keep))) {
 			t.Errorf("%s: %d rows, not %d", w, got.N, len(keep))
 		}
-		if n.RowsScanned != uint64(all.N) || n.RowsOut != uint64(got.N) {
+		pruned := strings.HasPrefix(w, "path ")
+		if n.RowsScanned > uint64(all.N) || !pruned && n.RowsScanned != uint64(all.N) || n.RowsOut != uint64(got.N) {
 			t.Errorf("%s: %+v", w, n)
 		}
 	}

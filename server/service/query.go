@@ -226,12 +226,17 @@ func (q *Query) Explain(ctx context.Context, r *queryv1.ExplainRequest) (*queryv
 
 // whyPushed says what a condition spares.
 func whyPushed(t *queryTable, x expr.Expr) string {
-	col, _, _, simple := expr.Comparison(x)
+	col, _, _, simple := expr.Comparison(expr.Comparisons(x)[0])
+	lo, _, open := expr.Range(x, "path")
 	late := "columns that are only shown are read for the rows that match"
 	switch {
 	case t.made:
 		return "evaluated by the server as the rows are made"
-	case t.Dataset.Type == pool.TypePosix && simple && (col == "size" || col == "mtime" || col == "type"):
+	case t.Dataset.Type == pool.TypePosix && (len(lo) > 0 || !open):
+		return "only the directories that it leaves over are read"
+	case t.Dataset.Type == pool.TypePosix && simple && col == "mtime":
+		return "stretches of the index without such times are not read"
+	case t.Dataset.Type == pool.TypePosix && simple && (col == "size" || col == "type"):
 		return "evaluated on the stored records, before a row is made"
 	case t.Dataset.Type == pool.TypePosix:
 		return "evaluated at the targets"
