@@ -5,6 +5,7 @@ package sqlworker
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -59,9 +60,13 @@ type job struct {
 	live   map[string]uint64    // of live datasets, by name
 	known  map[string]*resolved // tables by what they are called
 	tables []*remote
+	files  []*parquetTable
 	out    uint64
 	bytes  uint64
 }
+
+// errDescribed ends a statement whose columns are known, where nothing else is asked.
+var errDescribed = errors.New("described")
 
 func (j *job) run(ctx context.Context) error {
 	var err error
@@ -70,7 +75,11 @@ func (j *job) run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = j.c.Close() }() // the process ends
-	db, err := duck.Open(duck.Options{Memory: j.task.GetMemoryBytes(), Threads: int(j.task.GetThreads()), TempDir: j.task.GetTempDir(), TempBytes: j.task.GetTempBytes()})
+	threads := int(j.task.GetThreads())
+	if j.task.GetRepeatable() {
+		threads = 1 // several end in another order each time, and add floats in it
+	}
+	db, err := duck.Open(duck.Options{Memory: j.task.GetMemoryBytes(), Threads: threads, TempDir: j.task.GetTempDir(), TempBytes: j.task.GetTempBytes()})
 	if err != nil {
 		return err
 	}
@@ -79,6 +88,11 @@ func (j *job) run(ctx context.Context) error {
 	tree, err := db.Tree(text)
 	if err != nil {
 		return err
+	}
+	if j.task.GetRepeatable() {
+		if err := sql.Repeatable(tree, text); err != nil {
+			return err
+		}
 	}
 	plan, err := j.catalog(ctx).Rewrite(tree, text)
 	if err != nil {
@@ -89,7 +103,7 @@ func (j *job) run(ctx context.Context) error {
 	for _, x := range plan.Conjuncts {
 		explained.Conjuncts = append(explained.Conjuncts, &queryv1.Conjunct{Table: x.Table, Conjunct: x.Conjunct, Pushed: x.Pushed, Why: x.Why})
 	}
-	if j.task.GetExplain() && !j.task.GetAnalyze() {
+	if j.task.GetExplain() && !j.task.GetAnalyze() && !j.task.GetDescribe() {
 		return j.reply(&queryv1.SqlReply{Plan: explained})
 	}
 	params, err := j.params(plan)
@@ -99,6 +113,9 @@ func (j *job) run(ctx context.Context) error {
 	var sink *sink
 	err = db.Query(ctx, plan, tables, params, func(s expr.Schema) (err error) {
 		explained.Fields = querywire.FromSchema(s)
+		if j.task.GetDescribe() {
+			return errDescribed
+		}
 		sink, err = newSink(s, func(payload []byte, rows int, done bool) error {
 			j.out += uint64(rows)
 			j.bytes += uint64(len(payload))
@@ -109,6 +126,9 @@ func (j *job) run(ctx context.Context) error {
 		})
 		return err
 	}, func(r *exec.Rows) error { return sink.add(r) })
+	if errors.Is(err, errDescribed) {
+		return j.reply(&queryv1.SqlReply{Plan: explained})
+	}
 	if err != nil {
 		return err
 	}
@@ -135,6 +155,9 @@ func (j *job) counters() *queryv1.Counters {
 		out.RowsScanned += c.GetRowsScanned()
 		out.RowsMatched += c.GetRowsMatched()
 		out.BytesRead += c.GetBytesRead()
+	}
+	for _, t := range j.files {
+		t.count(out)
 	}
 	return out
 }

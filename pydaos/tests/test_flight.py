@@ -184,7 +184,7 @@ def test_scan_of_files(flight, options, client, pool, posix_dataset):
     below, _ = get(flight, options, fl.FlightDescriptor.for_path(pool, "files@v1", "d1"))
     assert below.num_rows == 10
     command = flight_pb2.Command(
-        scan=scan_pb2.ScanRequest(
+        entries=scan_pb2.ScanRequest(
             dataset=f"{pool}/files", columns=["name"], filter=scan_pb2.Filter(name="f2*.bin", min_size=21)
         )
     )

@@ -69,3 +69,7 @@ func (c *Counters) Add(o Counters) {
 // ScannedCounter is an ability of a Part that filters by itself: the rows that
 // it has looked at since it was asked last.
 type ScannedCounter interface{ ScannedRows() uint64 }
+
+// Placed is an ability of a Part: what it is of the table, so that two splits
+// can be told apart. It is asked before the first Next.
+type Placed interface{ Place() []byte }

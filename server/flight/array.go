@@ -161,7 +161,7 @@ func selectArray(ctx context.Context, r *pool.Resolved, at object.Epoch, req *fl
 }
 
 func (s *Server) arrayInfo(ctx context.Context, t *target, r pool.Resolved) (*info, error) {
-	if t.scan != nil || t.tensor != nil || t.kv != nil {
+	if t.entries != nil || t.tensor != nil || t.kv != nil {
 		return nil, wrongType(t.address, r.Dataset.Type, t.command())
 	}
 	req := &flightv1.ArrayRead{Path: t.address.Path}
@@ -187,7 +187,7 @@ func (s *Server) arrayInfo(ctx context.Context, t *target, r pool.Resolved) (*in
 	if rd.Bytes() > math.MaxInt64/2 {
 		return nil, fault.New(fault.TooBig, "flight.info", req.GetPath(), "the selection has more than %d bytes", uint64(math.MaxInt64/2))
 	}
-	i := &info{resolved: r, epoch: epoch, schema: c.schema, records: int64(rows), bytes: int64(rd.Bytes())}
+	i := &info{sources: []source{{r, epoch}}, schema: c.schema, records: int64(rows), bytes: int64(rd.Bytes())}
 	n := min(uint64(s.o.Endpoints), max(rd.Bytes()/rangeBytes, 1), max(rows, 1))
 	axes := req.GetAxes()
 	if len(axes) == 0 {

@@ -9,6 +9,7 @@ import (
 	"daos/internal/address"
 	"daos/internal/fault"
 	flightv1 "daos/proto/gen/daos/flight/v1"
+	queryv1 "daos/proto/gen/daos/query/v1"
 	scanv1 "daos/proto/gen/daos/scan/v1"
 )
 
@@ -16,15 +17,23 @@ import (
 // of it. Of the commands at most one is there; none means "what the type of the
 // dataset suggests".
 type target struct {
-	address address.Address
-	scan    *scanv1.ScanRequest
+	address address.Address // empty of a statement
+	entries *scanv1.ScanRequest
 	tensor  *flightv1.TensorRead
 	write   *flightv1.TensorWrite
 	kv      *flightv1.KvRead
 	array   *flightv1.ArrayRead
+	scan    *queryv1.ScanRequest
+	sql     *queryv1.SqlRequest
+	// In tickets alone.
+	scanPart *flightv1.ScanPart
+	sqlPart  *flightv1.SqlPart
 }
 
-const describe = `use the path ["POOL", "DATASET[@SNAPSHOT]"], or a command daos.flight.v1.Command`
+const describe = `use the path ["POOL", "DATASET[@SNAPSHOT]"], or a command: daos.flight.v1.Command, or JSON like {"scan": {"dataset": "p/t", "where": "label = 3"}} or {"sql": "SELECT 1"}`
+
+// maxCommand bounds a command: tickets carry it.
+const maxCommand = 1 << 20
 
 // parseDescriptor reads a path or a command.
 func parseDescriptor(d *flight.FlightDescriptor) (target, error) {
@@ -32,7 +41,11 @@ func parseDescriptor(d *flight.FlightDescriptor) (target, error) {
 	case flight.DescriptorPATH:
 		return parsePath(d.GetPath())
 	case flight.DescriptorCMD:
-		return parseCommand(d.GetCmd())
+		t, err := parseCommand(d.GetCmd())
+		if err == nil && (t.scanPart != nil || t.sqlPart != nil) {
+			err = fault.New(fault.Invalid, "flight.descriptor", "", "a command that only tickets have").Do(describe)
+		}
+		return t, err
 	}
 	return target{}, fault.New(fault.Invalid, "flight.descriptor", "", "a descriptor of type %d", d.GetType()).Do(describe)
 }
@@ -56,16 +69,44 @@ func parsePath(path []string) (target, error) {
 	return target{address: a}, nil
 }
 
+// parseCommand reads a Command, its JSON, or a command of Flight SQL.
 func parseCommand(b []byte) (target, error) {
+	if len(b) > maxCommand {
+		return target{}, fault.New(fault.TooBig, "flight.descriptor", "", "a command of %d bytes, at most %d are taken", len(b), maxCommand).Do("say less: a join does what a long list of values does")
+	}
+	if isJSON(b) {
+		c, err := commandOfJSON(b)
+		if err != nil {
+			return target{}, err
+		}
+		return targetOf(c)
+	}
+	if t, ok, err := parseFlightSQL(b); ok || err != nil {
+		return t, err
+	}
 	var c flightv1.Command
 	if err := proto.Unmarshal(b, &c); err != nil {
 		return target{}, fault.New(fault.Invalid, "flight.descriptor", "", "the command can't be read").Because(err).Do(describe)
 	}
+	return targetOf(&c)
+}
+
+func targetOf(c *flightv1.Command) (target, error) {
 	var t target
 	var name string
 	switch of := c.GetOf().(type) {
 	case *flightv1.Command_Scan:
 		t.scan, name = of.Scan, of.Scan.GetDataset()
+	case *flightv1.Command_ScanPart:
+		t.scanPart, name = of.ScanPart, of.ScanPart.GetScan().GetDataset()
+	case *flightv1.Command_Sql:
+		t.sql = of.Sql
+		return t, nil
+	case *flightv1.Command_SqlPart:
+		t.sqlPart = of.SqlPart
+		return t, nil
+	case *flightv1.Command_Entries:
+		t.entries, name = of.Entries, of.Entries.GetDataset()
 	case *flightv1.Command_Tensor:
 		t.tensor, name = of.Tensor, of.Tensor.GetDataset()
 	case *flightv1.Command_Write:
@@ -77,16 +118,39 @@ func parseCommand(b []byte) (target, error) {
 	default:
 		return target{}, fault.New(fault.Invalid, "flight.descriptor", "", "a command that asks for nothing").Do(describe)
 	}
+	parse := address.ParseDataset
+	if t.scan != nil || t.scanPart != nil {
+		parse = address.Parse // a table may be below a path
+	}
 	var err error
-	t.address, err = address.ParseDataset(name)
+	t.address, err = parse(name)
 	return t, err
+}
+
+// epoch is the one that a ticket names.
+func (t *target) epoch() uint64 {
+	switch {
+	case t.entries != nil:
+		return t.entries.GetEpoch()
+	case t.tensor != nil:
+		return t.tensor.GetEpoch()
+	case t.kv != nil:
+		return t.kv.GetEpoch()
+	case t.array != nil:
+		return t.array.GetEpoch()
+	}
+	return t.scanPart.GetScan().GetEpoch()
 }
 
 // command names the command of a target, for errors.
 func (t *target) command() string {
 	switch {
-	case t.scan != nil:
+	case t.entries != nil:
+		return "entries"
+	case t.scan != nil, t.scanPart != nil:
 		return "scan"
+	case t.sql != nil, t.sqlPart != nil:
+		return "sql"
 	case t.tensor != nil:
 		return "tensor"
 	case t.kv != nil:

@@ -58,11 +58,15 @@ func (s *Server) DoExchange(both flight.FlightService_DoExchangeServer) error {
 	if err != nil {
 		return err
 	}
+	if to.scan != nil || to.sql != nil {
+		return fault.New(fault.Invalid, "flight.exchange", to.address.String(), "DoExchange reads samples by index, not a %s", to.command()).
+			Do("use the path of a tensor dataset, or the command tensor of daos.flight.v1.Command")
+	}
 	r, err := s.o.Catalog.Resolve(ctx, to.address)
 	if err != nil {
 		return err
 	}
-	if r.Dataset.Type != pool.TypeTensor || to.scan != nil || to.write != nil {
+	if r.Dataset.Type != pool.TypeTensor || to.entries != nil || to.write != nil {
 		return fault.New(fault.Invalid, "flight.exchange", to.address.String(), "DoExchange reads samples of tensor datasets, this one has type %s", r.Dataset.Type).
 			Do("use the path of a tensor dataset, or the command tensor of daos.flight.v1.Command")
 	}

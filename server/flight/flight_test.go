@@ -437,7 +437,7 @@ func TestDescriptor_WrongOnesSayWhatToDo(t *testing.T) {
 	if _, err := r.put(t, at("p", "t"), "", record(10, 1)); err != nil {
 		t.Fatal(err)
 	}
-	scanOfTensor, _ := proto.Marshal(&flightv1.Command{Of: &flightv1.Command_Scan{Scan: &scanv1.ScanRequest{Dataset: "p/t"}}})
+	scanOfTensor, _ := proto.Marshal(&flightv1.Command{Of: &flightv1.Command_Entries{Entries: &scanv1.ScanRequest{Dataset: "p/t"}}})
 	column, _ := proto.Marshal(&flightv1.Command{Of: &flightv1.Command_Tensor{Tensor: &flightv1.TensorRead{Dataset: "p/t", Columns: []string{"nope"}}}})
 	for name, c := range map[string]struct {
 		d    *flight.FlightDescriptor
@@ -482,7 +482,7 @@ func TestScan_EndpointsTogetherAreTheTree(t *testing.T) {
 	if _, err := r.tree.Remove(t.Context(), object.RequestID{}, "d1", posix.RemoveOptions{Recursive: true}); err != nil {
 		t.Fatal(err)
 	}
-	cmd, _ := proto.Marshal(&flightv1.Command{Of: &flightv1.Command_Scan{Scan: &scanv1.ScanRequest{
+	cmd, _ := proto.Marshal(&flightv1.Command{Of: &flightv1.Command_Entries{Entries: &scanv1.ScanRequest{
 		Dataset: "p/d@s1", Columns: []string{"path", "size"}, Filter: &scanv1.Filter{Name: "*.png"},
 	}}})
 	got, info := r.all(t, &flight.FlightDescriptor{Type: flight.DescriptorCMD, Cmd: cmd})

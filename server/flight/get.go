@@ -14,6 +14,7 @@ import (
 	"daos/dataset/tensor"
 	"daos/dataset/tensor/tensorarrow"
 	"daos/engine/object"
+	"daos/internal/address"
 	"daos/internal/fault"
 	flightv1 "daos/proto/gen/daos/flight/v1"
 	scanv1 "daos/proto/gen/daos/scan/v1"
@@ -37,51 +38,73 @@ func (s *Server) DoGet(t *flight.Ticket, out flight.FlightService_DoGetServer) e
 	}
 	ctx, end := s.running.add(out.Context(), string(t.GetTicket()))
 	defer end()
-	r, err := s.o.Catalog.Resolve(ctx, to.address)
-	if err != nil {
-		return err
-	}
-	if r.Dataset.ID != id {
-		return fault.New(fault.Stale, "flight.get", to.address.DatasetName(), "the dataset of this ticket was destroyed, another one has its name now").
-			Do("call GetFlightInfo again")
-	}
-	epoch := object.Epoch(to.scan.GetEpoch())
-	if to.tensor != nil {
-		epoch = object.Epoch(to.tensor.GetEpoch())
-	}
-	if to.kv != nil {
-		epoch = object.Epoch(to.kv.GetEpoch())
-	}
-	if to.array != nil {
-		epoch = object.Epoch(to.array.GetEpoch())
-	}
-	if r.Snapshot != nil && r.Snapshot.Epoch != epoch {
-		return fault.New(fault.Stale, "flight.get", to.address.DatasetName(), "the snapshot of this ticket was destroyed, another one has its name now").
-			Do("call GetFlightInfo again")
-	}
-	if r.Snapshot == nil {
-		stop, err := s.keepPinned(ctx, id, epoch)
-		if err != nil {
-			return err
-		}
-		defer stop()
-	}
-	switch {
-	case to.scan != nil && r.Dataset.Type == pool.TypePosix:
-		err = s.getScan(ctx, to.scan, &r, out)
-	case to.tensor != nil && r.Dataset.Type == pool.TypeTensor:
-		err = s.getTensor(ctx, to.tensor, &r, out)
-	case to.kv != nil && r.Dataset.Type == pool.TypeKV:
-		err = s.getKV(ctx, to.kv, &r, out)
-	case to.array != nil && r.Dataset.Type == pool.TypeArray:
-		err = getArray(ctx, to.array, &r, out)
-	default:
-		err = fault.New(fault.Invalid, "flight.get", to.address.DatasetName(), "the ticket does not fit a dataset of type %s", r.Dataset.Type)
-	}
+	err = s.answer(ctx, &to, id, &interruptible{ctx: ctx, to: out})
 	if cause := context.Cause(ctx); err != nil && cause != nil && ctx.Err() != nil {
 		return cause
 	}
 	return err
+}
+
+func (s *Server) answer(ctx context.Context, to *target, id object.DatasetID, out stream) error {
+	if to.sqlPart != nil {
+		for _, x := range to.sqlPart.GetSources() {
+			a, err := address.Parse(x.GetAddress())
+			if err != nil {
+				return err
+			}
+			_, stop, err := s.open(ctx, a, object.DatasetID(x.GetDatasetId()), object.Epoch(x.GetEpoch()))
+			if err != nil {
+				return err
+			}
+			defer stop()
+		}
+		return s.getSQL(ctx, to.sqlPart, out)
+	}
+	if to.scanPart != nil {
+		if err := checkPart(to.scanPart); err != nil {
+			return err
+		}
+	}
+	r, stop, err := s.open(ctx, to.address, id, object.Epoch(to.epoch()))
+	if err != nil {
+		return err
+	}
+	defer stop()
+	switch {
+	case to.scanPart != nil:
+		return s.getScan(ctx, to.scanPart, out)
+	case to.entries != nil && r.Dataset.Type == pool.TypePosix:
+		return s.getEntries(ctx, to.entries, r, out)
+	case to.tensor != nil && r.Dataset.Type == pool.TypeTensor:
+		return s.getTensor(ctx, to.tensor, r, out)
+	case to.kv != nil && r.Dataset.Type == pool.TypeKV:
+		return s.getKV(ctx, to.kv, r, out)
+	case to.array != nil && r.Dataset.Type == pool.TypeArray:
+		return getArray(ctx, to.array, r, out)
+	}
+	return fault.New(fault.Invalid, "flight.get", to.address.DatasetName(), "the ticket does not fit a dataset of type %s", r.Dataset.Type)
+}
+
+// open finds what a ticket reads, which must be what it was when the ticket was
+// given out, and keeps its epoch readable until the function returned is called.
+func (s *Server) open(ctx context.Context, a address.Address, id object.DatasetID, epoch object.Epoch) (*pool.Resolved, func(), error) {
+	r, err := s.o.Catalog.Resolve(ctx, a)
+	if err != nil {
+		return nil, nil, err
+	}
+	if r.Dataset.ID != id {
+		return nil, nil, fault.New(fault.Stale, "flight.get", a.DatasetName(), "the dataset of this ticket was destroyed, another one has its name now").
+			Do("call GetFlightInfo again")
+	}
+	if r.Snapshot != nil && r.Snapshot.Epoch != epoch {
+		return nil, nil, fault.New(fault.Stale, "flight.get", a.DatasetName(), "the snapshot of this ticket was destroyed, another one has its name now").
+			Do("call GetFlightInfo again")
+	}
+	if r.Snapshot != nil {
+		return &r, func() {}, nil
+	}
+	stop, err := s.keepPinned(ctx, id, epoch)
+	return &r, stop, err
 }
 
 // keepPinned pins an epoch until the function returned is called.
@@ -210,7 +233,7 @@ func part(cols []tensor.Column, rows *tensor.Rows, from, to int) *tensor.Rows {
 	return out
 }
 
-func (s *Server) getScan(ctx context.Context, req *scanv1.ScanRequest, r *pool.Resolved, out stream) error {
+func (s *Server) getEntries(ctx context.Context, req *scanv1.ScanRequest, r *pool.Resolved, out stream) error {
 	fs, err := s.o.Tree(ctx, r)
 	if err != nil {
 		return err
@@ -236,7 +259,7 @@ func (s *Server) getScan(ctx context.Context, req *scanv1.ScanRequest, r *pool.R
 		if err != nil {
 			return err
 		}
-		err = sendRecord(w, b.Record)
+		err = sendRecord(w, b.Record, nil)
 		b.Record.Release()
 		if err != nil {
 			return err
@@ -269,8 +292,9 @@ func scanRequest(r *scanv1.ScanRequest) scan.Request {
 	return q
 }
 
-// sendRecord sends a record batch in pieces of at most about maxBatch.
-func sendRecord(w *sender, rec arrow.Record) error {
+// sendRecord sends a record batch in pieces of at most about maxBatch, meta with
+// the last.
+func sendRecord(w *sender, rec arrow.Record, meta []byte) error {
 	size := int64(0)
 	for _, c := range rec.Columns() {
 		for _, b := range c.Data().Buffers() {
@@ -283,10 +307,14 @@ func sendRecord(w *sender, rec arrow.Record) error {
 	pieces := min(max((size+maxBatch-1)/maxBatch, 1), max(n, 1))
 	for k := range pieces {
 		if pieces == 1 {
-			return w.send(rec, nil)
+			return w.send(rec, meta)
 		}
 		p := rec.NewSlice(n*k/pieces, n*(k+1)/pieces)
-		err := w.send(p, nil)
+		var of []byte
+		if k == pieces-1 {
+			of = meta
+		}
+		err := w.send(p, of)
 		p.Release()
 		if err != nil {
 			return err

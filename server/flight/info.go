@@ -30,12 +30,19 @@ const rangeBytes = 16 << 20
 
 // info is what there is to say of a descriptor.
 type info struct {
-	resolved pool.Resolved
-	epoch    object.Epoch
-	schema   *arrow.Schema
-	records  int64 // -1: not known
-	bytes    int64 // -1: not known
-	commands []*flightv1.Command
+	sources    []source // what is read
+	schema     *arrow.Schema
+	records    int64 // -1: not known
+	bytes      int64 // -1: not known
+	statistics *statistics
+	statement  bool // its ticket names the sources
+	commands   []*flightv1.Command
+}
+
+// source is a dataset at an epoch.
+type source struct {
+	pool.Resolved
+	epoch object.Epoch
 }
 
 // GetFlightInfo offers a dataset in pieces. A live dataset is pinned at the
@@ -46,8 +53,11 @@ func (s *Server) GetFlightInfo(ctx context.Context, d *flight.FlightDescriptor) 
 		return nil, err
 	}
 	var expires *timestamppb.Timestamp
-	if i.resolved.Snapshot == nil {
-		if err := s.o.Catalog.Pin(ctx, i.resolved.Dataset.ID, i.epoch); err != nil {
+	for _, x := range i.sources {
+		if x.Snapshot != nil {
+			continue
+		}
+		if err := s.o.Catalog.Pin(ctx, x.Dataset.ID, x.epoch); err != nil {
 			return nil, err
 		}
 		expires = timestamppb.New(time.Now().Add(pool.PinTTL))
@@ -56,8 +66,12 @@ func (s *Server) GetFlightInfo(ctx context.Context, d *flight.FlightDescriptor) 
 	if err != nil {
 		return nil, err
 	}
+	var id object.DatasetID
+	if !i.statement {
+		id = i.sources[0].Dataset.ID
+	}
 	for _, c := range i.commands {
-		t, err := ticket(s.o.Key, i.resolved.Dataset.ID, c)
+		t, err := ticket(s.o.Key, id, c)
 		if err != nil {
 			return nil, err
 		}
@@ -102,7 +116,7 @@ func (s *Server) ListFlights(c *flight.Criteria, out flight.FlightService_ListFl
 				continue
 			}
 			// A tensor dataset that has no columns yet.
-			i, err = &info{resolved: r, schema: arrow.NewSchema(nil, nil)}, nil
+			i, err = &info{sources: []source{{r, 0}}, schema: arrow.NewSchema(nil, nil)}, nil
 		}
 		if err != nil {
 			return err
@@ -118,17 +132,32 @@ func (s *Server) ListFlights(c *flight.Criteria, out flight.FlightService_ListFl
 	return nil
 }
 
+// infoMeta is the app_metadata of a FlightInfo, as JSON.
+type infoMeta struct {
+	*sourceMeta              // of one dataset
+	Sources     []sourceMeta `json:"sources,omitempty"` // of a statement
+	Statistics  *statistics  `json:"statistics,omitempty"`
+}
+
+type sourceMeta struct {
+	Dataset  string `json:"dataset"`
+	Type     string `json:"type"`
+	Epoch    uint64 `json:"epoch"`
+	Snapshot string `json:"snapshot,omitempty"`
+}
+
 func (i *info) flightInfo(d *flight.FlightDescriptor) (*flight.FlightInfo, error) {
 	b, err := schemaBytes(i.schema)
 	if err != nil {
 		return nil, err
 	}
-	meta := struct {
-		Dataset  string `json:"dataset"`
-		Type     string `json:"type"`
-		Epoch    uint64 `json:"epoch"`
-		Snapshot string `json:"snapshot,omitempty"`
-	}{Dataset: i.resolved.Dataset.Address(), Type: i.resolved.Dataset.Type.String(), Epoch: uint64(i.epoch), Snapshot: i.resolved.Address.Snapshot}
+	meta := infoMeta{Statistics: i.statistics}
+	for _, x := range i.sources {
+		meta.Sources = append(meta.Sources, sourceMeta{Dataset: x.Dataset.Address(), Type: x.Dataset.Type.String(), Epoch: uint64(x.epoch), Snapshot: x.Address.Snapshot})
+	}
+	if !i.statement {
+		meta.sourceMeta, meta.Sources = &meta.Sources[0], nil
+	}
 	m, err := json.Marshal(meta)
 	if err != nil {
 		return nil, err
@@ -144,13 +173,19 @@ func (s *Server) info(ctx context.Context, d *flight.FlightDescriptor) (*info, e
 	if t.write != nil {
 		return nil, fault.New(fault.Invalid, "flight.info", t.address.String(), "a command that writes describes no data").Do(describe)
 	}
+	switch {
+	case t.scan != nil:
+		return s.scanInfo(ctx, t.scan)
+	case t.sql != nil:
+		return s.sqlInfo(ctx, t.sql)
+	}
 	r, err := s.o.Catalog.Resolve(ctx, t.address)
 	if err != nil {
 		return nil, err
 	}
 	switch r.Dataset.Type {
 	case pool.TypePosix:
-		return s.scanInfo(ctx, &t, r)
+		return s.entriesInfo(ctx, &t, r)
 	case pool.TypeTensor:
 		return s.tensorInfo(ctx, &t, r)
 	case pool.TypeKV:
@@ -164,11 +199,11 @@ func (s *Server) info(ctx context.Context, d *flight.FlightDescriptor) (*info, e
 // wrongType says that a command does not fit its dataset.
 func wrongType(a address.Address, is pool.Type, want string) error {
 	return fault.New(fault.Invalid, "flight.command", a.DatasetName(), "a %s command for a dataset of type %s", want, is).
-		Do("use the command scan for posix, tensor for tensor, kv for kv and array for array, or the path of the dataset")
+		Do("use the command scan for any, entries for posix, tensor for tensor, kv for kv and array for array, or the path of the dataset")
 }
 
 func (s *Server) tensorInfo(ctx context.Context, t *target, r pool.Resolved) (*info, error) {
-	if t.scan != nil || t.kv != nil || t.array != nil {
+	if t.entries != nil || t.kv != nil || t.array != nil {
 		return nil, wrongType(t.address, r.Dataset.Type, t.command())
 	}
 	if t.address.Path != "" {
@@ -187,7 +222,7 @@ func (s *Server) tensorInfo(ctx context.Context, t *target, r pool.Resolved) (*i
 	if err != nil {
 		return nil, err
 	}
-	i := &info{resolved: r, epoch: epoch, schema: tensorarrow.SchemaOf(rd.Columns()), records: int64(rd.Count()), bytes: -1}
+	i := &info{sources: []source{{r, epoch}}, schema: tensorarrow.SchemaOf(rd.Columns()), records: int64(rd.Count()), bytes: -1}
 	perRow, fixed := int64(0), true
 	for _, c := range rd.Columns() {
 		if c.Layout == tensor.Fixed {
@@ -223,13 +258,13 @@ func below(a address.Address, dir string, err error) error {
 	return &c
 }
 
-func (s *Server) scanInfo(ctx context.Context, t *target, r pool.Resolved) (*info, error) {
+func (s *Server) entriesInfo(ctx context.Context, t *target, r pool.Resolved) (*info, error) {
 	if t.tensor != nil || t.kv != nil || t.array != nil {
 		return nil, wrongType(t.address, r.Dataset.Type, t.command())
 	}
 	req := &scanv1.ScanRequest{}
-	if t.scan != nil {
-		req = proto.CloneOf(t.scan)
+	if t.entries != nil {
+		req = proto.CloneOf(t.entries)
 	} else {
 		req.Path = []byte(t.address.Path)
 	}
@@ -241,7 +276,7 @@ func (s *Server) scanInfo(ctx context.Context, t *target, r pool.Resolved) (*inf
 	if err != nil {
 		return nil, err
 	}
-	i := &info{resolved: r, epoch: epoch, records: -1, bytes: -1}
+	i := &info{sources: []source{{r, epoch}}, records: -1, bytes: -1}
 	if i.schema, err = scan.Schema(req.GetColumns()); err != nil {
 		return nil, err
 	}
@@ -257,7 +292,7 @@ func (s *Server) scanInfo(ctx context.Context, t *target, r pool.Resolved) (*inf
 	for _, a := range anchors {
 		c := proto.CloneOf(req)
 		c.Anchor = a
-		i.commands = append(i.commands, &flightv1.Command{Of: &flightv1.Command_Scan{Scan: c}})
+		i.commands = append(i.commands, &flightv1.Command{Of: &flightv1.Command_Entries{Entries: c}})
 	}
 	return i, nil
 }

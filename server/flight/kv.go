@@ -87,7 +87,7 @@ func kvSchema(dataset string, s *kv.Schema, names []string) (*kvColumns, error) 
 }
 
 func (s *Server) kvInfo(ctx context.Context, t *target, r pool.Resolved) (*info, error) {
-	if t.scan != nil || t.tensor != nil || t.array != nil {
+	if t.entries != nil || t.tensor != nil || t.array != nil {
 		return nil, wrongType(t.address, r.Dataset.Type, t.command())
 	}
 	req := &flightv1.KvRead{}
@@ -102,7 +102,7 @@ func (s *Server) kvInfo(ctx context.Context, t *target, r pool.Resolved) (*info,
 	if err != nil {
 		return nil, err
 	}
-	v, c, err := s.pairs(ctx, &r, epoch, req.GetColumns())
+	_, c, err := s.pairs(ctx, &r, epoch, req.GetColumns())
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (s *Server) kvInfo(ctx context.Context, t *target, r pool.Resolved) (*info,
 	if err := rng.Check(); err != nil {
 		return nil, err
 	}
-	i := &info{resolved: r, epoch: v.Epoch(), schema: c.schema, records: -1, bytes: -1}
+	i := &info{sources: []source{{r, epoch}}, schema: c.schema, records: -1, bytes: -1}
 	i.commands = []*flightv1.Command{{Of: &flightv1.Command_Kv{Kv: &flightv1.KvRead{
 		Dataset: r.Address.WithPath("").DatasetName(), Columns: req.GetColumns(), Prefix: prefix, Start: req.GetStart(), Stop: req.GetStop(),
 		Reverse: req.GetReverse(), Limit: req.GetLimit(), Epoch: uint64(epoch),

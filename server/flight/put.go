@@ -132,7 +132,7 @@ func (u *upload) describe(d *flight.FlightDescriptor) error {
 	if u.to, err = parseDescriptor(d); err != nil {
 		return err
 	}
-	if u.to.scan != nil || u.to.tensor != nil || u.to.kv != nil || u.to.array != nil {
+	if u.to.write == nil && u.to.command() != "path" {
 		return fault.New(fault.Invalid, "flight.put", u.to.address.String(), "an upload with a command that reads").
 			Do("use the path of the dataset, or the command write of daos.flight.v1.Command")
 	}

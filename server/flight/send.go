@@ -1,6 +1,8 @@
 package flight
 
 import (
+	"context"
+
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/ipc"
 
@@ -14,6 +16,27 @@ const maxBatch = 3584 << 10
 
 // stream is the sending half of a gRPC stream.
 type stream interface{ SendMsg(m any) error }
+
+// interruptible is a stream whose sends end with a context of ours: gRPC's own
+// end only with the client, and one that takes nothing would hold a query that
+// was cancelled.
+type interruptible struct {
+	ctx context.Context //nolint:containedctx // of one call, as a stream has one
+	to  stream
+}
+
+// SendMsg sends a message, which must not be used any more. After an error
+// there must be no other.
+func (i *interruptible) SendMsg(m any) error {
+	sent := make(chan error, 1)
+	go func() { sent <- i.to.SendMsg(m) }()
+	select {
+	case err := <-sent:
+		return err
+	case <-i.ctx.Done():
+		return context.Cause(i.ctx)
+	}
+}
 
 // sender writes one stream of record batches without copying their columns.
 type sender struct {

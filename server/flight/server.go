@@ -39,6 +39,8 @@ type Options struct {
 	// which samples are read with the least work; nil: they are read through
 	// the table, as those of a live dataset are.
 	Manifest func(ctx context.Context, r *pool.Resolved, columns []string) (*manifest.Manifest, error)
+	// Queries runs scans of tables and statements; nil: those are not served.
+	Queries Queries
 	// Key signs tickets: 32 bytes, the same after a restart.
 	Key []byte
 	// Actions are what DoAction can do beside CancelFlightInfo.

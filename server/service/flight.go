@@ -5,7 +5,11 @@ import (
 	"os"
 
 	"daos/internal/fault"
+	"daos/internal/querywire"
 	"daos/loader/manifest"
+	queryv1 "daos/proto/gen/daos/query/v1"
+	"daos/query/exec"
+	"daos/server/flight"
 	"daos/server/pool"
 )
 
@@ -30,4 +34,67 @@ func (s *Loader) Table(ctx context.Context, r *pool.Resolved, columns []string) 
 	}
 	m, _, _, err := s.library.Open(ctx, req)
 	return m, fullName(r.Address, err)
+}
+
+// FlightQueries is Query as Flight uses it.
+type FlightQueries struct{ *Query }
+
+// Table implements flight.Queries.
+func (q FlightQueries) Table(ctx context.Context, r *queryv1.ScanRequest) (*flight.Table, error) {
+	t, err := q.open(ctx, r.GetDataset(), r.GetEpoch(), r.GetSeen())
+	if err != nil {
+		return nil, err
+	}
+	req, err := requestOf(r)
+	if err != nil {
+		return nil, err
+	}
+	lists := t.Dataset.Type == pool.TypeTensor || t.Dataset.Type == pool.TypeArray
+	return &flight.Table{Resolved: t.Resolved, Source: t.Source, Epoch: t.at, Rows: t.rows, Request: req, Lists: lists, Err: t.err}, nil
+}
+
+// Begin implements flight.Queries.
+func (q FlightQueries) Begin(ctx context.Context, r *queryv1.ScanRequest) (context.Context, flight.Running) {
+	ctx, run := q.Running.begin(ctx, r)
+	return ctx, flightRun{run}
+}
+
+type flightRun struct{ *query }
+
+func (r flightRun) Note(c exec.Counters)                     { r.now.Store(&c) }
+func (r flightRun) Why(ctx context.Context, err error) error { return r.why(ctx, err) }
+func (r flightRun) End()                                     { r.end() }
+
+// Describe implements flight.Queries.
+func (q FlightQueries) Describe(ctx context.Context, r *queryv1.SqlRequest) (*flight.Statement, error) {
+	ctx, run := q.Running.begin(ctx, &queryv1.ScanRequest{Label: "describe " + label(r)})
+	defer run.end()
+	var plan *queryv1.ExplainSqlResponse
+	err := q.SQL.run(ctx, &queryv1.SqlTask{Statement: r, Explain: true, Describe: true, Repeatable: true}, func(m *queryv1.SqlReply) error {
+		plan = m.GetPlan()
+		return nil
+	})
+	if err != nil {
+		return nil, run.why(ctx, err)
+	}
+	if plan == nil {
+		return nil, fault.New(fault.Internal, "query.explain", "statement", "its process sent no plan")
+	}
+	fields, err := querywire.SchemaOf(plan.GetFields())
+	return &flight.Statement{Fields: fields, Epochs: plan.GetEpochs()}, err
+}
+
+// Run implements flight.Queries.
+func (q FlightQueries) Run(ctx context.Context, r *queryv1.SqlRequest, epochs map[string]uint64, fn func([]byte, bool, *queryv1.Counters) error) error {
+	ctx, run := q.Running.begin(ctx, &queryv1.ScanRequest{Label: label(r)})
+	defer run.end()
+	err := q.SQL.run(ctx, &queryv1.SqlTask{Statement: r, Epochs: epochs, Repeatable: true}, func(m *queryv1.SqlReply) error {
+		b := m.GetBatch()
+		if b == nil {
+			return fault.New(fault.Internal, "query.sql", "statement", "its process sent a plan in place of rows")
+		}
+		run.note(b.GetCounters())
+		return fn(b.GetPayload(), b.GetDone(), b.GetCounters())
+	})
+	return run.why(ctx, err)
 }

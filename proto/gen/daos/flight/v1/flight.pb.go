@@ -10,7 +10,8 @@
 package flightv1
 
 import (
-	v11 "daos/proto/gen/daos/array/v1"
+	v12 "daos/proto/gen/daos/array/v1"
+	v11 "daos/proto/gen/daos/query/v1"
 	v1 "daos/proto/gen/daos/scan/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -26,18 +27,23 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Command is FlightDescriptor.cmd for what a path can't say.
+// Command is FlightDescriptor.cmd for what a path can't say: this message, or
+// the same as JSON (docs/protocol.md).
 type Command struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What is asked for.
 	//
 	// Types that are valid to be assigned to Of:
 	//
-	//	*Command_Scan
+	//	*Command_Entries
 	//	*Command_Tensor
 	//	*Command_Write
 	//	*Command_Kv
 	//	*Command_Array
+	//	*Command_Scan
+	//	*Command_Sql
+	//	*Command_ScanPart
+	//	*Command_SqlPart
 	Of            isCommand_Of `protobuf_oneof:"of"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -80,10 +86,10 @@ func (x *Command) GetOf() isCommand_Of {
 	return nil
 }
 
-func (x *Command) GetScan() *v1.ScanRequest {
+func (x *Command) GetEntries() *v1.ScanRequest {
 	if x != nil {
-		if x, ok := x.Of.(*Command_Scan); ok {
-			return x.Scan
+		if x, ok := x.Of.(*Command_Entries); ok {
+			return x.Entries
 		}
 	}
 	return nil
@@ -125,13 +131,49 @@ func (x *Command) GetArray() *ArrayRead {
 	return nil
 }
 
+func (x *Command) GetScan() *v11.ScanRequest {
+	if x != nil {
+		if x, ok := x.Of.(*Command_Scan); ok {
+			return x.Scan
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSql() *v11.SqlRequest {
+	if x != nil {
+		if x, ok := x.Of.(*Command_Sql); ok {
+			return x.Sql
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetScanPart() *ScanPart {
+	if x != nil {
+		if x, ok := x.Of.(*Command_ScanPart); ok {
+			return x.ScanPart
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSqlPart() *SqlPart {
+	if x != nil {
+		if x, ok := x.Of.(*Command_SqlPart); ok {
+			return x.SqlPart
+		}
+	}
+	return nil
+}
+
 type isCommand_Of interface {
 	isCommand_Of()
 }
 
-type Command_Scan struct {
-	// A scan of a POSIX dataset.
-	Scan *v1.ScanRequest `protobuf:"bytes,1,opt,name=scan,proto3,oneof"`
+type Command_Entries struct {
+	// The entries of a POSIX dataset, chosen by a Filter.
+	Entries *v1.ScanRequest `protobuf:"bytes,1,opt,name=entries,proto3,oneof"`
 }
 
 type Command_Tensor struct {
@@ -154,7 +196,27 @@ type Command_Array struct {
 	Array *ArrayRead `protobuf:"bytes,5,opt,name=array,proto3,oneof"`
 }
 
-func (*Command_Scan) isCommand_Of() {}
+type Command_Scan struct {
+	// A scan of a dataset of any type as a table.
+	Scan *v11.ScanRequest `protobuf:"bytes,6,opt,name=scan,proto3,oneof"`
+}
+
+type Command_Sql struct {
+	// A statement.
+	Sql *v11.SqlRequest `protobuf:"bytes,7,opt,name=sql,proto3,oneof"`
+}
+
+type Command_ScanPart struct {
+	// In tickets alone: a piece of a scan.
+	ScanPart *ScanPart `protobuf:"bytes,9,opt,name=scan_part,json=scanPart,proto3,oneof"`
+}
+
+type Command_SqlPart struct {
+	// In tickets alone: a statement with what it reads.
+	SqlPart *SqlPart `protobuf:"bytes,10,opt,name=sql_part,json=sqlPart,proto3,oneof"`
+}
+
+func (*Command_Entries) isCommand_Of() {}
 
 func (*Command_Tensor) isCommand_Of() {}
 
@@ -163,6 +225,225 @@ func (*Command_Write) isCommand_Of() {}
 func (*Command_Kv) isCommand_Of() {}
 
 func (*Command_Array) isCommand_Of() {}
+
+func (*Command_Scan) isCommand_Of() {}
+
+func (*Command_Sql) isCommand_Of() {}
+
+func (*Command_ScanPart) isCommand_Of() {}
+
+func (*Command_SqlPart) isCommand_Of() {}
+
+// ScanPart is a scan with its epoch, and which of its parts are meant.
+type ScanPart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The scan.
+	Scan *v11.ScanRequest `protobuf:"bytes,1,opt,name=scan,proto3" json:"scan,omitempty"`
+	// How many parts the table was asked to be split into; 0: not split.
+	Want uint32 `protobuf:"varint,2,opt,name=want,proto3" json:"want,omitempty"`
+	// How many came of it.
+	Parts uint32 `protobuf:"varint,3,opt,name=parts,proto3" json:"parts,omitempty"`
+	// The first part meant.
+	From uint32 `protobuf:"varint,4,opt,name=from,proto3" json:"from,omitempty"`
+	// The end (exclusive).
+	To uint32 `protobuf:"varint,5,opt,name=to,proto3" json:"to,omitempty"`
+	// Where the parts begin, as one number: a server that would split the table
+	// in another place refuses the ticket.
+	Bounds        uint64 `protobuf:"fixed64,6,opt,name=bounds,proto3" json:"bounds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScanPart) Reset() {
+	*x = ScanPart{}
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScanPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScanPart) ProtoMessage() {}
+
+func (x *ScanPart) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScanPart.ProtoReflect.Descriptor instead.
+func (*ScanPart) Descriptor() ([]byte, []int) {
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ScanPart) GetScan() *v11.ScanRequest {
+	if x != nil {
+		return x.Scan
+	}
+	return nil
+}
+
+func (x *ScanPart) GetWant() uint32 {
+	if x != nil {
+		return x.Want
+	}
+	return 0
+}
+
+func (x *ScanPart) GetParts() uint32 {
+	if x != nil {
+		return x.Parts
+	}
+	return 0
+}
+
+func (x *ScanPart) GetFrom() uint32 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *ScanPart) GetTo() uint32 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *ScanPart) GetBounds() uint64 {
+	if x != nil {
+		return x.Bounds
+	}
+	return 0
+}
+
+// SqlPart is a statement and the epochs that it reads.
+type SqlPart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The statement.
+	Statement *v11.SqlRequest `protobuf:"bytes,1,opt,name=statement,proto3" json:"statement,omitempty"`
+	// What it reads, by address.
+	Sources       []*SqlSource `protobuf:"bytes,2,rep,name=sources,proto3" json:"sources,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SqlPart) Reset() {
+	*x = SqlPart{}
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SqlPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SqlPart) ProtoMessage() {}
+
+func (x *SqlPart) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SqlPart.ProtoReflect.Descriptor instead.
+func (*SqlPart) Descriptor() ([]byte, []int) {
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SqlPart) GetStatement() *v11.SqlRequest {
+	if x != nil {
+		return x.Statement
+	}
+	return nil
+}
+
+func (x *SqlPart) GetSources() []*SqlSource {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+// SqlSource is a dataset that a statement reads.
+type SqlSource struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As the statement names it: "POOL/DATASET[@SNAPSHOT][/PATH]".
+	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// Number of the dataset.
+	DatasetId uint64 `protobuf:"varint,2,opt,name=dataset_id,json=datasetId,proto3" json:"dataset_id,omitempty"`
+	// Epoch to read at.
+	Epoch         uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SqlSource) Reset() {
+	*x = SqlSource{}
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SqlSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SqlSource) ProtoMessage() {}
+
+func (x *SqlSource) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SqlSource.ProtoReflect.Descriptor instead.
+func (*SqlSource) Descriptor() ([]byte, []int) {
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SqlSource) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *SqlSource) GetDatasetId() uint64 {
+	if x != nil {
+		return x.DatasetId
+	}
+	return 0
+}
+
+func (x *SqlSource) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
 
 // TensorRead asks for rows of a tensor dataset.
 type TensorRead struct {
@@ -183,7 +464,7 @@ type TensorRead struct {
 
 func (x *TensorRead) Reset() {
 	*x = TensorRead{}
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[1]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -195,7 +476,7 @@ func (x *TensorRead) String() string {
 func (*TensorRead) ProtoMessage() {}
 
 func (x *TensorRead) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[1]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -208,7 +489,7 @@ func (x *TensorRead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TensorRead.ProtoReflect.Descriptor instead.
 func (*TensorRead) Descriptor() ([]byte, []int) {
-	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{1}
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *TensorRead) GetDataset() string {
@@ -273,7 +554,7 @@ type KvRead struct {
 
 func (x *KvRead) Reset() {
 	*x = KvRead{}
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[2]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -285,7 +566,7 @@ func (x *KvRead) String() string {
 func (*KvRead) ProtoMessage() {}
 
 func (x *KvRead) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[2]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -298,7 +579,7 @@ func (x *KvRead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KvRead.ProtoReflect.Descriptor instead.
 func (*KvRead) Descriptor() ([]byte, []int) {
-	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{2}
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *KvRead) GetDataset() string {
@@ -366,7 +647,7 @@ type ArrayRead struct {
 	// Path of the array.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
 	// One for each axis; none: the whole array.
-	Axes []*v11.Axis `protobuf:"bytes,3,rep,name=axes,proto3" json:"axes,omitempty"`
+	Axes []*v12.Axis `protobuf:"bytes,3,rep,name=axes,proto3" json:"axes,omitempty"`
 	// Epoch to read at; 0: the address's.
 	Epoch         uint64 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -375,7 +656,7 @@ type ArrayRead struct {
 
 func (x *ArrayRead) Reset() {
 	*x = ArrayRead{}
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[3]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -387,7 +668,7 @@ func (x *ArrayRead) String() string {
 func (*ArrayRead) ProtoMessage() {}
 
 func (x *ArrayRead) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[3]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -400,7 +681,7 @@ func (x *ArrayRead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrayRead.ProtoReflect.Descriptor instead.
 func (*ArrayRead) Descriptor() ([]byte, []int) {
-	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{3}
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ArrayRead) GetDataset() string {
@@ -417,7 +698,7 @@ func (x *ArrayRead) GetPath() string {
 	return ""
 }
 
-func (x *ArrayRead) GetAxes() []*v11.Axis {
+func (x *ArrayRead) GetAxes() []*v12.Axis {
 	if x != nil {
 		return x.Axes
 	}
@@ -450,7 +731,7 @@ type TensorWrite struct {
 
 func (x *TensorWrite) Reset() {
 	*x = TensorWrite{}
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[4]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -462,7 +743,7 @@ func (x *TensorWrite) String() string {
 func (*TensorWrite) ProtoMessage() {}
 
 func (x *TensorWrite) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[4]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -475,7 +756,7 @@ func (x *TensorWrite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TensorWrite.ProtoReflect.Descriptor instead.
 func (*TensorWrite) Descriptor() ([]byte, []int) {
-	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{4}
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TensorWrite) GetDataset() string {
@@ -533,7 +814,7 @@ type Ticket struct {
 
 func (x *Ticket) Reset() {
 	*x = Ticket{}
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[5]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -545,7 +826,7 @@ func (x *Ticket) String() string {
 func (*Ticket) ProtoMessage() {}
 
 func (x *Ticket) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[5]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -558,7 +839,7 @@ func (x *Ticket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ticket.ProtoReflect.Descriptor instead.
 func (*Ticket) Descriptor() ([]byte, []int) {
-	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{5}
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Ticket) GetVersion() uint32 {
@@ -593,14 +874,34 @@ var File_daos_flight_v1_flight_proto protoreflect.FileDescriptor
 
 const file_daos_flight_v1_flight_proto_rawDesc = "" +
 	"\n" +
-	"\x1bdaos/flight/v1/flight.proto\x12\x0edaos.flight.v1\x1a!daos/array/v1/array_service.proto\x1a\x1fdaos/scan/v1/scan_service.proto\"\x88\x02\n" +
-	"\aCommand\x12/\n" +
-	"\x04scan\x18\x01 \x01(\v2\x19.daos.scan.v1.ScanRequestH\x00R\x04scan\x124\n" +
+	"\x1bdaos/flight/v1/flight.proto\x12\x0edaos.flight.v1\x1a!daos/array/v1/array_service.proto\x1a!daos/query/v1/query_service.proto\x1a\x1fdaos/scan/v1/scan_service.proto\"\xde\x03\n" +
+	"\aCommand\x125\n" +
+	"\aentries\x18\x01 \x01(\v2\x19.daos.scan.v1.ScanRequestH\x00R\aentries\x124\n" +
 	"\x06tensor\x18\x02 \x01(\v2\x1a.daos.flight.v1.TensorReadH\x00R\x06tensor\x123\n" +
 	"\x05write\x18\x03 \x01(\v2\x1b.daos.flight.v1.TensorWriteH\x00R\x05write\x12(\n" +
 	"\x02kv\x18\x04 \x01(\v2\x16.daos.flight.v1.KvReadH\x00R\x02kv\x121\n" +
-	"\x05array\x18\x05 \x01(\v2\x19.daos.flight.v1.ArrayReadH\x00R\x05arrayB\x04\n" +
-	"\x02of\"\x80\x01\n" +
+	"\x05array\x18\x05 \x01(\v2\x19.daos.flight.v1.ArrayReadH\x00R\x05array\x120\n" +
+	"\x04scan\x18\x06 \x01(\v2\x1a.daos.query.v1.ScanRequestH\x00R\x04scan\x12-\n" +
+	"\x03sql\x18\a \x01(\v2\x19.daos.query.v1.SqlRequestH\x00R\x03sql\x127\n" +
+	"\tscan_part\x18\t \x01(\v2\x18.daos.flight.v1.ScanPartH\x00R\bscanPart\x124\n" +
+	"\bsql_part\x18\n" +
+	" \x01(\v2\x17.daos.flight.v1.SqlPartH\x00R\asqlPartB\x04\n" +
+	"\x02of\"\xa0\x01\n" +
+	"\bScanPart\x12.\n" +
+	"\x04scan\x18\x01 \x01(\v2\x1a.daos.query.v1.ScanRequestR\x04scan\x12\x12\n" +
+	"\x04want\x18\x02 \x01(\rR\x04want\x12\x14\n" +
+	"\x05parts\x18\x03 \x01(\rR\x05parts\x12\x12\n" +
+	"\x04from\x18\x04 \x01(\rR\x04from\x12\x0e\n" +
+	"\x02to\x18\x05 \x01(\rR\x02to\x12\x16\n" +
+	"\x06bounds\x18\x06 \x01(\x06R\x06bounds\"w\n" +
+	"\aSqlPart\x127\n" +
+	"\tstatement\x18\x01 \x01(\v2\x19.daos.query.v1.SqlRequestR\tstatement\x123\n" +
+	"\asources\x18\x02 \x03(\v2\x19.daos.flight.v1.SqlSourceR\asources\"Z\n" +
+	"\tSqlSource\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x1d\n" +
+	"\n" +
+	"dataset_id\x18\x02 \x01(\x04R\tdatasetId\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"\x80\x01\n" +
 	"\n" +
 	"TensorRead\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\x12\x18\n" +
@@ -649,29 +950,41 @@ func file_daos_flight_v1_flight_proto_rawDescGZIP() []byte {
 	return file_daos_flight_v1_flight_proto_rawDescData
 }
 
-var file_daos_flight_v1_flight_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_daos_flight_v1_flight_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_daos_flight_v1_flight_proto_goTypes = []any{
-	(*Command)(nil),        // 0: daos.flight.v1.Command
-	(*TensorRead)(nil),     // 1: daos.flight.v1.TensorRead
-	(*KvRead)(nil),         // 2: daos.flight.v1.KvRead
-	(*ArrayRead)(nil),      // 3: daos.flight.v1.ArrayRead
-	(*TensorWrite)(nil),    // 4: daos.flight.v1.TensorWrite
-	(*Ticket)(nil),         // 5: daos.flight.v1.Ticket
-	(*v1.ScanRequest)(nil), // 6: daos.scan.v1.ScanRequest
-	(*v11.Axis)(nil),       // 7: daos.array.v1.Axis
+	(*Command)(nil),         // 0: daos.flight.v1.Command
+	(*ScanPart)(nil),        // 1: daos.flight.v1.ScanPart
+	(*SqlPart)(nil),         // 2: daos.flight.v1.SqlPart
+	(*SqlSource)(nil),       // 3: daos.flight.v1.SqlSource
+	(*TensorRead)(nil),      // 4: daos.flight.v1.TensorRead
+	(*KvRead)(nil),          // 5: daos.flight.v1.KvRead
+	(*ArrayRead)(nil),       // 6: daos.flight.v1.ArrayRead
+	(*TensorWrite)(nil),     // 7: daos.flight.v1.TensorWrite
+	(*Ticket)(nil),          // 8: daos.flight.v1.Ticket
+	(*v1.ScanRequest)(nil),  // 9: daos.scan.v1.ScanRequest
+	(*v11.ScanRequest)(nil), // 10: daos.query.v1.ScanRequest
+	(*v11.SqlRequest)(nil),  // 11: daos.query.v1.SqlRequest
+	(*v12.Axis)(nil),        // 12: daos.array.v1.Axis
 }
 var file_daos_flight_v1_flight_proto_depIdxs = []int32{
-	6, // 0: daos.flight.v1.Command.scan:type_name -> daos.scan.v1.ScanRequest
-	1, // 1: daos.flight.v1.Command.tensor:type_name -> daos.flight.v1.TensorRead
-	4, // 2: daos.flight.v1.Command.write:type_name -> daos.flight.v1.TensorWrite
-	2, // 3: daos.flight.v1.Command.kv:type_name -> daos.flight.v1.KvRead
-	3, // 4: daos.flight.v1.Command.array:type_name -> daos.flight.v1.ArrayRead
-	7, // 5: daos.flight.v1.ArrayRead.axes:type_name -> daos.array.v1.Axis
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	9,  // 0: daos.flight.v1.Command.entries:type_name -> daos.scan.v1.ScanRequest
+	4,  // 1: daos.flight.v1.Command.tensor:type_name -> daos.flight.v1.TensorRead
+	7,  // 2: daos.flight.v1.Command.write:type_name -> daos.flight.v1.TensorWrite
+	5,  // 3: daos.flight.v1.Command.kv:type_name -> daos.flight.v1.KvRead
+	6,  // 4: daos.flight.v1.Command.array:type_name -> daos.flight.v1.ArrayRead
+	10, // 5: daos.flight.v1.Command.scan:type_name -> daos.query.v1.ScanRequest
+	11, // 6: daos.flight.v1.Command.sql:type_name -> daos.query.v1.SqlRequest
+	1,  // 7: daos.flight.v1.Command.scan_part:type_name -> daos.flight.v1.ScanPart
+	2,  // 8: daos.flight.v1.Command.sql_part:type_name -> daos.flight.v1.SqlPart
+	10, // 9: daos.flight.v1.ScanPart.scan:type_name -> daos.query.v1.ScanRequest
+	11, // 10: daos.flight.v1.SqlPart.statement:type_name -> daos.query.v1.SqlRequest
+	3,  // 11: daos.flight.v1.SqlPart.sources:type_name -> daos.flight.v1.SqlSource
+	12, // 12: daos.flight.v1.ArrayRead.axes:type_name -> daos.array.v1.Axis
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_daos_flight_v1_flight_proto_init() }
@@ -680,20 +993,24 @@ func file_daos_flight_v1_flight_proto_init() {
 		return
 	}
 	file_daos_flight_v1_flight_proto_msgTypes[0].OneofWrappers = []any{
-		(*Command_Scan)(nil),
+		(*Command_Entries)(nil),
 		(*Command_Tensor)(nil),
 		(*Command_Write)(nil),
 		(*Command_Kv)(nil),
 		(*Command_Array)(nil),
+		(*Command_Scan)(nil),
+		(*Command_Sql)(nil),
+		(*Command_ScanPart)(nil),
+		(*Command_SqlPart)(nil),
 	}
-	file_daos_flight_v1_flight_proto_msgTypes[4].OneofWrappers = []any{}
+	file_daos_flight_v1_flight_proto_msgTypes[7].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_daos_flight_v1_flight_proto_rawDesc), len(file_daos_flight_v1_flight_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

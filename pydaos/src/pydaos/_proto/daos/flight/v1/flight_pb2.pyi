@@ -1,4 +1,5 @@
 from pydaos._proto.daos.array.v1 import array_service_pb2 as _array_service_pb2
+from pydaos._proto.daos.query.v1 import query_service_pb2 as _query_service_pb2
 from pydaos._proto.daos.scan.v1 import scan_service_pb2 as _scan_service_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -9,18 +10,59 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Command(_message.Message):
-    __slots__ = ("scan", "tensor", "write", "kv", "array")
-    SCAN_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("entries", "tensor", "write", "kv", "array", "scan", "sql", "scan_part", "sql_part")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
     TENSOR_FIELD_NUMBER: _ClassVar[int]
     WRITE_FIELD_NUMBER: _ClassVar[int]
     KV_FIELD_NUMBER: _ClassVar[int]
     ARRAY_FIELD_NUMBER: _ClassVar[int]
-    scan: _scan_service_pb2.ScanRequest
+    SCAN_FIELD_NUMBER: _ClassVar[int]
+    SQL_FIELD_NUMBER: _ClassVar[int]
+    SCAN_PART_FIELD_NUMBER: _ClassVar[int]
+    SQL_PART_FIELD_NUMBER: _ClassVar[int]
+    entries: _scan_service_pb2.ScanRequest
     tensor: TensorRead
     write: TensorWrite
     kv: KvRead
     array: ArrayRead
-    def __init__(self, scan: _Optional[_Union[_scan_service_pb2.ScanRequest, _Mapping]] = ..., tensor: _Optional[_Union[TensorRead, _Mapping]] = ..., write: _Optional[_Union[TensorWrite, _Mapping]] = ..., kv: _Optional[_Union[KvRead, _Mapping]] = ..., array: _Optional[_Union[ArrayRead, _Mapping]] = ...) -> None: ...
+    scan: _query_service_pb2.ScanRequest
+    sql: _query_service_pb2.SqlRequest
+    scan_part: ScanPart
+    sql_part: SqlPart
+    def __init__(self, entries: _Optional[_Union[_scan_service_pb2.ScanRequest, _Mapping]] = ..., tensor: _Optional[_Union[TensorRead, _Mapping]] = ..., write: _Optional[_Union[TensorWrite, _Mapping]] = ..., kv: _Optional[_Union[KvRead, _Mapping]] = ..., array: _Optional[_Union[ArrayRead, _Mapping]] = ..., scan: _Optional[_Union[_query_service_pb2.ScanRequest, _Mapping]] = ..., sql: _Optional[_Union[_query_service_pb2.SqlRequest, _Mapping]] = ..., scan_part: _Optional[_Union[ScanPart, _Mapping]] = ..., sql_part: _Optional[_Union[SqlPart, _Mapping]] = ...) -> None: ...
+
+class ScanPart(_message.Message):
+    __slots__ = ("scan", "want", "parts", "to", "bounds")
+    SCAN_FIELD_NUMBER: _ClassVar[int]
+    WANT_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    FROM_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    BOUNDS_FIELD_NUMBER: _ClassVar[int]
+    scan: _query_service_pb2.ScanRequest
+    want: int
+    parts: int
+    to: int
+    bounds: int
+    def __init__(self, scan: _Optional[_Union[_query_service_pb2.ScanRequest, _Mapping]] = ..., want: _Optional[int] = ..., parts: _Optional[int] = ..., to: _Optional[int] = ..., bounds: _Optional[int] = ..., **kwargs) -> None: ...
+
+class SqlPart(_message.Message):
+    __slots__ = ("statement", "sources")
+    STATEMENT_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    statement: _query_service_pb2.SqlRequest
+    sources: _containers.RepeatedCompositeFieldContainer[SqlSource]
+    def __init__(self, statement: _Optional[_Union[_query_service_pb2.SqlRequest, _Mapping]] = ..., sources: _Optional[_Iterable[_Union[SqlSource, _Mapping]]] = ...) -> None: ...
+
+class SqlSource(_message.Message):
+    __slots__ = ("address", "dataset_id", "epoch")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    DATASET_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    dataset_id: int
+    epoch: int
+    def __init__(self, address: _Optional[str] = ..., dataset_id: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class TensorRead(_message.Message):
     __slots__ = ("dataset", "columns", "start", "stop", "epoch")
