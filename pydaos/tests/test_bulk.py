@@ -13,7 +13,7 @@ import pytest
 
 import pydaos
 from pydaos import _bulk as bulk
-from pydaos._files import Source
+from pydaos._content import Source
 
 SIZE = 24 << 20
 

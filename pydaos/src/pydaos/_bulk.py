@@ -5,7 +5,7 @@ pieces; threads send them while the caller goes on filling the next one. A large
 (`read_ranges`) is shared out over threads that receive straight into the caller's
 memory. The threads live as long as the transfer and spend it in system calls.
 
-What a call is, how it is retried and what a staged file is: `_client`, `_files`.
+What a call is, how it is retried and what a staged file is: `_client`, `_staged`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pydaos import _content as content
 from pydaos import _errors as errors
-from pydaos import _files as files
 from pydaos._address import decode_path
 from pydaos._client import full_method
 from pydaos._feed import FeedConnection
@@ -298,7 +298,7 @@ class ReadAhead:
     Any error ends it: its owner reads on in another way.
     """
 
-    def __init__(self, dataset: PosixDataset, source: files.Source, offset: int, end: int) -> None:
+    def __init__(self, dataset: PosixDataset, source: content.Source, offset: int, end: int) -> None:
         self.offset = offset
         self.end = end
         self._dataset = dataset
@@ -342,7 +342,7 @@ class ReadAhead:
     def _ask(self, conn: FeedConnection) -> None:
         while len(self._waiting) < AHEAD and self._asked < self.end:
             length = min(PIECE, self.end - self._asked)
-            request = files._read_request(self._dataset, self._source, self._asked, length)
+            request = content.read_request(self._dataset, self._source, self._asked, length)
             method = full_method("posix.Read")
             self._waiting.append(conn.send_call(method, self._dataset.client._prepare(request)))
             self._asked += length
@@ -359,7 +359,7 @@ class ReadAhead:
 
 
 def read_ranges(
-    dataset: PosixDataset, source: files.Source, ranges: Sequence[tuple[int, memoryview]], lanes: int = 2
+    dataset: PosixDataset, source: content.Source, ranges: Sequence[tuple[int, memoryview]], lanes: int = 2
 ) -> list[int]:
     """Fill buffers from byte ranges of a file, `lanes` connections at a time.
 
@@ -430,13 +430,13 @@ def read_ranges(
 
 
 def read_many(
-    dataset: PosixDataset, source: files.Source, ranges: Sequence[tuple[int, memoryview]], window: int = 16
+    dataset: PosixDataset, source: content.Source, ranges: Sequence[tuple[int, memoryview]], window: int = 16
 ) -> list[int]:
     """Fill buffers, of a piece at most, from byte ranges, over one connection; returns the bytes of each."""
     got: list[int] = []
     for i in range(0, len(ranges), 1024):
         some = ranges[i : i + 1024]
-        calls = [(files._read_request(dataset, source, offset, len(view)), None) for offset, view in some]
+        calls = [(content.read_request(dataset, source, offset, len(view)), None) for offset, view in some]
         for reply in dataset.client.call_many(
             "posix.Read", calls, pb.ReadResponse, into=[view for _, view in some], window=window
         ):
@@ -455,8 +455,8 @@ def _join(thread: threading.Thread, failures: list[BaseException]) -> None:
             failures.append(e)
 
 
-def read_into(dataset: PosixDataset, source: files.Source, view: memoryview, offset: int, lanes: int) -> int:
-    """Fill one buffer from a file, its pieces shared out over `lanes`; see `_files.read_into`."""
+def read_into(dataset: PosixDataset, source: content.Source, view: memoryview, offset: int, lanes: int) -> int:
+    """Fill one buffer from a file, its pieces shared out over `lanes`; see `_content.read_into`."""
     if lanes < 2 or len(view) < 2 * PIECE:
-        return files.read_into(dataset, source, view, offset)
+        return content.read_into(dataset, source, view, offset)
     return read_ranges(dataset, source, [(offset, view)], lanes)[0]

@@ -10,8 +10,10 @@ import os
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, overload
 
+from pydaos import _content as content
 from pydaos import _errors as errors
 from pydaos import _files as files
+from pydaos import _staged as staged
 from pydaos._address import PathLike, decode_path, encode_path
 from pydaos._proto.daos.posix.v1 import posix_service_pb2 as pb
 from pydaos._stat import Entry, Stat
@@ -206,11 +208,11 @@ class PosixDataset:
 
     def read_bytes(self, path: PathLike, offset: int = 0, length: int | None = None) -> bytes:
         """Read a file, or a range of it; the bytes there are, if the range goes past the end."""
-        return files.read_bytes(self, encode_path(path), offset, length)
+        return content.read_bytes(self, encode_path(path), offset, length)
 
     def readinto(self, path: PathLike, buffer: Buffer, offset: int = 0) -> int:
         """Read from a file into a writable buffer; returns the bytes read, fewer only at the end."""
-        return files.read_into(self, files.Source(path=encode_path(path)), memoryview(buffer).cast("B"), offset)
+        return content.read_into(self, content.Source(path=encode_path(path)), memoryview(buffer).cast("B"), offset)
 
     def write_bytes(
         self, path: PathLike, data: Buffer, *, exclusive: bool = False, parents: bool = False, mode: int = 0o644
@@ -230,16 +232,16 @@ class PosixDataset:
         mode
             Permission bits.
         """
-        files.write_whole(self, encode_path(path), memoryview(data).cast("B"), exclusive, parents, mode)
+        staged.write_whole(self, encode_path(path), memoryview(data).cast("B"), exclusive, parents, mode)
 
     def stage(
         self, path: PathLike, *, mode: int = 0o644, parents: bool = False, exclusive: bool = False
-    ) -> files.StagedFile:
+    ) -> staged.StagedFile:
         """Begin a file that nobody sees until it is published: ``open(path, "wb")`` without a buffer.
 
         The result has ``write``, ``publish`` (or ``close``) and ``discard``.
         """
-        return files.StagedFile(self, encode_path(path), exclusive, parents, mode)
+        return staged.StagedFile(self, encode_path(path), exclusive, parents, mode)
 
     def open(
         self,

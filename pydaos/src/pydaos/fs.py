@@ -22,8 +22,8 @@ from fsspec.spec import AbstractFileSystem
 from pydaos import _errors as errors
 from pydaos._address import Address, decode_path, encode_path
 from pydaos._client import Client, connect
+from pydaos._content import PIECE
 from pydaos._dataset import Dataset
-from pydaos._files import PIECE
 from pydaos._proto.daos.posix.v1 import posix_service_pb2 as pb
 from pydaos._stat import Stat
 
