@@ -136,6 +136,11 @@ func (d *Dataset) admissible(ctx context.Context, tx *object.Tx) error {
 // transact drives one transaction through the kernel.
 func (d *Dataset) transact(ctx context.Context, plan *kernel.Plan) (object.Result, error) {
 	d.mu.Lock()
+	if d.kernel.Busy() {
+		d.mu.Unlock()
+		plan.Claim() // not under the mutex
+		d.mu.Lock()
+	}
 	id, c := d.enter()
 	a, has := d.stepLocked(id, func(k *kernel.Kernel, out []kernel.Action) []kernel.Action { return k.Begin(id, plan, out) })
 	d.mu.Unlock()

@@ -10,8 +10,30 @@ import (
 // claimTable knows who claims what: by object, dkey and akey in hash tables,
 // and ranges of dkeys (and whole objects) in a list per object. A transaction
 // looks only at the lists that its own keys lead to.
+//
+// A transaction that comes when nobody else is there is only noted (alone): what
+// it claims is entered when a second one comes. A single writer of batches never
+// pays for it.
 type claimTable struct {
 	objects map[object.ID]*objectClaims
+	alone   *txn
+	dropped mode // of the claims of alone
+}
+
+// empty reports whether nobody claims anything.
+func (ct *claimTable) empty() bool { return ct.alone == nil && len(ct.objects) == 0 }
+
+// enter enters what is only noted.
+func (ct *claimTable) enter() {
+	t := ct.alone
+	if t == nil {
+		return
+	}
+	ct.alone = nil
+	ct.add(t)
+	if ct.dropped != 0 {
+		ct.drop(t, ct.dropped)
+	}
 }
 
 type objectClaims struct {
@@ -148,10 +170,14 @@ func (o *objectClaims) sorted() []string {
 	return o.order
 }
 
+// note adds t, the only one there is.
+func (ct *claimTable) note(t *txn) { ct.alone, ct.dropped = t, 0 }
+
 // add enters the claims of t.
 func (ct *claimTable) add(t *txn) {
-	for i := range t.plan.claims {
-		s := &t.plan.claims[i]
+	claims := t.plan.claimed()
+	for i := range claims {
+		s := &claims[i]
 		o := ct.objects[s.oid]
 		if o == nil {
 			o = &objectClaims{dkeys: map[string]*dkeyClaims{}}
@@ -186,6 +212,12 @@ func (ct *claimTable) add(t *txn) {
 
 // drop takes a mode off the claims of t.
 func (ct *claimTable) drop(t *txn, m mode) {
+	if ct.alone == t {
+		if ct.dropped |= m; ct.dropped&writing != 0 {
+			ct.alone = nil
+		}
+		return
+	}
 	keep := t.held[:0]
 	for _, h := range t.held {
 		if h.dk == nil {

@@ -115,7 +115,7 @@ func (q *epochQueue) trim(gone func(*txn) bool) {
 // ok is false when the clock can't.
 func New(next func() (e object.Epoch, ok bool)) *Kernel {
 	return &Kernel{
-		next: next, claims: claimTable{map[object.ID]*objectClaims{}},
+		next: next, claims: claimTable{objects: map[object.ID]*objectClaims{}},
 		txns: map[uint64]*txn{}, requests: map[object.RequestID]*txn{},
 	}
 }
@@ -152,8 +152,14 @@ func (k *Kernel) arrive(t *txn, out []Action) []Action {
 		}
 		u.gathered |= until
 	}
-	for i := range t.plan.claims {
-		k.claims.blockers(&t.plan.claims[i], gather)
+	if k.claims.empty() {
+		k.claims.note(t)
+		return k.admit(t, out)
+	}
+	k.claims.enter()
+	claims := t.plan.claimed()
+	for i := range claims {
+		k.claims.blockers(&claims[i], gather)
 	}
 	for _, u := range met {
 		if u.gathered&dooming != 0 {
@@ -379,6 +385,7 @@ func (k *Kernel) Cancel(id uint64) bool {
 // undecided, so that nothing of it is ever read, and nothing new begins.
 func (k *Kernel) stop(t *txn, out []Action) []Action {
 	delete(k.txns, t.id)
+	k.claims.enter() // its plan is the caller's memory
 	out = append(out, Action{Kind: Done, ID: t.id, Epoch: t.epoch, Err: t.err})
 	return k.Stop(fault.New(fault.KindOf(t.err), "tx.commit", "dataset", "a target has stopped, writes are refused").
 		Because(t.err).Do("check the disk and restart the server; reads go on at the last closed epoch"), out)
@@ -407,7 +414,7 @@ func (k *Kernel) Stop(why error, out []Action) []Action {
 
 // Idle reports whether nothing at all is kept: no transaction, no claim.
 func (k *Kernel) Idle() bool {
-	return len(k.txns) == 0 && len(k.claims.objects) == 0 && len(k.requests) == 0 && len(k.undecided.all) == 0
+	return len(k.txns) == 0 && k.claims.empty() && len(k.requests) == 0 && len(k.undecided.all) == 0
 }
 
 // Busy reports whether a transaction is under way.

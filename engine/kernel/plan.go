@@ -17,7 +17,7 @@ type Plan struct {
 	Batches []target.Batch
 	Targets []uint16 // of Batches
 
-	claims []span
+	claims []span // nil: not listed yet, see claimed
 }
 
 // span is the part of an object that a transaction claims.
@@ -50,7 +50,6 @@ func Place(l *placement.Layout, ds object.DatasetID, oid object.ID, group uint16
 func NewPlan(ds object.DatasetID, tx *object.Tx, l *placement.Layout) *Plan {
 	p := &Plan{Dataset: ds, Tx: tx, Bytes: tx.Bytes()}
 	p.place(l)
-	p.claim()
 	return p
 }
 
@@ -73,11 +72,29 @@ func (p *Plan) place(l *placement.Layout) {
 		}
 		return &p.Batches[len(p.Batches)-1]
 	}
+	// First where each write goes, so that the lists are made as long as they get.
+	type spot struct {
+		hash          uint32
+		group, target uint16
+	}
+	var counts [len(at)]int
+	spots := make([]spot, len(tx.Writes))
 	for i := range tx.Writes {
 		w := &tx.Writes[i]
-		class := w.OID.Class()
 		if w.Op == object.OpPunchObject {
-			for g := range class.Groups() {
+			continue
+		}
+		g := w.OID.Class().Group(w.Dkey)
+		pl, id := Place(l, p.Dataset, w.OID, g)
+		spots[i] = spot{pl.Hash, g, id}
+		if int(id) < len(counts) {
+			counts[id]++
+		}
+	}
+	for i := range tx.Writes {
+		w := &tx.Writes[i]
+		if w.Op == object.OpPunchObject {
+			for g := range w.OID.Class().Groups() {
 				pl, id := Place(l, p.Dataset, w.OID, uint16(g))
 				b := batch(id)
 				b.Writes = append(b.Writes, target.Placed{Write: *w, Group: uint16(g), Hash: pl.Hash})
@@ -87,10 +104,12 @@ func (p *Plan) place(l *placement.Layout) {
 		if w.Op == object.OpWrite && len(w.Data) == 0 {
 			continue
 		}
-		g := class.Group(w.Dkey)
-		pl, id := Place(l, p.Dataset, w.OID, g)
-		b := batch(id)
-		b.Writes = append(b.Writes, target.Placed{Write: *w, Group: g, Hash: pl.Hash})
+		to := spots[i]
+		b := batch(to.target)
+		if b.Writes == nil && int(to.target) < len(counts) {
+			b.Writes = make([]target.Placed, 0, counts[to.target])
+		}
+		b.Writes = append(b.Writes, target.Placed{Write: *w, Group: to.group, Hash: to.hash})
 	}
 	if len(p.Batches) == 0 && !tx.Request.IsZero() {
 		// Nothing but an answer to keep: anywhere, but always at the same place.
@@ -114,9 +133,16 @@ func (p *Plan) place(l *placement.Layout) {
 	}
 }
 
-// claim lists what the transaction claims. Runs of writes to one akey, the
-// usual form of bulk data, make one claim.
-func (p *Plan) claim() {
+// Claim lists what the transaction claims, so that the kernel does not have to:
+// for a driver that knows of others under way.
+func (p *Plan) Claim() { p.claimed() }
+
+// claimed is what the transaction claims, listed when it is first asked for.
+// Runs of writes to one akey, the usual form of bulk data, make one claim.
+func (p *Plan) claimed() []span {
+	if p.claims != nil {
+		return p.claims
+	}
 	tx := p.Tx
 	p.claims = make([]span, 0, len(tx.Reads)+len(tx.Conds)+len(tx.Writes))
 	for i := range tx.Reads {
@@ -154,4 +180,5 @@ func (p *Plan) claim() {
 		}
 		p.claims = append(p.claims, s)
 	}
+	return p.claims
 }
