@@ -55,7 +55,7 @@ func querySQL(a *app) *cobra.Command {
 				return err
 			}
 			if s.explain || s.analyze {
-				return a.explainSQL(ctx, c, r, s.analyze)
+				return a.explainSQL(ctx, c, r, s.analyze, &f)
 			}
 			return a.runSQL(ctx, c, r, &f)
 		}),
@@ -127,6 +127,7 @@ func parseParams(list []string) ([]*queryv1.Param, error) {
 	return out, nil
 }
 
+// runSQL runs a statement and writes its result.
 func (a *app) runSQL(ctx context.Context, c *client.Client, r *queryv1.SqlRequest, f *queryFlags) error {
 	format, err := f.formatOf(a)
 	if err != nil {
@@ -140,21 +141,24 @@ func (a *app) runSQL(ctx context.Context, c *client.Client, r *queryv1.SqlReques
 	}
 	var last *queryv1.SqlResponse
 	began := time.Now()
+	p := f.follow(ctx, a, c, format)
+	defer p.end()
 	in := columnar.Payloads(func() ([]byte, error) {
 		m, err := st.Recv()
 		if errors.Is(err, io.EOF) && !last.GetDone() {
-			return nil, fault.New(fault.DataLoss, "query.sql", "statement", "the query ended without the proof that its result is complete").Do("run it again")
+			return nil, incomplete("query.sql", "statement")
 		}
 		if err != nil {
 			return nil, err
 		}
+		p.note(m.GetQuery(), m.GetCounters())
 		last = m
 		return m.GetPayload(), nil
 	})
-	if err := f.write(a, in, format); err != nil {
+	if err := f.write(a, in, format, p.end); err != nil {
 		return err
 	}
-	if !a.quiet {
+	if !a.quiet && !f.silent {
 		n := last.GetCounters()
 		fmt.Fprintf(a.err, "%s rows in %s; scanned %s, matched %s, chunks pruned %s of %s, read %s\n", formatCount(n.GetRowsOut()), formatDuration(time.Since(began)),
 			formatCount(n.GetRowsScanned()), formatCount(n.GetRowsMatched()), formatCount(n.GetChunksPruned()), formatCount(n.GetChunks()), formatSize(n.GetBytesRead()))
@@ -162,54 +166,24 @@ func (a *app) runSQL(ctx context.Context, c *client.Client, r *queryv1.SqlReques
 	return nil
 }
 
-func (a *app) explainSQL(ctx context.Context, c *client.Client, r *queryv1.SqlRequest, analyze bool) error {
+// explainSQL shows what is lifted out of a statement, or was.
+func (a *app) explainSQL(ctx context.Context, c *client.Client, r *queryv1.SqlRequest, analyze bool, f *queryFlags) error {
 	got, err := c.Query.ExplainSql(ctx, &queryv1.ExplainSqlRequest{Statement: r, Analyze: analyze})
 	if err != nil {
 		return err
 	}
-	if err := a.conjuncts(got.GetConjuncts(), got.GetCounters(), analyze); err != nil {
+	if err := a.conjuncts(got.GetConjuncts(), got.GetCounters(), analyze, f); err != nil {
 		return err
 	}
-	if !a.json {
+	if !a.json && !a.quiet {
 		names := make([]string, 0, len(got.GetEpochs()))
 		for name := range got.GetEpochs() {
 			names = append(names, name)
 		}
 		slices.Sort(names)
 		for _, n := range names {
-			a.say("%s is read at epoch %d", printable(n), got.GetEpochs()[n])
+			fmt.Fprintf(a.err, "%s is read at epoch %d\n", printable(n), got.GetEpochs()[n])
 		}
-	}
-	return nil
-}
-
-// conjuncts prints a plan.
-func (a *app) conjuncts(all []*queryv1.Conjunct, n *queryv1.Counters, analyze bool) error {
-	type conjunct struct {
-		Table    string `json:"table"`
-		Conjunct string `json:"conjunct"`
-		Pushed   bool   `json:"pushed"`
-		Why      string `json:"why"`
-	}
-	out := []conjunct{}
-	t := &table{columns: []column{{head: "TABLE"}, {head: "CONJUNCT", shrink: true}, {head: "PUSHED"}, {head: "WHY", shrink: true}}, empty: "no conditions: every row is read"}
-	for _, x := range all {
-		out = append(out, conjunct{x.GetTable(), x.GetConjunct(), x.GetPushed(), x.GetWhy()})
-		t.row(printable(x.GetTable()), printable(x.GetConjunct()), fmt.Sprint(x.GetPushed()), x.GetWhy())
-	}
-	if a.json {
-		if analyze {
-			return printJSON(a.out, map[string]any{"conjuncts": out, "counters": n})
-		}
-		return printJSON(a.out, out)
-	}
-	if err := a.table(t); err != nil {
-		return err
-	}
-	if analyze {
-		a.say("chunks %s, pruned %s, read %s; rows scanned %s, matched %s, out %s; bytes read %s; %s", formatCount(n.GetChunks()), formatCount(n.GetChunksPruned()),
-			formatCount(n.GetChunksRead()), formatCount(n.GetRowsScanned()), formatCount(n.GetRowsMatched()), formatCount(n.GetRowsOut()), formatSize(n.GetBytesRead()),
-			formatDuration(time.Duration(n.GetElapsedNanos())))
 	}
 	return nil
 }

@@ -245,6 +245,11 @@ type NpyWriter struct {
 // NewNpyWriter writes the header. longest is the longest sample of a column of
 // bytes (in bytes) or strings (in characters), which numpy stores padded.
 func NewNpyWriter(w io.Writer, col tensor.Column, samples int64, longest int) (*NpyWriter, error) {
+	return newNpyWriter(w, col, samples, longest, false)
+}
+
+// newNpyWriter is NewNpyWriter; alone leaves out the axis of the samples.
+func newNpyWriter(w io.Writer, col tensor.Column, samples int64, longest int, alone bool) (*NpyWriter, error) {
 	h := npy.Header{Shape: []int64{samples}}
 	out := &NpyWriter{w: w, col: col, left: samples}
 	switch col.Layout {
@@ -265,6 +270,9 @@ func NewNpyWriter(w io.Writer, col tensor.Column, samples int64, longest int) (*
 		out.text = h.Size
 	default:
 		return nil, fault.New(fault.Unsupported, "tensor.npy", col.Name, "samples of different lengths have no form in numpy's files").Do("export to .arrow or .parquet")
+	}
+	if alone {
+		h.Shape = h.Shape[1:]
 	}
 	return out, npy.Write(w, h)
 }

@@ -16,12 +16,11 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/ipc"
-	"github.com/apache/arrow/go/v17/parquet"
-	"github.com/apache/arrow/go/v17/parquet/pqarrow"
 
 	"daos/dataset/tensor"
 	"daos/dataset/tensor/tensorarrow"
 	"daos/internal/fault"
+	"daos/internal/half"
 )
 
 // ResultFormats are the forms in which the result of a query can be written.
@@ -123,7 +122,7 @@ func cellOf(col arrow.Array, i int) any {
 	case *array.Uint64:
 		return a.Value(i)
 	case *array.Float16:
-		return number32(a.Value(i).Float32())
+		return number32(half.Float32(a.Value(i).Uint16())) // Arrow's own has no subnormal numbers
 	case *array.Float32:
 		return number32(a.Value(i))
 	case *array.Float64:
@@ -221,16 +220,16 @@ func WriteResult(w io.Writer, r io.Reader, format string) (rows int64, err error
 			err = errors.Join(err, iw.Close())
 		}
 	case "parquet":
-		var pw *pqarrow.FileWriter
+		var pw RecordWriter
 		err = eachRecord(r, func(s *arrow.Schema) (err error) {
-			pw, err = pqarrow.NewFileWriter(s, struct{ io.Writer }{out}, parquet.NewWriterProperties(), pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema()))
+			pw, err = NewParquetWriter(out, s)
 			return err
-		}, count(func(rec arrow.Record) error { return pw.WriteBuffered(rec) }))
+		}, count(func(rec arrow.Record) error { return pw.Write(rec) }))
 		if pw != nil {
 			err = errors.Join(err, pw.Close())
 		}
 	case "npy":
-		rows, err = npyRows(out, r)
+		rows, err = npyRows(out, r, false)
 	default:
 		return 0, fault.New(fault.Invalid, "query.format", format, "not a format").Do("use one of %s", strings.Join(ResultFormats(), ", "))
 	}
@@ -305,10 +304,18 @@ func jsonRows(out *bufio.Writer, rec arrow.Record, first, next, after string) er
 	return nil
 }
 
+// WriteSample writes a result of one row and one column as an .npy file without
+// an axis of rows.
+func WriteSample(w io.Writer, r io.Reader) error {
+	out := bufio.NewWriterSize(w, 256<<10)
+	_, err := npyRows(out, r, true)
+	return errors.Join(err, out.Flush())
+}
+
 // npyRows writes a result of one column of numbers or equal tensors. The file
 // begins with the number of rows, so the result is kept until it is known; it is
-// bounded.
-func npyRows(out io.Writer, r io.Reader) (int64, error) {
+// bounded. alone leaves out the axis of the rows, of which there is one.
+func npyRows(out io.Writer, r io.Reader, alone bool) (int64, error) {
 	const most = 1 << 30
 	var cols []tensor.Column
 	var parts []*tensor.Rows
@@ -350,7 +357,7 @@ func npyRows(out io.Writer, r io.Reader) (int64, error) {
 			}
 		}
 	}
-	w, err := NewNpyWriter(out, cols[0], rows, longest)
+	w, err := newNpyWriter(out, cols[0], rows, longest, alone && rows == 1)
 	if err != nil {
 		return 0, err
 	}
