@@ -70,6 +70,7 @@ type Server struct {
 	pools     *pool.Service
 	datasets  *service.Datasets
 	loader    *service.Loader
+	views     *service.Views
 	telemetry *telemetry.Telemetry
 	guard     *api.Guard
 	services  api.Services
@@ -232,6 +233,8 @@ func (s *Server) openServices(o Options, token string) error {
 		Query:   &service.Query{Datasets: s.datasets, Running: service.NewQueries(incarnation), SQL: statements, Info: s},
 		Loader:  s.loader,
 	}
+	s.views = &service.Views{Datasets: s.datasets, Loader: s.loader, Query: s.services.Query.(*service.Query)}
+	s.services.View = s.views
 	s.grpc = grpc.NewServer(append(codec.ServerOptions(o.Pool),
 		grpc.Creds(auth.Transport()),
 		grpc.InTapHandle(s.guard.Tap),
@@ -388,6 +391,9 @@ func (s *Server) upkeep(ctx context.Context) {
 		}
 		if err := s.loader.Collect(); err != nil {
 			s.log.ErrorContext(ctx, "can't remove manifests", "err", err)
+		}
+		if err := s.views.Collect(ctx); err != nil && ctx.Err() == nil {
+			s.log.ErrorContext(ctx, "can't remove lists of views", "err", err)
 		}
 		pause := s.cfg.Collect
 		if more && err == nil { // a large removal: go on soon

@@ -21,7 +21,7 @@ import (
 
 // endless are the methods whose work grows with what is stored: no deadline of ours.
 func endless(method string) bool {
-	for _, m := range []string{"/Scrub", "/Sweep", "/DestroyDataset", "/DestroyPool"} {
+	for _, m := range []string{"/Scrub", "/Sweep", "/DestroyDataset", "/DestroyPool", "/SaveView", "/RefreshView"} {
 		if strings.HasSuffix(method, m) {
 			return true
 		}

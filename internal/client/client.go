@@ -22,6 +22,7 @@ import (
 	scanv1 "daos/proto/gen/daos/scan/v1"
 	systemv1 "daos/proto/gen/daos/system/v1"
 	tensorv1 "daos/proto/gen/daos/tensor/v1"
+	viewv1 "daos/proto/gen/daos/view/v1"
 
 	"google.golang.org/grpc/experimental"
 )
@@ -53,6 +54,7 @@ type Client struct {
 	Array    arrayv1.ArrayServiceClient
 	Tensor   tensorv1.TensorServiceClient
 	Loader   loaderv1.LoaderServiceClient
+	View     viewv1.ViewServiceClient
 	System   systemv1.SystemServiceClient
 
 	server Server
@@ -106,6 +108,7 @@ func Open(s Server, o Options) (*Client, error) {
 	c.Array = arrayv1.NewArrayServiceClient(conn)
 	c.Tensor = tensorv1.NewTensorServiceClient(conn)
 	c.Loader = loaderv1.NewLoaderServiceClient(conn)
+	c.View = viewv1.NewViewServiceClient(conn)
 	c.System = systemv1.NewSystemServiceClient(conn)
 	return c, nil
 }

@@ -20,6 +20,7 @@ type Finder struct {
 	block uint64   // the block in names
 	names [][]byte // its paths; none: no block is there yet
 	arena []byte
+	name  []byte // of Name
 }
 
 // NewFinder makes one for a manifest of files or keys.

@@ -19,6 +19,7 @@ import (
 	scanv1 "daos/proto/gen/daos/scan/v1"
 	systemv1 "daos/proto/gen/daos/system/v1"
 	tensorv1 "daos/proto/gen/daos/tensor/v1"
+	viewv1 "daos/proto/gen/daos/view/v1"
 )
 
 // Services implements every service of proto/daos. All fields are set.
@@ -33,6 +34,7 @@ type Services struct {
 	Scan    scanv1.ScanServiceServer
 	Query   queryv1.QueryServiceServer
 	Loader  loaderv1.LoaderServiceServer
+	View    viewv1.ViewServiceServer
 }
 
 // RegisterAll registers the services with a gRPC server, or with anything that
@@ -48,4 +50,5 @@ func (s *Services) RegisterAll(r grpc.ServiceRegistrar) {
 	scanv1.RegisterScanServiceServer(r, s.Scan)
 	queryv1.RegisterQueryServiceServer(r, s.Query)
 	loaderv1.RegisterLoaderServiceServer(r, s.Loader)
+	viewv1.RegisterViewServiceServer(r, s.View)
 }

@@ -233,17 +233,27 @@ func viewExists(d *Dataset, name string) error {
 		Do("choose another name, replace it, or run its query again with `daos view refresh %s %s`", d.Address(), name)
 }
 
+// OwnSnapshot is the name of the snapshot that a view makes: try 1, or another one
+// where that is taken.
+func OwnSnapshot(v *View, try int) string {
+	name := fmt.Sprintf("view-%s-%d", v.Name, v.Revision)
+	if try > 1 {
+		name = fmt.Sprintf("%s.%d", name, try)
+	}
+	return name
+}
+
 // ownSnapshot adds the snapshot that a view makes.
 func (s *Service) ownSnapshot(d *Dataset, v *View, txn *control.Txn) error {
 	if s.state.countSnapshots(d.ID) >= MaxSnapshots {
 		return fault.New(fault.NoSpace, "view.save", d.Address(), "the dataset has %d snapshots", MaxSnapshots).Do("destroy some that nobody needs")
 	}
-	name := fmt.Sprintf("view-%s-%d", v.Name, v.Revision)
+	name := OwnSnapshot(v, 1)
 	for k := 2; ; k++ { // of an earlier view of this name, still in use
 		if _, ok := s.state.snapshot(d.ID, name); !ok {
 			break
 		}
-		name = fmt.Sprintf("view-%s-%d.%d", v.Name, v.Revision, k)
+		name = OwnSnapshot(v, k)
 	}
 	v.Snapshot, v.OwnsSnapshot = name, true
 	n := &Snapshot{Dataset: d.ID, Name: name, Epoch: v.Epoch, Created: s.now().UnixNano()}

@@ -50,58 +50,82 @@ func (s *Loader) folder(id object.DatasetID) string {
 	return filepath.Join(s.dir, fmt.Sprintf("%016x", uint64(id)))
 }
 
-// request says which manifest a message asks for.
-func (s *Loader) request(ctx context.Context, r *loaderv1.OpenManifestRequest) (manifest.Request, address.Address, error) {
+// request says which manifest a message asks for, and of which samples of it.
+func (s *Loader) request(ctx context.Context, r *loaderv1.OpenManifestRequest) (*manifest.Pick, address.Address, error) {
 	a, err := address.ParseDataset(r.GetDataset())
 	if err != nil {
-		return manifest.Request{}, a, err
+		return nil, a, err
+	}
+	if r.GetView() != "" {
+		return s.ofView(ctx, r, a)
 	}
 	if a.Snapshot == "" {
-		return manifest.Request{}, a, fault.New(fault.Invalid, "loader.open", a.String(), "a manifest is of a snapshot: what is written meanwhile must not change it").
+		return nil, a, fault.New(fault.Invalid, "loader.open", a.String(), "a manifest is of a snapshot: what is written meanwhile must not change it").
 			Do("make one with `daos snapshot create %s NAME` and use %s@NAME", a.String(), a.String())
 	}
 	found, err := s.datasets.pools.Resolve(ctx, a)
 	if err != nil {
-		return manifest.Request{}, a, err
+		return nil, a, err
 	}
-	at := found.Snapshot.Epoch
+	req, err := s.requestAt(ctx, found, found.Snapshot.Epoch, a.Snapshot, selectionOf(r))
+	p := &manifest.Pick{Base: req}
+	if err == nil && r.GetWhere() != "" {
+		s.addWhere(p, found, r)
+	}
+	return p, a, err
+}
+
+func selectionOf(r *loaderv1.OpenManifestRequest) manifest.Selection {
+	return manifest.Selection{Path: string(r.GetPath()), Glob: r.GetGlob(), LabelDirname: r.GetLabelDirname(), Columns: r.GetColumns()}
+}
+
+// requestAt is the request for a manifest of a dataset at an epoch; snapshot is
+// what that is called.
+func (s *Loader) requestAt(ctx context.Context, found pool.Resolved, at object.Epoch, snapshot string, sel manifest.Selection) (manifest.Request, error) {
+	a := found.Address.WithPath("")
 	req := manifest.Request{
 		Dir: s.folder(found.Dataset.ID), Store: found.Store,
-		Info: manifest.Info{
-			Dataset: a.Live().DatasetName(), DatasetID: found.Dataset.ID, Snapshot: a.Snapshot, Epoch: at,
-			Selection: manifest.Selection{Path: string(r.GetPath()), Glob: r.GetGlob(), LabelDirname: r.GetLabelDirname(), Columns: r.GetColumns()},
-		},
+		Info: manifest.Info{Dataset: a.Live().DatasetName(), DatasetID: found.Dataset.ID, Snapshot: snapshot, Epoch: at, Selection: sel},
 	}
 	if found.Dataset.Type == pool.TypeTensor {
 		t, err := s.datasets.table(ctx, a)
 		if err != nil {
-			return req, a, err
+			return req, err
 		}
 		req.Info.Tensor, req.Table = true, t.Table
-		return req, a, nil
+		return req, nil
 	}
 	if found.Dataset.Type == pool.TypeArray {
 		set, err := s.datasets.arrays(ctx, a)
 		if err != nil {
-			return req, a, err
+			return req, err
 		}
-		req.Info.Tensor, req.Table = true, manifest.TableOf(set.Set, string(r.GetPath()))
-		return req, a, nil
+		req.Info.Tensor, req.Table = true, manifest.TableOf(set.Set, sel.Path)
+		return req, nil
 	}
 	if found.Dataset.Type == pool.TypeKV {
 		k, err := s.datasets.OpenKV(&found)
 		if err != nil {
-			return req, a, fullName(a, err)
+			return req, fullName(a, err)
 		}
-		req.Tree = manifest.TreeOf(k.At(at), string(r.GetPath()))
-		return req, a, nil
+		req.Tree = manifest.TreeOf(k.At(at), sel.Path)
+		return req, nil
 	}
 	fs, err := s.datasets.OpenTree(ctx, &found)
 	if err != nil {
-		return req, a, fullName(a, err)
+		return req, fullName(a, err)
 	}
 	req.Tree = fs.At(at)
-	return req, a, nil
+	return req, nil
+}
+
+// makeFolder makes the folder of the manifests of a dataset.
+func (s *Loader) makeFolder(id object.DatasetID) (string, error) {
+	dir := s.folder(id)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fault.New(fault.KindOf(err), "loader.open", dir, "the folder of the manifests can't be made").Because(err)
+	}
+	return dir, nil
 }
 
 // OpenManifest implements the service.
@@ -111,11 +135,11 @@ func (s *Loader) OpenManifest(r *loaderv1.OpenManifestRequest, out grpc.ServerSt
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(req.Dir, 0o700); err != nil {
-		return fault.New(fault.KindOf(err), "loader.open", req.Dir, "the folder of the manifests can't be made").Because(err)
+	if _, err := s.makeFolder(req.Base.Info.DatasetID); err != nil {
+		return err
 	}
 	var entries atomic.Uint64
-	req.Progress = func(n uint64) { entries.Store(n) }
+	req.Base.Progress = func(n uint64) { entries.Store(n) }
 	type result struct {
 		m      *manifest.Manifest
 		handle uint64
@@ -125,7 +149,11 @@ func (s *Loader) OpenManifest(r *loaderv1.OpenManifestRequest, out grpc.ServerSt
 	done := make(chan result, 1)
 	go func() { // ends with ctx at the latest
 		var res result
-		res.m, res.handle, res.built, res.err = s.library.Open(ctx, req)
+		if req.Fill == nil {
+			res.m, res.handle, res.built, res.err = s.library.Open(ctx, req.Base)
+		} else {
+			res.m, res.handle, res.built, res.err = s.library.OpenPicked(ctx, req)
+		}
 		done <- res
 	}()
 	tick := time.NewTicker(progressEvery)
@@ -158,6 +186,7 @@ func manifestMessage(m *manifest.Manifest, handle uint64, built bool, a address.
 	out := &loaderv1.Manifest{
 		Id: m.ID(), Handle: handle, Samples: info.Samples, Epoch: uint64(info.Epoch), Snapshot: a.Snapshot, Dataset: a.Live().DatasetName(),
 		SymlinksSkipped: info.SymlinksSkipped, Classes: info.Classes, Bytes: info.Bytes, MaxSampleBytes: info.MaxSampleBytes, Built: built,
+		View: info.View, ViewRevision: info.ViewRevision, Where: info.Where, ClassesScattered: info.Scattered, Path: []byte(info.Selection.Path),
 	}
 	for i := range info.Columns {
 		out.Columns = append(out.Columns, columnMessage(&info.Columns[i]))
@@ -336,7 +365,13 @@ func (s *Loader) Collect() error {
 	dropped := false
 	for _, e := range entries {
 		n, err := strconv.ParseUint(e.Name(), 16, 64)
-		if err != nil || len(e.Name()) != 16 || strings.ToLower(e.Name()) != e.Name() || alive[object.DatasetID(n)] {
+		if err != nil || len(e.Name()) != 16 || strings.ToLower(e.Name()) != e.Name() {
+			continue
+		}
+		if alive[object.DatasetID(n)] {
+			if err := s.library.Trim(filepath.Join(s.dir, e.Name()), manifest.MaxLists); err != nil {
+				return err
+			}
 			continue
 		}
 		if !dropped {

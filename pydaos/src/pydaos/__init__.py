@@ -34,6 +34,7 @@ from pydaos._manifest import BatchPipe, Column, Manifest
 from pydaos._pool import Pool, PoolInfo
 from pydaos._upstream import DaosClient, DCont, DDict, InvalidModeError, ObjClassID, check
 from pydaos._version import __version__
+from pydaos._view import Refreshed, View
 
 # Upstream's names.
 PyDError = _errors.DaosError
@@ -65,7 +66,9 @@ __all__ = [
     "Pool",
     "PoolInfo",
     "PyDError",
+    "Refreshed",
     "Snapshot",
+    "View",
     "__version__",
     "check",
     "connect",

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pydaos._kv import KV
     from pydaos._pool import Pool
     from pydaos._query import Query, Statement
+    from pydaos._view import View
 
 M = TypeVar("M", bound=Message)
 
@@ -199,6 +200,8 @@ class Client:
         group_by: str | Sequence[str] = (),
         aggregates: str | Sequence[str] = (),
         batch_rows: int = 0,
+        save_view: str = "",
+        replace: bool = False,
     ) -> Query:
         """Return a query over a dataset of any type as a table; it runs when its result is taken.
 
@@ -223,6 +226,9 @@ class Client:
             One row for each value of columns; ``"count"``, ``"avg(size)"``; sum, min, max, avg, count.
         batch_rows
             Rows of a record batch, at most 65536.
+        save_view, replace
+            Run it now, and keep the samples that it names as a view, in place of one of that
+            name with `replace`: see `Query.save_view`. It is the `view` of what is returned.
 
         Examples
         --------
@@ -231,13 +237,25 @@ class Client:
         """
         from pydaos._query import make_query
 
-        return make_query(
+        query = make_query(
             self, dataset, where=where, columns=columns, limit=limit, offset=offset, order_by=order_by, k=k,
             sample=sample, seed=seed, stratify=stratify, group_by=group_by, aggregates=aggregates,
             batch_rows=batch_rows,
         )  # fmt: skip
+        if save_view:
+            query.save_view(save_view, replace=replace)
+        return query
 
-    def sql(self, text: str, params: Mapping[str, Any] | Sequence[Any] = (), *, memory: int = 0) -> Statement:
+    def sql(
+        self,
+        text: str,
+        params: Mapping[str, Any] | Sequence[Any] = (),
+        *,
+        memory: int = 0,
+        save_view: str = "",
+        replace: bool = False,
+        of: str = "",
+    ) -> Statement:
         """Return an SQL statement over datasets; it runs when its result is taken.
 
         Parameters
@@ -249,6 +267,9 @@ class Client:
             Values of its parameters: of ``$name`` by name, of ``?`` in order.
         memory
             Bytes that it may use; 0: what the server allows (its ``query.memory``).
+        save_view, replace, of
+            Run it now, and keep the samples that it names as a view of the dataset `of`: see
+            `Statement.save_view`. It is the `view` of what is returned.
 
         Examples
         --------
@@ -258,7 +279,22 @@ class Client:
         """
         from pydaos._query import make_statement
 
-        return make_statement(self, text, params, memory)
+        statement = make_statement(self, text, params, memory)
+        if save_view:
+            statement.save_view(save_view, replace=replace, of=of)
+        return statement
+
+    def views(self, dataset: str) -> list[View]:
+        """List the views of ``"POOL/DATASET"``, by name."""
+        from pydaos._view import views_of
+
+        return views_of(self, dataset)
+
+    def view(self, dataset: str, name: str) -> View:
+        """Return a view of ``"POOL/DATASET"``; NotFoundError if it does not exist."""
+        from pydaos._view import view_of
+
+        return view_of(self, dataset, name)
 
     def schema(self, dataset: str) -> Mapping[str, str]:
         """Return the columns that a dataset has as a table: name -> type."""
@@ -338,16 +374,20 @@ class Client:
         columns: Sequence[str] = (),
         label_dirname: bool = False,
         *,
+        view: str = "",
+        where: str = "",
         progress: Callable[[int], None] | None = None,
     ) -> Manifest:
         """Open the manifest of ``"POOL/DATASET@SNAPSHOT"``: what sample *i* is.
 
         It is built at the first call, which `progress` follows with the number of entries
-        looked at so far, and found at later ones.
+        looked at so far, and found at later ones. With `view` it has the samples of a view
+        (the snapshot may be left out), with `where` those that meet a condition.
         """
         request = lpb.OpenManifestRequest(
-            dataset=dataset, path=encode_path(path), glob=glob, columns=columns, label_dirname=label_dirname
-        )
+            dataset=dataset, path=encode_path(path), glob=glob, columns=columns, label_dirname=label_dirname,
+            view=view, where=where,
+        )  # fmt: skip
         return manifests.open_manifest(self, request, progress)
 
     def fetch_batch(

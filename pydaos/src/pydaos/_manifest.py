@@ -101,6 +101,12 @@ class Manifest:
         Size of all samples, and of the largest one.
     symlinks_skipped
         Symbolic links that were left out.
+    view, view_revision, where
+        The view and the condition that it is of, empty without them.
+    classes_scattered
+        A view in an order of its own has its classes in no stretches, and no `class_sizes`.
+    path
+        Below which the samples lie.
     built
         Whether this call built it.
     """
@@ -122,11 +128,23 @@ class Manifest:
         self.bytes = int(m.bytes)
         self.max_sample_bytes = int(m.max_sample_bytes)
         self.symlinks_skipped = int(m.symlinks_skipped)
+        self.view = m.view
+        self.view_revision = int(m.view_revision)
+        self.where = m.where
+        self.classes_scattered = m.classes_scattered
+        self.path = m.path
         self.built = m.built
 
     def reopen(self, client: Client) -> None:
         """Get a new handle after a restart of the server."""
         again = open_manifest(client, self._request, None)
+        if again.id != self.id and self.view:
+            raise errors.StaleError(
+                f"{self.dataset}: view {self.view!r} is at revision {again.view_revision} now, its manifest "
+                f"is {again.id}; what is read is revision {self.view_revision}, {self.id}",
+                resource=self.dataset,
+                resolution="the view was refreshed or replaced; start the pass anew",
+            )
         if again.id != self.id:
             raise errors.StaleError(
                 f"{self._request.dataset}: the manifest is {again.id} now and was {self.id}",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pydaos._client import Client
+    from pydaos._view import View
 
 _AGGREGATES = {"count": 1, "sum": 2, "min": 3, "max": 4, "avg": 5}
 
@@ -66,6 +67,9 @@ class Query:
     >>> q.stats.rows_out == len(ids)
     True
     """
+
+    #: The view that `save_view` has made last.
+    view: View | None = None
 
     def __init__(self, client: Client, request: pb.ScanRequest) -> None:
         self._client = client
@@ -125,6 +129,29 @@ class Query:
         batches = list(self._run(schemas))
         return pa.Table.from_batches(batches, schemas[0])
 
+    def save_view(self, name: str, *, replace: bool = False) -> View:
+        """Run it, and keep the samples that it names as a view; its columns do not matter.
+
+        The view is of the dataset at its snapshot; of a live dataset one is made. Samples
+        come in their own order, or, with `order_by`, in that of the query. Rows that are
+        no samples (directories, symbolic links) are left out and counted.
+
+        Raises
+        ------
+        ExistsError
+            There is a view of this name, and `replace` was not given.
+
+        Examples
+        --------
+        >>> view = client.query("p/photos@v1", where="size > 5000").save_view("large")
+        >>> view.samples
+        53
+        """
+        from pydaos._view import save_view
+
+        self.view = save_view(self._client, name, self._request, replace=replace)
+        return self.view
+
     def to_pandas(self) -> Any:
         """Run it and return the whole result as a pandas DataFrame."""
         return self.to_arrow().to_pandas()
@@ -174,6 +201,19 @@ class Statement(Query):
         deadline = max(SILENCE, self._client._pool.timeout)
         self._statement.seen = self._client._seen
         yield from self._client.stream("query.Sql", self._statement, pb.SqlResponse, timeout=deadline)
+
+    def save_view(self, name: str, *, replace: bool = False, of: str = "") -> View:
+        """Run it, and keep the samples that it names as a view.
+
+        The result needs the column that names samples: ``path`` of a posix dataset, ``key``
+        of a kv one, ``_id`` of tensors and arrays; each sample once. Without an ORDER BY
+        samples come in their own order. `of` says of which dataset the samples are, as the
+        statement's FROM has it, where that reads several.
+        """
+        from pydaos._view import save_view
+
+        self.view = save_view(self._client, name, self._statement, of=of, replace=replace)
+        return self.view
 
     def explain(self, *, analyze: bool = False) -> list[Conjunct]:
         """Return one row for each condition: whether it was lifted out of the statement, or why not."""

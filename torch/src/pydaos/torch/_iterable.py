@@ -28,7 +28,7 @@ class IterableDataset(torch.utils.data.IterableDataset[Any]):
 
     Parameters
     ----------
-    address, cont, path, transform_fn, pool, snapshot, labels, decode, glob, columns, allow_empty
+    address, cont, path, transform_fn, pool, snapshot, labels, decode, glob, columns, view, where, allow_empty
         As of `Dataset`.
     batch_size : int
         Samples of one request.
@@ -62,6 +62,8 @@ class IterableDataset(torch.utils.data.IterableDataset[Any]):
         decode: str | None = None,
         glob: str = "",
         columns: Sequence[str] = (),
+        view: str = "",
+        where: str = "",
         allow_empty: bool = False,
         shuffle: bool = False,
         seed: int = 0,
@@ -75,13 +77,15 @@ class IterableDataset(torch.utils.data.IterableDataset[Any]):
         timeout: float | None = None,
     ) -> None:
         check_words(labels, decode)
-        where = address_of(address, pool, cont, path, snapshot, container)
+        at = address_of(address, pool, cont, path, snapshot, container)
         connect = connect_options(addr=addr, token=token, token_file=token_file, retry=retry, timeout=timeout)
         self.source = Source(
-            where,
+            at,
             glob=glob,
             columns=names_of(columns),
             label_dirname=labels == "dirname",
+            view=view,
+            where=where,
             connect=connect,
             world=world,
         )

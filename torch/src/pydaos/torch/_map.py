@@ -58,6 +58,12 @@ class Dataset(torch.utils.data.Dataset[Any]):
         Which files, a glob over the whole path below ``path``: ``"**/*.png"``.
     columns : sequence of str
         Which columns of a tensor dataset.
+    view : str
+        The samples of a view (``daos query find ... --save-view``), in its order: they are
+        read at its snapshot, which the address need not name.
+    where : str
+        Only samples that meet a condition, in their order: ``"size > 1000"``. With a
+        view, those of its samples.
     allow_empty : bool
         Open what has no samples; else that is an error, as nearly always something
         is misspelt: a loop over it would end at once and say nothing.
@@ -97,6 +103,8 @@ class Dataset(torch.utils.data.Dataset[Any]):
         decode: str | None = None,
         glob: str = "",
         columns: Sequence[str] = (),
+        view: str = "",
+        where: str = "",
         allow_empty: bool = False,
         addr: str | None = None,
         token: str | None = None,
@@ -105,13 +113,15 @@ class Dataset(torch.utils.data.Dataset[Any]):
         timeout: float | None = None,
     ) -> None:
         check_words(labels, decode)
-        where = address_of(address, pool, cont, path, snapshot, container)
+        at = address_of(address, pool, cont, path, snapshot, container)
         connect = connect_options(addr=addr, token=token, token_file=token_file, retry=retry, timeout=timeout)
         self.source = Source(
-            where,
+            at,
             glob=glob,
             columns=names_of(columns),
             label_dirname=labels == "dirname",
+            view=view,
+            where=where,
             connect=connect,
         )
         try:

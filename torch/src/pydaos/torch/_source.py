@@ -14,7 +14,7 @@ import os
 import struct
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,6 +71,8 @@ class Selection:
     glob: str = ""
     columns: tuple[str, ...] = ()
     label_dirname: bool = False
+    view: str = ""
+    where: str = ""
 
 
 class Source:
@@ -87,6 +89,10 @@ class Source:
         Which columns of a tensor dataset; all by default.
     label_dirname : bool
         Label every file by its first directory below the path.
+    view : str
+        Samples of a view, in its order; its snapshot is taken, and its path.
+    where : str
+        Samples that meet a condition.
     connect : dict
         Arguments of `pydaos.connect`.
     world : (rank, size), optional
@@ -106,18 +112,20 @@ class Source:
         glob: str = "",
         columns: Sequence[str] = (),
         label_dirname: bool = False,
+        view: str = "",
+        where: str = "",
         connect: dict[str, Any] | None = None,
         world: WorldArg | None = None,
     ) -> None:
         self._connect = dict(connect or {})
-        where = Address.parse(address)
+        at = Address.parse(address)
         self._client_cache: tuple[int, Client] | None = None
         self._pipes: deque[BatchPipe] = deque()
         self._pipes_of = _process.forks
         # The process that pinned the state itself; copies of this object in others share that state.
         self._pinned_by = 0
         try:
-            self._find(where, glob, tuple(columns), label_dirname, world)
+            self._find(at, glob, tuple(columns), label_dirname, view, where, world)
         except Exception:
             self.close()
             raise
@@ -125,21 +133,30 @@ class Source:
             log.warning("%s: %d symbolic links are left out, only files are samples", address, self.symlinks_skipped)
 
     def _find(
-        self, where: Address, glob: str, columns: tuple[str, ...], label_dirname: bool, world: WorldArg | None
+        self,
+        at: Address,
+        glob: str,
+        columns: tuple[str, ...],
+        label_dirname: bool,
+        view: str,
+        where: str,
+        world: WorldArg | None,
     ) -> None:
         client = self.client()
-        dataset = f"{where.pool}/{where.dataset}"
+        dataset = f"{at.pool}/{at.dataset}"
         request = dspb.GetDatasetRequest(dataset=dataset)
         kind = client.call("dataset.GetDataset", request, dspb.GetDatasetResponse).dataset.type
         self.is_files = kind in (dspb.TYPE_POSIX, dspb.TYPE_KV)  # a value by key is a sample as a file is
         if label_dirname and not self.is_files:
             raise ValueError(f'labels="dirname" is for files; {dataset} is a tensor dataset, its labels are a column')
-        snapshot = where.snapshot
-        if not snapshot:
+        snapshot = at.snapshot
+        if not snapshot and not view:
             snapshot = _pin(client, dataset, resolve(world))
             self._pinned_by = os.getpid()
-        self.selection = Selection(dataset, snapshot, where.path, glob, columns, label_dirname)
+        self.selection = Selection(dataset, snapshot, at.path, glob, columns, label_dirname, view, where)
         self._info = self._open()
+        if view:  # it says where its samples lie
+            self.selection = replace(self.selection, snapshot=self._info.snapshot, path=self._info.path)
 
     # -- identity ---------------------------------------------------------
 
@@ -154,6 +171,13 @@ class Source:
     def snapshot(self) -> str:
         """``POOL/DATASET@SNAPSHOT``."""
         return f"{self.selection.dataset}@{self.selection.snapshot}"
+
+    @property
+    def what(self) -> str:
+        """The snapshot, and the view and the condition that choose samples of it."""
+        s = self.selection
+        view = f", view {s.view!r}" if s.view else ""
+        return self.snapshot + view + (f", where {s.where!r}" if s.where else "")
 
     @property
     def samples(self) -> int:
@@ -177,7 +201,15 @@ class Source:
 
     @property
     def class_sizes(self) -> list[int]:
-        """Samples of each class; a class is one run of the index space, runs come in the order of the labels."""
+        """Samples of each class; a class is one run of the index space, runs come in the order of the labels.
+
+        ValueError where they are none: a view in an order of its own.
+        """
+        if self._info.classes_scattered:
+            raise ValueError(
+                f"{self.what}: the view has an order of its own, in which its classes are no stretches of samples; "
+                "give the order labels or weights of each sample, or save the view without an order"
+            )
         return list(self._info.class_sizes)
 
     @property
@@ -197,7 +229,7 @@ class Source:
         """ValueError unless the token is of this manifest; it says so where the token's snapshot is gone."""
         if token.manifest == self.manifest_id:
             return
-        mine = f"this dataset reads {self.snapshot} (manifest {self.manifest_id[:12]})"
+        mine = f"this dataset reads {self.what} (manifest {self.manifest_id[:12]})"
         if token.snapshot != self.snapshot and self._gone(token.snapshot):
             raise ValueError(
                 f"the resume token is of snapshot {token.snapshot}, which is gone: it was destroyed, or has expired "
@@ -206,7 +238,8 @@ class Source:
             )
         raise ValueError(
             f"the resume token is of {token.snapshot} (manifest {token.manifest[:12]}), {mine}; "
-            "open the dataset at the token's snapshot and with the same path, glob and columns"
+            "open the dataset at the token's snapshot and with the same path, glob, columns, view and where"
+            + ("; a view that was refreshed has other samples" if self.selection.view else "")
         )
 
     def check_world(self, size: int) -> None:
@@ -275,6 +308,8 @@ class Source:
             glob=s.glob,
             columns=s.columns,
             label_dirname=s.label_dirname,
+            view=s.view,
+            where=s.where,
         )
 
     # -- reading --------------------------------------------------------------
