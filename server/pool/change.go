@@ -87,7 +87,7 @@ func (s *Service) SetPool(ctx context.Context, name string, quota uint64, reques
 func (s *Service) livePool(name string) (Pool, error) {
 	p, ok := s.state.pool(name)
 	if !ok {
-		return Pool{}, noPool(name)
+		return Pool{}, s.noPool(name)
 	}
 	if p.Dying {
 		return Pool{}, dying(name)

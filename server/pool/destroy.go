@@ -94,7 +94,7 @@ func (s *Service) DestroyPool(ctx context.Context, name string, force bool, requ
 		build: func(context.Context) (control.Txn, any, error) {
 			old, ok := s.state.pool(name)
 			if !ok {
-				return control.Txn{}, nil, noPool(name)
+				return control.Txn{}, nil, s.noPool(name)
 			}
 			if n := len(s.state.allDatasets(name)); n > 0 && !force && !old.Dying {
 				return control.Txn{}, nil, fault.New(fault.NotEmpty, op, name, "the pool holds %d datasets", n).

@@ -164,8 +164,7 @@ func (s *Service) Resolve(ctx context.Context, a address.Address) (Resolved, err
 	if a.Snapshot != "" {
 		n, ok := s.state.snapshot(d.ID, a.Snapshot)
 		if !ok || n.expired(s.now()) {
-			return Resolved{}, fault.New(fault.NotFound, "snapshot.get", a.DatasetName(), "there is no such snapshot").
-				Do("`daos snapshot list %s` shows those that there are", d.Address())
+			return Resolved{}, s.noSnapshot(a, d)
 		}
 		if n.stale(s.now()) {
 			if err := s.touch(ctx, d, n); err != nil && !fault.Is(err, fault.Conflict) {
@@ -198,14 +197,9 @@ func (s *Service) lookup(a address.Address) (*Dataset, error) {
 		return d, nil
 	}
 	if _, ok := s.state.pool(a.Pool); !ok {
-		return nil, noPool(a.Pool)
+		return nil, s.noPool(a.Pool)
 	}
-	return nil, fault.New(fault.NotFound, "dataset.get", a.Live().DatasetName(), "there is no such dataset").
-		Do("`daos dataset list %s` shows those that there are", a.Pool)
-}
-
-func noPool(name string) error {
-	return fault.New(fault.NotFound, "pool.get", name, "there is no such pool").Do("`daos pool list` shows those that there are")
+	return nil, s.noDataset(a)
 }
 
 // PoolInfo is a pool with what it holds.
@@ -222,7 +216,7 @@ func (s *Service) GetPool(ctx context.Context, name string) (PoolInfo, error) {
 	}
 	p, ok := s.state.pool(name)
 	if !ok {
-		return PoolInfo{}, noPool(name)
+		return PoolInfo{}, s.noPool(name)
 	}
 	return s.describePool(ctx, p)
 }
@@ -277,7 +271,7 @@ func (s *Service) Datasets(pool string) ([]*Dataset, error) {
 			return nil, err
 		}
 		if _, ok := s.state.pool(pool); !ok {
-			return nil, noPool(pool)
+			return nil, s.noPool(pool)
 		}
 	}
 	return s.state.allDatasets(pool), nil

@@ -111,8 +111,7 @@ func (s *Service) lookupSnapshot(a address.Address) (*Dataset, *Snapshot, error)
 	}
 	n, ok := s.state.snapshot(d.ID, a.Snapshot)
 	if !ok || n.expired(s.now()) {
-		return nil, nil, fault.New(fault.NotFound, "snapshot.get", a.DatasetName(), "there is no such snapshot").
-			Do("`daos snapshot list %s` shows those that there are", d.Address())
+		return nil, nil, s.noSnapshot(a, d)
 	}
 	return d, n, nil
 }
