@@ -37,12 +37,13 @@ def read(f: Any, n: int) -> bytes:
     return bytes(buffer[:got])
 
 
-def test_in_order_and_out_of_order(posix_dataset: Any, content: bytes) -> None:
+@pytest.mark.parametrize("lanes", [1, 2, 3])
+def test_in_order_and_out_of_order(posix_dataset: Any, content: bytes, lanes: int) -> None:
     seed = int(os.environ.get("DAOS_TEST_SEED") or random.randrange(1 << 32))
     print(f"DAOS_TEST_SEED={seed}")
     rng = random.Random(seed)
     ahead = 0
-    with opened(posix_dataset) as f:
+    with opened(posix_dataset, lanes) as f:
         for _ in range(300):
             kind = rng.random()
             if kind < 0.05:
@@ -74,13 +75,43 @@ def test_a_whole_file_in_small_reads(posix_dataset: Any, content: bytes) -> None
     assert posix_dataset.read_bytes("f", offset=5, length=7) == content[5:12]
 
 
-def test_a_connection_lost_in_between_is_no_error(posix_dataset: Any, content: bytes) -> None:
+@pytest.mark.parametrize("lane", [0, 1])
+def test_a_connection_lost_in_between_is_no_error(posix_dataset: Any, content: bytes, lane: int) -> None:
     with opened(posix_dataset) as f:
         got = b"".join(read(f, 1 << 20) for _ in range(5))
         assert f._ahead is not None
-        f._ahead._conn._sock.shutdown(2)
-        got += b"".join(read(f, 1 << 20) for _ in range(5))
-        assert got == content[: 10 << 20]
+        f._ahead._lanes[lane].conn.cut()
+        got += b"".join(read(f, 3 << 20) for _ in range(5))
+        assert got == content[: 20 << 20]
+
+
+def test_an_interrupt_leaves_nobody_behind_who_writes(posix_dataset: Any, content: bytes) -> None:
+    with opened(posix_dataset) as f:
+        head = b"".join(read(f, 1 << 20) for _ in range(4))
+        assert f._ahead is not None
+        first, other = f._ahead._lanes
+        slow, release = other.receive_all, threading.Event()
+
+        def wait_first(parts: Any) -> None:
+            release.wait(30)
+            slow(parts)
+
+        def interrupted(parts: Any) -> None:
+            release.set()
+            raise KeyboardInterrupt
+
+        first.receive_all, other.receive_all = interrupted, wait_first
+        buffer = bytearray(4 << 20)
+        with pytest.raises(KeyboardInterrupt):
+            f.readinto(buffer)
+        before = bytes(buffer)
+        for t in threading.enumerate():
+            if t.name == "pydaos-lane":
+                t.join(10)
+        assert bytes(buffer) == before
+        while piece := read(f, 4 << 20):
+            head += piece
+        assert head == content
 
 
 def test_a_file_that_is_replaced_meanwhile(posix_dataset: Any, content: bytes) -> None:

@@ -10,6 +10,7 @@ What a call is, how it is retried and what a staged file is: `_client`, `_staged
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections import deque
@@ -34,6 +35,8 @@ PIECE = 4 << 20
 MAX_PIECE = 16 << 20
 #: Requests under way of a file that is read in order.
 AHEAD = 3
+#: Reads of so many bytes are received over several connections at the same time.
+SPLIT = 1 << 20
 #: Bytes that a lane takes at a time.
 BATCH = 64 << 20
 #: From so many bytes a copy is worth letting other threads run.
@@ -96,6 +99,18 @@ class Lanes:
             while self._jobs or self._running:
                 self._changed.wait()
         self.check()
+
+    def settle(self) -> BaseException | None:
+        """Wait until nothing runs any more, whatever happens; returns an interrupt that came meanwhile."""
+        interrupt: BaseException | None = None
+        while True:
+            try:
+                with self._changed:
+                    while self._jobs or self._running:
+                        self._changed.wait()
+                return interrupt
+            except BaseException as e:
+                interrupt = interrupt or e
 
     def check(self) -> None:
         """Raise the first failure, if there was one."""
@@ -294,68 +309,138 @@ class StagedStream:
 class ReadAhead:
     """A file read from some byte on, in order, with requests for what comes next under way.
 
-    The answers wait in the socket; what is read goes from there into the caller's memory.
-    Any error ends it: its owner reads on in another way.
+    Its pieces go round over the `lanes`, connections of their own: what a large read wants of
+    the second one is received by a thread at the same time, since most of the time of a
+    receive is that of pages that are touched first. The answers wait in the sockets; what is
+    read goes from there into the caller's memory. Any error ends it: its owner reads on in
+    another way.
     """
 
-    def __init__(self, dataset: PosixDataset, source: content.Source, offset: int, end: int) -> None:
+    def __init__(self, dataset: PosixDataset, source: content.Source, offset: int, end: int, lanes: int = 1) -> None:
         self.offset = offset
         self.end = end
-        self._dataset = dataset
-        self._source = source
-        self._asked = offset
-        self._waiting: deque[int] = deque()
-        self._left = 0  # of the payload that is being received
-        self._conn: FeedConnection | None = dataset.client._pool.acquire()
+        self._begun = offset
+        self._piece = PIECE // max(1, lanes)
+        self._lanes: list[_Lane] = []
+        self._threads: Lanes | None = None
+        for i in range(max(1, lanes)):
+            begin, step = offset + i * self._piece, max(1, lanes) * self._piece
+            self._lanes.append(_Lane(dataset, source, range(begin, end, step), self._piece, end))
 
     def usable(self) -> bool:
         """Whether it can go on, in this process."""
-        return self._conn is not None and self._conn.pid == os.getpid()
+        return bool(self._lanes) and all(lane.conn.pid == os.getpid() for lane in self._lanes)
 
     def readinto(self, view: memoryview) -> int:
         """Fill a buffer with the next bytes; fewer only at `end`."""
-        conn = self._conn
-        assert conn is not None
-        done = 0
         want = min(len(view), self.end - self.offset)
+        parts: list[tuple[_Lane, memoryview]] = []
+        done = 0
+        while done < want:
+            number, skip = divmod(self.offset + done - self._begun, self._piece)
+            n = min(want - done, self._piece - skip)
+            parts.append((self._lanes[number % len(self._lanes)], view[done : done + n]))
+            done += n
         try:
-            while done < want:
-                if not self._left:
-                    self._ask(conn)
-                    meta, self._left = conn.receive_head(self._waiting.popleft())
-                    self._dataset.client._parse(pb.ReadResponse, meta)
-                    if not self._left:
-                        raise errors.StaleError(f"{self._dataset.address}: the file is shorter than it was")
-                    self._ask(conn)
-                n = min(want - done, self._left)
-                conn.receive_part(view[done : done + n])
-                done += n
-                self._left -= n
-                self.offset += n
+            if len(self._lanes) > 1 and want >= SPLIT:
+                self._side_by_side(parts)
+            else:
+                for lane, part in parts:
+                    lane.receive(part)
         except BaseException:
             self.close()
             raise
+        self.offset += want
         if self.offset >= self.end:
             self.close()
-        return done
+        return want
 
-    def _ask(self, conn: FeedConnection) -> None:
-        while len(self._waiting) < AHEAD and self._asked < self.end:
-            length = min(PIECE, self.end - self._asked)
-            request = content.read_request(self._dataset, self._source, self._asked, length)
-            method = full_method("posix.Read")
-            self._waiting.append(conn.send_call(method, self._dataset.client._prepare(request)))
-            self._asked += length
+    def _side_by_side(self, parts: list[tuple[_Lane, memoryview]]) -> None:
+        """Receive the parts of the first lane here, those of the others in threads."""
+        if self._threads is None:
+            self._threads = Lanes(len(self._lanes) - 1)
+        first, *others = self._lanes
+        for other in others:
+            mine = [part for lane, part in parts if lane is other]
+            if mine:
+                self._threads.submit(functools.partial(other.receive_all, mine))
+        failure: BaseException | None = None
+        try:
+            first.receive_all([part for lane, part in parts if lane is first])
+        except BaseException as e:
+            failure = e
+            for lane in self._lanes:
+                lane.stop()
+        # The threads write to memory that is the caller's.
+        failure = failure or self._threads.settle()
+        if failure is not None:
+            raise failure
+        self._threads.check()
 
     def close(self) -> None:
-        """Give the connection back; one with answers under way is closed."""
-        conn, self._conn = self._conn, None
-        if conn is not None:
-            conn.broken = conn.broken or bool(self._waiting or self._left)
-            self._dataset.client._pool.release(conn)
+        """Give the connections back; those with answers under way are closed."""
+        lanes, self._lanes = self._lanes, []
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.end()
+        for lane in lanes:
+            lane.close()
 
     def __del__(self) -> None:
         self.close()
+
+
+class _Lane:
+    """One connection of a `ReadAhead`, and the pieces of the file that come over it."""
+
+    def __init__(
+        self, dataset: PosixDataset, source: content.Source, pieces: Sequence[int], length: int, end: int
+    ) -> None:
+        self._dataset = dataset
+        self._source = source
+        self._pieces = iter(pieces)
+        self._length = length
+        self._end = end
+        self._waiting: deque[tuple[int, int]] = deque()  # id and length of the answers to come
+        self._left = 0  # of the payload that is being received
+        self.conn: FeedConnection = dataset.client._pool.acquire()
+
+    def receive_all(self, parts: Sequence[memoryview]) -> None:
+        """Fill buffers with the next bytes of the pieces; each lies in one piece."""
+        for part in parts:
+            self.receive(part)
+
+    def receive(self, part: memoryview) -> None:
+        """Fill a buffer with the next bytes of a piece."""
+        if not self._left:
+            self._ask()
+            call_id, length = self._waiting.popleft()
+            meta, self._left = self.conn.receive_head(call_id)
+            self._dataset.client._parse(pb.ReadResponse, meta)
+            if self._left != length:
+                raise errors.StaleError(f"{self._dataset.address}: the file is shorter than it was")
+            self._ask()
+        self.conn.receive_part(part)
+        self._left -= len(part)
+
+    def _ask(self) -> None:
+        while len(self._waiting) < AHEAD:
+            at = next(self._pieces, self._end)
+            if at >= self._end:
+                return
+            length = min(self._length, self._end - at)
+            request = content.read_request(self._dataset, self._source, at, length)
+            method = full_method("posix.Read")
+            self._waiting.append((self.conn.send_call(method, self._dataset.client._prepare(request)), length))
+
+    def stop(self) -> None:
+        """Let a thread that receives here fail at once."""
+        self.conn.cut()
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self.conn.broken = self.conn.broken or bool(self._waiting or self._left)
+        self._dataset.client._pool.release(self.conn)
 
 
 def read_ranges(

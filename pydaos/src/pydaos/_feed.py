@@ -222,6 +222,14 @@ class FeedConnection:
 
     # Calls.
 
+    def cut(self) -> None:
+        """End the connection under whoever waits for it, from another thread."""
+        self.broken = True
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # gone already
+
     def unary(
         self,
         method: str,
