@@ -36,6 +36,7 @@ type resolved struct {
 	schema expr.Schema
 	kind   string
 	rows   *uint64
+	files  *parquet // nil: it is read as a scan
 }
 
 // table fills in a mention of a table.
@@ -49,10 +50,18 @@ func (j *job) table(ctx context.Context, r *sql.Ref) error {
 		j.known[r.Address] = known
 	}
 	r.Schema, r.Kind = known.schema, known.kind
+	if known.files != nil {
+		r.Prunes = "leaves out row groups of the files by their statistics"
+	}
 	return nil
 }
 
 func (j *job) resolve(ctx context.Context, r *sql.Ref) (*resolved, error) {
+	if names := parquetNames(r); names != nil {
+		if known, err := j.parquet(ctx, r, names); known != nil || err != nil {
+			return known, err
+		}
+	}
 	q := &queryv1.SchemaRequest{Function: functionOf(r), Seen: j.task.GetStatement().GetSeen()}
 	q.Dataset, q.Epoch = j.reading(r)
 	x, err := j.c.Query.Schema(ctx, q)
@@ -144,6 +153,12 @@ func (j *job) suggest(ctx context.Context, name string, err error) error {
 func (j *job) open(ctx context.Context, plan *sql.Plan) map[string]duck.Table {
 	tables := map[string]duck.Table{}
 	for _, r := range plan.Refs {
+		if f := j.known[r.Address].files; f != nil {
+			t := &parquetTable{j: j, ctx: ctx, ref: r, files: f}
+			tables[r.Handle] = t
+			j.files = append(j.files, t)
+			continue
+		}
 		t := &remote{j: j, ctx: ctx, ref: r}
 		tables[r.Handle] = t
 		j.tables = append(j.tables, t)

@@ -21,6 +21,7 @@ import (
 	"runtime/debug"
 	"unsafe"
 
+	"github.com/apache/arrow/go/v17/arrow"
 	duckdb "github.com/duckdb/duckdb-go-bindings"
 
 	"daos/query/exec"
@@ -57,8 +58,8 @@ func valueOf[T any](p unsafe.Pointer) T { return (*cgo.Handle)(p).Value().(T) }
 //export daosDrop
 func daosDrop(p unsafe.Pointer) {
 	h := *(*cgo.Handle)(p)
-	if s, ok := h.Value().(*scanning); ok && s.reader != nil {
-		s.reader.Close()
+	if s, ok := h.Value().(*scanning); ok {
+		s.close()
 	}
 	h.Delete()
 	C.free(p)
@@ -97,6 +98,34 @@ type bound struct {
 	db     *DB
 	table  Table
 	fields expr.Schema
+	n      int // columns
+}
+
+// columns tells the columns of a table and their types.
+func (b *bound) columns(add func(name string, lt duckdb.LogicalType)) error {
+	if t, ok := b.table.(ArrowTable); ok {
+		for _, f := range t.ArrowSchema().Fields() {
+			lt, err := arrowType(f.Name, f.Type, 0)
+			if err != nil {
+				return err
+			}
+			add(f.Name, lt)
+			duckdb.DestroyLogicalType(&lt)
+			b.n++
+		}
+		return nil
+	}
+	b.fields = b.table.Schema()
+	for i := range b.fields {
+		lt, err := logicalType(&b.fields[i])
+		if err != nil {
+			return err
+		}
+		add(b.fields[i].Name, lt)
+		duckdb.DestroyLogicalType(&lt)
+	}
+	b.n = len(b.fields)
+	return nil
 }
 
 //export daosBind
@@ -113,15 +142,11 @@ func daosBind(raw unsafe.Pointer) {
 		fail("no dataset with the handle " + handle)
 		return
 	}
-	b := &bound{db, t, t.Schema()}
-	for i := range b.fields {
-		lt, err := logicalType(&b.fields[i])
-		if err != nil {
-			fail(err.Error())
-			return
-		}
-		duckdb.BindAddResultColumn(info, b.fields[i].Name, lt)
-		duckdb.DestroyLogicalType(&lt)
+	b := &bound{db: db, table: t}
+	if err := b.columns(func(name string, lt duckdb.LogicalType) { duckdb.BindAddResultColumn(info, name, lt) }); err != nil {
+		db.failed(err)
+		fail(err.Error())
+		return
 	}
 	if n, known := t.Rows(); known {
 		duckdb.BindSetCardinality(info, duckdb.IdxT(n), false)
@@ -136,6 +161,71 @@ type scanning struct {
 	reader  Reader
 	rows    *exec.Rows
 	at      int
+
+	batches ArrowReader // of an ArrowTable
+	batch   arrow.Record
+}
+
+func (s *scanning) close() {
+	if s.reader != nil {
+		s.reader.Close()
+	}
+	if s.batch != nil {
+		s.batch.Release()
+	}
+	if s.batches != nil {
+		s.batches.Close()
+	}
+}
+
+// wanted are the columns that are asked for. DuckDB asks for none where it only
+// counts, or for the row id, which is not used.
+func (s *scanning) wanted() []int {
+	columns := make([]int, 0, len(s.columns))
+	for _, c := range s.columns {
+		if c < s.n {
+			columns = append(columns, c)
+		}
+	}
+	return columns
+}
+
+// fillArrow is fill for an ArrowTable.
+func (s *scanning) fillArrow(t ArrowTable, chunk duckdb.DataChunk) (int, error) {
+	if s.batches == nil {
+		r, err := t.OpenArrow(s.wanted())
+		if err != nil {
+			return 0, err
+		}
+		s.batches = r
+	}
+	for s.batch == nil || int64(s.at) == s.batch.NumRows() {
+		if s.batch != nil {
+			s.batch.Release()
+			s.batch = nil
+		}
+		rec, err := s.batches.Next()
+		if errors.Is(err, io.EOF) {
+			return 0, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		s.batch, s.at = rec, 0
+	}
+	n := min(int(s.batch.NumRows())-s.at, int(duckdb.VectorSize()))
+	k := 0
+	for i, c := range s.columns {
+		if c >= s.n {
+			continue
+		}
+		if err := putArrow(s.batch.ColumnName(k), duckdb.DataChunkGetVector(chunk, duckdb.IdxT(i)), s.batch.Column(k), s.at, n); err != nil {
+			return 0, err
+		}
+		k++
+	}
+	s.at += n
+	return n, nil
 }
 
 //export daosInit
@@ -168,15 +258,11 @@ func daosScan(raw, out unsafe.Pointer) {
 
 // fill puts the next rows into a chunk and returns their number, 0 at the end.
 func (s *scanning) fill(chunk duckdb.DataChunk) (int, error) {
+	if t, ok := s.table.(ArrowTable); ok {
+		return s.fillArrow(t, chunk)
+	}
 	if s.reader == nil {
-		// DuckDB asks for no column where it only counts; one is read for that.
-		columns := make([]int, 0, len(s.columns))
-		for _, c := range s.columns {
-			if c < len(s.fields) {
-				columns = append(columns, c)
-			}
-		}
-		r, err := s.table.Open(columns)
+		r, err := s.table.Open(s.wanted())
 		if err != nil {
 			return 0, err
 		}
