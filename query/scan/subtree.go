@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"slices"
 	"strings"
@@ -239,7 +240,12 @@ type rows interface {
 	// pass gives the next rows to fn until that returns false; end says that
 	// there are none behind them. A row that fn did not take comes again.
 	pass(ctx context.Context, w *worker, fn func(object.Row) bool) (end bool, err error)
+	// place is where they begin, and how far they go.
+	place() []byte
 }
+
+// Place is what the part is of the table.
+func (p *tablePart) Place() []byte { return p.from.place() }
 
 // passing goes through a range of the index.
 type passing struct {
@@ -256,6 +262,8 @@ func (p *passing) pass(ctx context.Context, w *worker, fn func(object.Row) bool)
 	}
 	return p.pos.AtEnd(), err
 }
+
+func (p *passing) place() []byte { return p.pos }
 
 // listing goes through pieces of directories.
 type listing struct{ pieces []piece }
@@ -280,4 +288,13 @@ func (l *listing) pass(ctx context.Context, w *worker, fn func(object.Row) bool)
 		l.pieces = l.pieces[1:]
 	}
 	return true, nil
+}
+
+func (l *listing) place() []byte {
+	b := []byte("listing")
+	for _, p := range l.pieces {
+		b = binary.BigEndian.AppendUint64(b, p.oid.Lo)
+		b = append(append(binary.BigEndian.AppendUint32(b, uint32(len(p.from))), p.from...), p.to...)
+	}
+	return b
 }

@@ -43,3 +43,11 @@ SLICES_OF_ZARR = 2.0
 
 #: Memory of a training process over torch alone, MB beyond its batch buffers.
 MEMORY_MB = 25
+
+#: Filters of 5 % and of 0.1 % of the rows, and a GROUP BY, to DuckDB over Parquet of the same rows.
+QUERY = (1.0, 2.0)
+QUERY_GROUPS = 0.8
+
+#: `find` to find(1): where all is looked at, and where a path or a range of times leaves little over.
+FIND = 3.0
+FIND_PRUNED = 20.0

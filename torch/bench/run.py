@@ -26,6 +26,7 @@ import memory
 import namespace
 import numpy as np
 import pyarrow as pa
+import queries
 import saving
 import slices
 import standing
@@ -43,6 +44,7 @@ ROWS: dict[str, Callable[[Bench], None]] = {
     "checkpoint": saving.run,
     "namespace": namespace.run,
     "slices": slices.run,
+    "queries": queries.run,
 }
 
 
@@ -85,7 +87,7 @@ def main() -> None:
             print(flush=True)
             bench = Bench(scratch, server, args.rounds or (3 if args.quick else 7), args.quick)
             bench.sizes = [s.strip() for s in args.sizes.split(",") if s.strip()]
-            if "loader" in chosen and peers:
+            if ("loader" in chosen or "queries" in chosen) and peers:
                 bench.peers, bench.python = peers, standing.install()
             for name in chosen:
                 ROWS[name](bench)
