@@ -19,6 +19,14 @@ def kv(client, pool):
     return client.create_dataset(f"{pool}/kv", type="kv")
 
 
+def test_a_dataset_of_another_type_says_so(client, pool, posix_dataset):
+    for create in (False, True):
+        with pytest.raises(pydaos.InvalidError, match=r"it is a dataset of type posix, not kv; open it with"):
+            client.kv(posix_dataset.address, create=create)
+    made = client.kv(f"{pool}/made", create=True)
+    assert client.kv(f"{pool}/made", create=True).address == made.address
+
+
 def test_is_a_mapping(kv):
     assert isinstance(kv, pydaos.KV)
     kv["lr"] = "0.1"

@@ -176,3 +176,26 @@ def test_a_killed_server_is_an_error_never_a_shorter_result(own_server: object) 
     with pytest.raises(pydaos.DaosError):
         for _ in batches:
             pass
+
+
+def test_columns_of_a_result(table: tuple[Client, str]) -> None:
+    client, address = table
+    assert client.query(address, columns=["_id"], limit=2).to_numpy().tolist() == [0, 1]
+    with pytest.raises(KeyError, match=r"the result has no column 'lable'; did you mean 'label'\?"):
+        client.query(address, limit=1).to_numpy("lable")
+    with pytest.raises(pydaos.NotFoundError, match=r"which column\?; it has label, quality, small, big, name, _id"):
+        client.query(address, limit=1).to_numpy()
+
+
+def test_a_name_that_is_nearly_right(table: tuple[Client, str]) -> None:
+    client, address = table
+    pool = address.partition("/")[0]
+    for wrong, meant in (
+        (f"{pool[:-1]}/t", f"{pool}\\?"),
+        (f"{pool}/tt", f"{pool}/t\\?"),
+        (f"{pool}/t@ss", f"{pool}/t@s\\?"),
+    ):
+        with pytest.raises(pydaos.NotFoundError, match=rf"there is no such \w+; did you mean {meant}"):
+            client.dataset(wrong)
+        with pytest.raises(pydaos.NotFoundError, match=rf"there is no such \w+; did you mean {meant}"):
+            client.query(wrong).to_arrow()

@@ -200,3 +200,44 @@ def test_a_snapshot_is_scanned_as_it_was(posix_dataset, tree):
         posix_dataset.remove(entry.path.encode("utf-8", "surrogateescape"), recursive=True)
     assert posix_dataset.scan().num_rows == 0
     assert rows(posix_dataset.at("v1").scan()) == before
+
+
+CONDITIONS = [
+    ({"where": "type = 'file' and size >= 1000"}, lambda p, t, s, d: t == "file" and s >= 1000),
+    ({"where": "ext = 'png'", "type": ("file", "symlink")}, lambda p, t, s, d: p.endswith(".png")),
+    ({"where": "depth > 1", "name": "*.txt", "max_size": 2000},
+     lambda p, t, s, d: d > 1 and p.endswith(".txt") and s <= 2000),
+    ({"where": "true", "max_mtime": datetime.datetime(1999, 1, 1)}, lambda p, t, s, d: False),
+    ({"where": "size > 1 or true", "type": "directory", "max_depth": 1},
+     lambda p, t, s, d: t == "directory" and d == 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("filters", "condition"), CONDITIONS)
+def test_conditions(posix_dataset, tree, filters, condition):
+    table = posix_dataset.scan(**filters)
+    assert rows(table) == wanted(tree, condition)
+    plain = posix_dataset.scan()
+    assert [(f.name, f.type) for f in table.schema] == [(f.name, f.type) for f in plain.schema]
+    batches = list(posix_dataset.scan_batches(batch_rows=7, **filters))
+    assert sum(b.num_rows for b in batches) == table.num_rows and all(b.num_rows <= 7 for b in batches)
+
+
+def test_conditions_below_a_folder_and_of_other_types(client, pool, posix_dataset, tree):
+    top = next(p for p, t, _, d in sorted(local(tree)) if t == "directory" and d == 1 and os.listdir(tree / p))
+    below = posix_dataset.scan(under=top, where="true", columns=["path"])["path"].to_pylist()
+    assert below == posix_dataset.scan(under=top, columns=["path"])["path"].to_pylist()
+    table = client.create_dataset(f"{pool}/table", type="tensor")
+    table.define(pa.table({"x": [1, 2, 3]}))
+    table.append(pa.table({"x": [1, 2, 3]}))
+    assert table.scan(where="x > 1")["_id"].to_pylist() == [1, 2]
+    assert table.scan(columns=["x"])["x"].to_pylist() == [1, 2, 3]
+    kv = client.kv(f"{pool}/pairs", create=True)
+    kv.put_many({"a/1": "x", "a/2": "y", "b": "z"})
+    assert kv.scan(where="key_text like 'a/%'", columns=["key_text"])["key_text"].to_pylist() == ["a/1", "a/2"]
+    with pytest.raises(pydaos.InvalidError, match=r"filters of files"):
+        kv.scan(name="a*")
+    with pytest.raises(pydaos.UnsupportedError, match=r"path= together with where="):
+        posix_dataset.scan(path="a/*", where="size > 1")
+    with pytest.raises(pydaos.InvalidError, match=r'no column "sise"(?s:.*)did you mean "size"\?'):
+        posix_dataset.scan(where="sise > 1")

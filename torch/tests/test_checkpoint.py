@@ -138,6 +138,24 @@ def test_names(ckpt: Checkpoint, server: Server, pool: Any) -> None:
         Checkpoint(pool, "missing", addr=server.unix)
 
 
+def test_a_snapshot_reads_and_refuses_writes_at_once(ckpt: Checkpoint, server: Server, pool: Any) -> None:
+    with ckpt.writer("a") as f:
+        f.write(b"1")
+    client = server.connect()
+    client.dataset(f"{pool}/runs").snapshot("s")
+    client.create_dataset(f"{pool}/pairs", type="kv")
+    client.close()
+    with Checkpoint(f"{pool}/runs@s", prefix="r1", addr=server.unix) as frozen:
+        assert frozen.reader("a").read() == b"1"
+        with pytest.raises(pydaos.ReadOnlyError, match=r"a snapshot can't be written; write with Checkpoint"):
+            frozen.writer("b")
+        with pytest.raises(pydaos.ReadOnlyError):
+            frozen.save({}, "b")
+    for create in (False, True):
+        with pytest.raises(pydaos.InvalidError, match=r"it is a kv dataset; checkpoints are files of a posix one"):
+            Checkpoint(f"{pool}/pairs", addr=server.unix, create=create)
+
+
 # The grid of upstream's own tests: sizes of a chunk, limits of chunks held, workers.
 CHUNKS = [449, 4 << 10, 1 << 20, 4 << 20]
 LIMITS = [0, 1, 2, 3, 8]

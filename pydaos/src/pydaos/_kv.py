@@ -532,11 +532,14 @@ class KV(Dataset):
 
 def open_kv(client: Client, address: str, *, create: bool = False) -> KV:
     """Return a KV dataset, made if it is missing and `create` is set."""
-    found = client.create_dataset(address, type="kv", exist_ok=True) if create else client.dataset(address)
+    try:
+        found = client.create_dataset(address, type="kv", exist_ok=True) if create else client.dataset(address)
+    except errors.ExistsError:
+        found = client.dataset(address)  # of another type
     if not isinstance(found, KV):
         raise errors.InvalidError(
-            f"{address}: it is a {found.type} dataset, not a kv one",
+            f"{address}: it is a dataset of type {found.type}, not kv",
             resource=address,
-            resolution=f"use the methods of {found.type} datasets",
+            resolution=f"open it with client.dataset({address!r}), or name another for pairs",
         )
     return found

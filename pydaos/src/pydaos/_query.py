@@ -7,6 +7,7 @@ complete; a server that dies ends a query with an error, never with fewer rows.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -156,11 +157,25 @@ class Query:
         """Run it and return the whole result as a pandas DataFrame."""
         return self.to_arrow().to_pandas()
 
-    def to_numpy(self, column: str) -> Any:
-        """Run it and return one column as a numpy array; tensors keep their shape."""
+    def to_numpy(self, column: str | None = None) -> Any:
+        """Run it and return one column as a numpy array; tensors keep their shape.
+
+        The column need not be named where the result has only one.
+        """
         import pyarrow as pa
 
-        values = self.to_arrow().column(column)
+        table = self.to_arrow()
+        names = table.column_names
+        if column is None and len(names) == 1:
+            column = names[0]
+        if column not in names:
+            near = difflib.get_close_matches(column or "", names, 1)
+            raise errors.NotFoundError(
+                f"{self._what}: the result has no column {column!r}" if column else f"{self._what}: which column?",
+                resource=self._what,
+                resolution=f"did you mean {near[0]!r}?" if near else f"it has {', '.join(names)}",
+            )
+        values = table.column(column)
         if values.null_count:
             raise errors.InvalidError(
                 f"column {column!r} has {values.null_count} nulls, which a numpy array can't hold",

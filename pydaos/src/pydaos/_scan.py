@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pydaos._client import Client
+    from pydaos._query import Query
+
+# What a scan returns where no columns are named.
+DEFAULT_COLUMNS = ("path", "path_bytes", "type", "size", "mtime", "mode")
 
 # Seconds for which a scan may find nothing: a filter that few of many entries pass.
 SILENCE = 600.0
@@ -35,10 +39,12 @@ class ScanDataset:
 
     client: Client
     address: str
+    type: str
 
     def scan(
         self,
         *,
+        where: str = "",
         under: PathLike = "",
         name: str = "",
         path: str = "",
@@ -52,12 +58,18 @@ class ScanDataset:
         columns: Sequence[str] = (),
         threads: int = 1,
     ) -> pa.Table:
-        """List all entries below a directory that pass the filters, in the order of the index.
+        """List the rows of a dataset that pass the filters, in the order of its index.
+
+        The rows of a posix dataset are its files, directories and symbolic links; those of other
+        types are what `Client.query` says, and take `where`, `under` and `columns` alone.
 
         Parameters
         ----------
+        where
+            Condition that rows must meet, the text that `Client.query` and ``daos query find``
+            take: ``"size > 4096 and ext in ('png', 'jpg')"``. It goes with all filters but `path`.
         under
-            Directory to scan below; the root by default.
+            Directory to scan below; the root by default. Of an array dataset: the array.
         name
             Glob over the last component: ``*``, ``?``, ``[a-z]``, ``[!a]``.
         path
@@ -88,9 +100,15 @@ class ScanDataset:
         >>> table = photos.scan(name="*.png", min_size=4096)
         >>> table.column_names
         ['path', 'path_bytes', 'type', 'size', 'mtime', 'mode']
+        >>> photos.scan(where="name glob '*.png' and size >= 4096", columns=["path"]).num_rows == table.num_rows
+        True
         """
         import pyarrow as pa
 
+        if where or self.type != "posix":
+            wanted = _conditions(self, where, name, path, type, (min_size, max_size), (min_mtime, max_mtime),
+                                 (min_depth, max_depth))  # fmt: skip
+            return _query(self, wanted, under, columns, 0).to_arrow()
         request = _request(self.address, under, columns, name, path, type,
                            (min_size, max_size), (min_mtime, max_mtime), (min_depth, max_depth))  # fmt: skip
         if threads <= 1:
@@ -113,6 +131,7 @@ class ScanDataset:
     def scan_batches(
         self,
         *,
+        where: str = "",
         under: PathLike = "",
         name: str = "",
         path: str = "",
@@ -127,10 +146,88 @@ class ScanDataset:
         batch_rows: int = 0,
     ) -> Iterator[pa.RecordBatch]:
         """Iterate over what `scan` returns, a record batch at a time, in bounded memory."""
+        if where or self.type != "posix":
+            wanted = _conditions(self, where, name, path, type, (min_size, max_size), (min_mtime, max_mtime),
+                                 (min_depth, max_depth))  # fmt: skip
+            yield from _query(self, wanted, under, columns, batch_rows)
+            return
         request = _request(self.address, under, columns, name, path, type,
                            (min_size, max_size), (min_mtime, max_mtime), (min_depth, max_depth))  # fmt: skip
         request.batch_rows = batch_rows
         yield from _stream(self.client, request, [])
+
+
+def _query(dataset: ScanDataset, where: str, under: PathLike, columns: Sequence[str], batch_rows: int) -> Query:
+    """Make the query that answers a scan with a condition."""
+    from pydaos._query import make_query
+
+    try:
+        below = encode_path(under).decode()
+    except UnicodeDecodeError:
+        raise errors.UnsupportedError(
+            f"{under!r}: a path that is not UTF-8, with a condition",
+            resource=dataset.address,
+            resolution="scan without where=, and filter the table",
+        ) from None
+    address = f"{dataset.address}/{below}" if below else dataset.address
+    if not columns and dataset.type == "posix":
+        columns = DEFAULT_COLUMNS
+    return make_query(dataset.client, address, where=where, columns=columns, batch_rows=batch_rows)
+
+
+def _conditions(
+    dataset: ScanDataset,
+    where: str,
+    name: str,
+    path: str,
+    type: str | Sequence[str],
+    size: tuple[int | None, int | None],
+    mtime: tuple[Moment | None, Moment | None],
+    depth: tuple[int | None, int | None],
+) -> str:
+    """Write the filters of a scan as a condition, with `where` behind them."""
+    if path:
+        raise errors.UnsupportedError(
+            "path= together with where=",
+            resource=dataset.address,
+            resolution="write it as a condition: where=\"path glob 'train/*'\", where * crosses directories",
+        )
+    parts = []
+    if name:
+        parts.append(f"name glob {_text(name)}")
+    if kinds := _checked_types(type):
+        parts.append(f"type in ({', '.join(map(_text, kinds))})")
+    for column, (low, high) in (("size", size), ("depth", depth)):
+        parts += [f"{column} >= {low}"] if low is not None else []
+        parts += [f"{column} <= {high}"] if high is not None else []
+    for op, moment in ((">=", _nanos(mtime[0])), ("<", _nanos(mtime[1]))):
+        if moment is not None:
+            seconds, rest = divmod(moment, 10**9)
+            at = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+            parts.append(f"mtime {op} timestamp '{at:%Y-%m-%d %H:%M:%S}.{rest:09d}'")
+    if parts and dataset.type != "posix":
+        raise errors.InvalidError(
+            f"{dataset.address}: filters of files, over a dataset of type {dataset.type}",
+            resource=dataset.address,
+            resolution="write them as conditions on its columns: where=",
+        )
+    if not parts or not where:
+        return where or " and ".join(parts)
+    return " and ".join((*parts, f"({where})"))
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _checked_types(type: str | Sequence[str]) -> Sequence[str]:
+    wanted = (type,) if isinstance(type, str) else type
+    for one in wanted:
+        if one not in TYPE_NUMBERS:
+            raise errors.InvalidError(
+                f"{one!r} is not a type of entry", resource=one, resolution=f"use one of {', '.join(TYPE_NUMBERS)}"
+            )
+    return wanted
 
 
 def _collect(client: Client, request: pb.ScanRequest) -> tuple[Any, list[pa.RecordBatch]]:
@@ -198,12 +295,7 @@ def _request(
     mtime: tuple[Moment | None, Moment | None],
     depth: tuple[int | None, int | None],
 ) -> pb.ScanRequest:
-    wanted = (type,) if isinstance(type, str) else type
-    for one in wanted:
-        if one not in TYPE_NUMBERS:
-            raise errors.InvalidError(
-                f"{one!r} is not a type of entry", resource=one, resolution=f"use one of {', '.join(TYPE_NUMBERS)}"
-            )
+    wanted = _checked_types(type)
     return pb.ScanRequest(
         dataset=dataset,
         path=encode_path(under),

@@ -82,11 +82,12 @@ def resolve(key: Any, shape: Sequence[int], where: str, *, orthogonal: bool = Fa
         if isinstance(k, slice):
             start, stop, step = _indices(k, n, where)
             count = len(range(start, stop, step))
+            stride = abs(step) if count > 1 else 1  # beyond the end it may be any integer, also one of 100 bits
             if step < 0:
-                axes.append(Axis(start + (count - 1) * step if count else 0, count, -step))
+                axes.append(Axis(start + (count - 1) * step if count else 0, count, stride))
                 after.append(slice(None, None, -1))
             else:
-                axes.append(Axis(start if count else 0, count, step))
+                axes.append(Axis(start if count else 0, count, stride))
                 after.append(slice(None))
             continue
         if isinstance(k, (int, np.integer)) and not isinstance(k, (bool, np.bool_)):

@@ -226,6 +226,21 @@ class Checkpoint:
             except pydaos.ExistsError:
                 pass
         self._dataset = self._client.dataset(self._address)
+        if self._dataset.type != "posix":
+            raise pydaos.InvalidError(
+                f"{dataset}: it is a {self._dataset.type} dataset; checkpoints are files of a posix one",
+                resource=dataset,
+                resolution="name a posix dataset, or a new one with create=True",
+            )
+
+    def _writable(self) -> None:
+        if self._read_only:
+            live = self._address.partition("@")[0]
+            raise pydaos.ReadOnlyError(
+                f"{self._address}: a snapshot can't be written",
+                resource=self._address,
+                resolution=f"write with Checkpoint({live!r}); this one reads",
+            )
 
     def _path(self, file: str | os.PathLike[str]) -> str:
         name = os.fspath(file)
@@ -239,6 +254,7 @@ class Checkpoint:
 
         With ``ensure_path=False`` a missing folder is an error (ENOENT).
         """
+        self._writable()
         path = self._path(file)
         parent = posixpath.dirname(path)
         if not ensure_path and parent:
