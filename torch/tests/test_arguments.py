@@ -105,8 +105,7 @@ def test_a_dataset_says_what_is_wrong(numbered: Any) -> None:
         with pytest.raises(kind, match=words):
             open_it(**options)
         with pytest.raises(kind, match=words):
-            options = {"address": "numbered/rows@v1", **options}
-            IterableDataset(options.pop("address"), addr=numbered.server.unix, **options)
+            IterableDataset(**{"address": "numbered/rows@v1", "addr": numbered.server.unix, **options})
     assert not made
 
 
@@ -194,3 +193,9 @@ def test_no_rows_and_no_values_are_errors_too(client: pydaos.Client, pool: str, 
         Dataset(f"{pool}/rows@v1", addr=server.unix)
     with pytest.raises(pydaos.NotFoundError, match=r"no value matches glob='\*\.png'.*there is 'a/1'"):
         Dataset(f"{pool}/kv@v1", addr=server.unix, glob="*.png")
+
+
+def test_a_condition_that_nothing_meets_is_named(numbered: Any) -> None:
+    with pytest.raises(pydaos.NotFoundError, match=r"no samples: nothing meets where='id > 1000'; allow_empty"):
+        numbered.rows(where="id > 1000")
+    assert len(numbered.rows(where="id > 1000", allow_empty=True)) == 0

@@ -237,6 +237,78 @@ def test_ranks_that_are_named_later_are_refused_too(
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+@pytest.fixture
+def grouped(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let this process be rank 1 of 2 of a process group, from when it is called."""
+
+    def make() -> None:
+        monkeypatch.setattr(dist, "is_initialized", lambda: True)
+        monkeypatch.setattr(dist, "get_rank", lambda group=None: 1)
+        monkeypatch.setattr(dist, "get_world_size", lambda group=None: 2)
+
+    return make
+
+
+@pytest.mark.timeout(300)  # spawned workers import torch
+def test_a_process_group_that_is_younger_than_the_dataset_is_noticed(
+    server: Any, client: Any, pool: str, grouped: Any
+) -> None:
+    """Also where torch's sampler divides, which asks nobody: each rank would read a state of its own."""
+    files = client.create_dataset(f"{pool}/live", type="posix")
+    for i in range(6):
+        files.write_bytes(f"{i}", bytes([i]))
+    data = Dataset(f"{pool}/live", addr=server.unix, transform_fn=bytes)
+    samples = IterableDataset(f"{pool}/live", addr=server.unix, transform_fn=bytes, batch_size=2)
+    mixed = Mixture([(data, 1)], seed=0)
+    assert [len(b) for b in DataLoader(data, 2, sampler=DistributedSampler(data, 2, 1))] == [2, 1]
+    grouped()
+    for walk in (
+        lambda: data[0],
+        lambda: mixed[0],
+        lambda: next(iter(DataLoader(data, 2, sampler=DistributedSampler(data)))),
+        lambda: next(iter(DataLoader(data, 2, sampler=DistributedSampler(data), num_workers=1))),
+        lambda: iter(DataLoader(data, 2, sampler=DistributedSampler(data), num_workers=1, **SPAWNED)),
+        lambda: next(iter(Ours(data, 2, sampler=DistributedSampler(data)))),
+        lambda: next(iter(Ours(data, 2, sampler=DistributedSampler(data), num_workers=1))),
+        lambda: next(iter(DataLoader(mixed, 2, sampler=DistributedSampler(mixed)))),
+        lambda: next(iter(DataLoader(samples, 2, num_workers=1))),
+    ):
+        with pytest.raises(pydaos.InvalidError, match=rf"2 ranks .* daos snapshot create {pool}/live@NAME"):
+            walk()
+
+
+SPAWNED: Any = {"multiprocessing_context": "spawn"}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_learn_of_a_younger_process_group(numbered: Any, grouped: Any, context: str) -> None:
+    def open_both() -> tuple[Any, Any]:
+        ready = numbered.files().batches(10, shuffle=True, seed=1)
+        return numbered.iterable(batch_size=10, shuffle=True, seed=1), ready
+
+    before = open_both()
+    grouped()
+    for walked, told in zip(before, open_both(), strict=True):
+        size = None if walked is before[1] else 10
+        options: Any = {"num_workers": 1, "multiprocessing_context": context}
+        want = [numbered.ids(b) for b in DataLoader(told, size)]
+        assert sum(map(len, want)) == 52
+        assert [numbered.ids(b) for b in DataLoader(walked, size, **options)] == want
+
+
+def test_repeats_are_not_known_where_workers_make_the_batches(numbered: Any) -> None:
+    ready = numbered.files().batches(10, world=(2, 3))
+    walk = iter(DataLoader(ready, batch_size=None, num_workers=1))
+    next(walk)
+    with pytest.raises(RuntimeError, match=r"use pydaos.torch.DataLoader, whose `repeated`"):
+        _ = ready.repeated
+    del walk
+    ours = Ours(ready, batch_size=None, num_workers=1)
+    assert [ours.repeated for _ in ours] == [0, 0, 0, 2]
+    assert [ready.repeated for _ in ready] == [0, 0, 0, 2]
+
+
 def test_torchs_distributed_sampler_simply_works(numbered: Any) -> None:
     """Map style never divides by itself: what DistributedSampler gives out is what comes."""
     data = numbered.files()

@@ -23,20 +23,22 @@ def check_some(source: Source) -> None:
     """NotFoundError if there is no sample."""
     if source.samples:
         return
-    s = source.selection
-    if not source.is_files:
-        why, there = "there are no rows" if source.info.columns else "it has no columns and no rows", ""
+    s, there = source.selection, ""
+    if s.where:
+        why = f"nothing meets where={s.where!r}"
+    elif s.view:
+        why = f"view {s.view!r} has none"
+    elif not source.is_files:
+        why = "there are no rows"
     else:
         kind, names = _names(source)
-        if where := getattr(s, "where", "") or getattr(s, "view", ""):
-            why = f"no file is selected by {where!r}"
-        elif s.glob:
+        there = f"; there is {', '.join(names)}" if names else "; there is nothing at all"
+        if s.glob:
             why = f"no {kind} matches glob={s.glob!r}, which is matched with the whole path: '**/*.png'"
         elif s.label_dirname:
             why = f'no folder with {kind}s in it, and labels="dirname" takes classes from folders'
         else:
             why = f"there are no {kind}s"
-        there = f"; there is {', '.join(names)}" if names else "; there is nothing at all"
     raise pydaos.NotFoundError(
         f"{source.address}: no samples: {why}{there}",
         resource=source.address,
