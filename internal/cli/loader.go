@@ -29,6 +29,8 @@ type selection struct {
 	glob    string
 	columns []string
 	label   bool
+	view    string
+	where   string
 
 	kind          string
 	block, window uint64
@@ -45,6 +47,8 @@ func (s *selection) add(cmd *cobra.Command) {
 	f.StringVar(&s.glob, "glob", "", "glob over the whole path, for files: **/*.png (default: all)")
 	f.StringSliceVar(&s.columns, "columns", nil, "columns, for tensors (default: all)")
 	f.BoolVar(&s.label, "label-dirname", false, "label every file by its first directory")
+	f.StringVar(&s.view, "view", "", "the samples of this view, at its snapshot")
+	f.StringVarP(&s.where, "where", "w", "", "only samples that meet this condition")
 	f.StringVar(&s.kind, "order", string(order.Shuffle), strings.Join(kindNames(), ", "))
 	f.Uint64Var(&s.block, "block", 0, "samples of a block, for --order block (default 4096) and window (default: no blocks)")
 	f.Uint64Var(&s.window, "window", 0, "samples of the window, for --order window (default 65536)")
@@ -184,6 +188,10 @@ func (s *selection) groups(kind order.Kind, m *loaderv1.Manifest) (*order.Groups
 	if !kind.ByGroups() || len(m.GetClasses()) == 0 {
 		return nil, nil // New says that there are no classes
 	}
+	if m.GetClassesScattered() {
+		return nil, fault.New(fault.Invalid, "loader.order", "", "view %s has an order of its own, in which classes are no stretches of samples", m.GetView()).
+			Do("use another order, or save the view without one")
+	}
 	g := &order.Groups{Sizes: m.GetClassSizes()}
 	if kind == order.Stratified {
 		return g, nil
@@ -225,12 +233,13 @@ func (s *selection) groups(kind order.Kind, m *loaderv1.Manifest) (*order.Groups
 
 // open builds or finds the manifest, with a meter.
 func (s *selection) open(ctx context.Context, a *app, c *client.Client, x address.Address) (*loaderv1.Manifest, error) {
-	if x.Snapshot == "" {
+	if x.Snapshot == "" && s.view == "" {
 		return nil, fault.New(fault.Invalid, "loader.plan", x.String(), "a pass reads a snapshot").
 			Do("make one with `daos snapshot create %s v1` and read %s@v1", x.DatasetName(), x.DatasetName())
 	}
 	st, err := c.Loader.OpenManifest(ctx, &loaderv1.OpenManifestRequest{
 		Dataset: x.DatasetName(), Path: []byte(x.Path), Glob: s.glob, Columns: s.columns, LabelDirname: s.label,
+		View: s.view, Where: s.where,
 	})
 	if err != nil {
 		return nil, err

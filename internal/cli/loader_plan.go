@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,6 +24,8 @@ type planJSON struct {
 	Bytes     uint64       `json:"bytes"`
 	MaxSample uint64       `json:"max_sample_bytes"`
 	Columns   []columnJSON `json:"columns"`
+	View      string       `json:"view"`
+	Where     string       `json:"where"`
 	Classes   []string     `json:"classes"`
 	Sizes     []uint64     `json:"class_sizes"`
 	Skipped   uint64       `json:"symlinks_skipped"`
@@ -177,7 +180,7 @@ func planOf(m *loaderv1.Manifest, o *bound, p *order.Plan) planJSON {
 	out := planJSON{
 		Manifest: m.GetId(), Dataset: m.GetDataset(), Snapshot: m.GetSnapshot(), Epoch: m.GetEpoch(), Samples: m.GetSamples(), Bytes: m.GetBytes(),
 		MaxSample: m.GetMaxSampleBytes(), Columns: []columnJSON{}, Classes: append([]string{}, m.GetClasses()...), Sizes: append([]uint64{}, m.GetClassSizes()...),
-		Skipped: m.GetSymlinksSkipped(), Built: m.GetBuilt(), Order: orderOf(&o.spec), Positions: o.Len(), Start: p.Start,
+		View: m.GetView(), Where: m.GetWhere(), Skipped: m.GetSymlinksSkipped(), Built: m.GetBuilt(), Order: orderOf(&o.spec), Positions: o.Len(), Start: p.Start,
 		World: p.Ranks, Workers: p.Workers, Uneven: string(p.Uneven), Batches: p.Steps(), Reads: []readJSON{},
 		Token: string(tokenOf(m, &o.spec, p.Start).Encode()),
 	}
@@ -284,6 +287,11 @@ func (a *app) showPlan(out *planJSON, m *loaderv1.Manifest, o *bound, p *order.P
 		"dataset", out.Dataset + "@" + out.Snapshot, "manifest", fmt.Sprintf("%.16s (%s)", out.Manifest, how),
 		"samples", formatCount(out.Samples), "bytes", fmt.Sprintf("%s, largest sample %s", formatSize(out.Bytes), formatSize(out.MaxSample)),
 		"columns", strings.Join(cols, ", "), "order", orderText(&o.spec),
+	}
+	for _, x := range [][2]string{{"where", out.Where}, {"view", out.View}} {
+		if x[1] != "" {
+			pairs = slices.Insert(pairs, 2, x[0], printable(x[1]))
+		}
 	}
 	if out.Start > 0 {
 		pairs = append(pairs, "position", fmt.Sprintf("%s of %s, %s left", formatCount(out.Start), formatCount(out.Positions), formatCount(out.Positions-out.Start)))

@@ -137,17 +137,25 @@ func (f *queryFlags) request(a *app, addr string) (*queryv1.ScanRequest, error) 
 
 func queryFind(a *app) *cobra.Command {
 	var f queryFlags
+	var keep saving
 	cmd := &cobra.Command{
 		Use: "find POOL/DATASET[@SNAPSHOT][/PATH]", Short: "Print the rows of a dataset that meet a condition", Args: cobra.ExactArgs(1),
 		Long: "Print the rows of a dataset that meet a condition: all of them, the first of an order, or groups of them. What was done\n" +
 			"is said on stderr. A posix dataset has a row for each entry below PATH; PATH of an array dataset names the array.",
 		Example: "  daos query find p/photos@v1 --name '*.png' --larger 4KiB\n  daos query find p/photos --top -size -k 5 -c path,size\n" +
 			"  daos query find p/photos -g ext -a count -a 'sum(size)'\n  daos query find p/train@v1 -w 'label = 3 and quality > 0.8' -c _id -o ids.npy\n" +
-			"  daos query find p/settings -w \"key_text like 'run/%'\" --format json",
+			"  daos query find p/settings -w \"key_text like 'run/%'\" --format json\n" +
+			"  daos query find p/photos -w 'size > 1_000_000' --save-view large",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
 			r, err := f.request(a, args[0])
 			if err != nil {
 				return err
+			}
+			if err := keep.check(); err != nil {
+				return err
+			}
+			if keep.name != "" {
+				return keep.save(ctx, a, c, r, nil)
 			}
 			if err := f.defaults(ctx, c, r); err != nil {
 				return err
@@ -159,6 +167,7 @@ func queryFind(a *app) *cobra.Command {
 	f.filters(cmd)
 	f.rows(cmd)
 	f.result(cmd)
+	keep.add(cmd, false)
 	return cmd
 }
 
@@ -195,6 +204,7 @@ func chooseColumns(r *queryv1.ScanRequest, s *queryv1.SchemaResponse) {
 func querySample(a *app) *cobra.Command {
 	var f queryFlags
 	var s queryv1.Sample
+	var keep saving
 	cmd := &cobra.Command{
 		Use: "sample POOL/DATASET[@SNAPSHOT][/PATH]", Short: "Print a reproducible sample of rows", Args: cobra.ExactArgs(1),
 		Long: "Print a sample: rows are drawn by a hash of their key and the seed, so that the same seed draws the same rows at any time\n" +
@@ -209,6 +219,12 @@ func querySample(a *app) *cobra.Command {
 				s.N = 10
 			}
 			r.Sample = &s
+			if err := keep.check(); err != nil {
+				return err
+			}
+			if keep.name != "" {
+				return keep.save(ctx, a, c, r, nil)
+			}
 			if err := f.defaults(ctx, c, r); err != nil {
 				return err
 			}
@@ -224,5 +240,6 @@ func querySample(a *app) *cobra.Command {
 	fl.StringVar(&s.StratifyBy, "stratify", "", "with -n: so many for each value of this column")
 	fl.Uint64Var(&s.Seed, "seed", 0, "the same seed draws the same rows")
 	f.result(cmd)
+	keep.add(cmd, false)
 	return cmd
 }

@@ -31,6 +31,7 @@ type sqlFlags struct {
 func querySQL(a *app) *cobra.Command {
 	var f queryFlags
 	var s sqlFlags
+	var keep saving
 	cmd := &cobra.Command{
 		Use: "sql [STATEMENT]", Short: "Run one SELECT over datasets", Args: cobra.MaximumNArgs(1),
 		Long: "Run one SELECT of DuckDB's dialect. Datasets of every type are tables, named by their address in double quotes; at a\n" +
@@ -39,7 +40,8 @@ func querySQL(a *app) *cobra.Command {
 			"query.memory, query.temp and query.threads. Without STATEMENT it is read from -F FILE or standard input.",
 		Example: "  daos query sql 'SELECT label, count(*) FROM \"p/train@v1\" WHERE quality > 0.8 GROUP BY label'\n" +
 			"  daos query sql 'SELECT f.path, l.label FROM \"p/photos@v1\" f JOIN \"p/labels\" l ON f.name = l.name' -o labels.parquet\n" +
-			"  daos query sql 'SELECT * FROM \"p/t\" WHERE id = $id' --param id=7",
+			"  daos query sql 'SELECT * FROM \"p/t\" WHERE id = $id' --param id=7\n" +
+			"  daos query sql 'SELECT path FROM \"p/photos\" ORDER BY mtime DESC' --save-view newest",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
 			text, err := s.text(a, args)
 			if err != nil {
@@ -57,6 +59,12 @@ func querySQL(a *app) *cobra.Command {
 			if s.explain || s.analyze {
 				return a.explainSQL(ctx, c, r, s.analyze, &f)
 			}
+			if err := keep.check(); err != nil {
+				return err
+			}
+			if keep.name != "" {
+				return keep.save(ctx, a, c, nil, r)
+			}
 			return a.runSQL(ctx, c, r, &f)
 		}),
 	}
@@ -67,6 +75,7 @@ func querySQL(a *app) *cobra.Command {
 	fl.BoolVar(&s.explain, "explain", false, "show what is evaluated next to the data, a row for each condition")
 	fl.BoolVar(&s.analyze, "analyze", false, "run it, and show that and what was done")
 	f.result(cmd)
+	keep.add(cmd, true)
 	return cmd
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -120,7 +121,7 @@ func newRoot(a *app) *cobra.Command {
 	pf.DurationVar(&a.timeout, "timeout", 0, "give up a single call after this long (default 2m)")
 	root.AddCommand(
 		newServe(a), newConfig(a),
-		newPool(a), newDataset(a), newSnapshot(a), newFS(a), newKV(a), newArray(a), newTensor(a), newQuery(a), newLoader(a), newCkpt(a),
+		newPool(a), newDataset(a), newSnapshot(a), newFS(a), newKV(a), newArray(a), newTensor(a), newQuery(a), newView(a), newLoader(a), newCkpt(a),
 		newSystem(a), newToken(a), newVersion(a), newDocs(a),
 	)
 	root.InitDefaultHelpCmd()
@@ -179,6 +180,9 @@ func wanted(cmd *cobra.Command) string {
 
 func flagError(cmd *cobra.Command, err error) error {
 	f := fault.New(fault.Invalid, "cli", "", "%s", strings.TrimSpace(err.Error()))
+	if num := (*strconv.NumError)(nil); errors.As(err, &num) && num.Func == "ParseUint" {
+		return f.Do("give a whole number from 0 to 2^64-1")
+	}
 	name, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if ok {
 		if near := near.Name(name, flagNames(cmd)); near != "" {

@@ -161,7 +161,7 @@ func writeList(ctx context.Context, dir, path string, base *Manifest, p *Pick) e
 		return err
 	}
 	l := &listWriter{path: path, base: base, v: v, numbers: numbers, sum: sha256.New(), info: base.info, least: math.MaxUint64}
-	l.info.Samples, l.info.Bytes, l.info.Columns = 0, 0, slices.Clone(base.info.Columns)
+	l.info.Samples, l.info.Bytes, l.info.SymlinksSkipped, l.info.Columns = 0, 0, 0, slices.Clone(base.info.Columns)
 	if base.isFiles() {
 		l.info.MaxSampleBytes = 0
 		if n := len(base.info.Classes); n > 0 {

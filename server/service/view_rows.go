@@ -70,6 +70,17 @@ func (x *numberer) wanted() []string {
 	return rowNames[x.kind]
 }
 
+// main is the column that people know samples by.
+func (x *numberer) main() string {
+	switch {
+	case x.axis != "":
+		return x.axis
+	case x.kind == pool.TypePosix:
+		return "path"
+	}
+	return rowNames[x.kind][0]
+}
+
 // columns picks the columns that name samples, and those that tell what is none,
 // out of those of a result.
 func (x *numberer) columns(all []tensor.Column) ([]int, error) {
@@ -100,7 +111,7 @@ func (x *numberer) columns(all []tensor.Column) ([]int, error) {
 			names = append(names, all[i].Name)
 		}
 		return nil, fault.New(fault.Invalid, "view.save", x.what, "the result has no column that names samples of a %s dataset; it has %s", x.kind, strings.Join(names[:min(len(names), 20)], ", ")).
-			Do("select %s too", strings.Join(x.wanted(), " or "))
+			Do("select %s too", x.main())
 	}
 	if x.kind == pool.TypePosix && find("type", false) != nil || x.kind == pool.TypeKV && find("akey", false) != nil {
 		return out, nil // it is something else
@@ -139,7 +150,7 @@ func (x *numberer) one(ctx context.Context, row int, cols []cells) error {
 		}
 	}
 	if by == nil {
-		return fault.New(fault.Invalid, "view.save", x.what, "a row of the result names no sample: its %s is null", strings.Join(x.wanted(), " and ")).
+		return fault.New(fault.Invalid, "view.save", x.what, "a row of the result names no sample: its %s is null", x.main()).
 			Do("leave such rows out: WHERE ... IS NOT NULL")
 	}
 	if kind == posix.TypeDir.String() || kind == posix.TypeSymlink.String() {
