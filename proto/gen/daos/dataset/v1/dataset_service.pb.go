@@ -34,7 +34,7 @@ const (
 	Type_TYPE_POSIX Type = 1
 	// Key-value pairs, in the byte order of their keys.
 	Type_TYPE_KV Type = 2
-	// N-dimensional arrays (not there yet).
+	// N-dimensional arrays.
 	Type_TYPE_ARRAY Type = 3
 	// Named columns along a sample axis.
 	Type_TYPE_TENSOR Type = 4
