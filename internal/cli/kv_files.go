@@ -34,7 +34,8 @@ const (
 const kvFormats = `Formats, by the name of the file or --format:
   ndjson  {"key": "a", "value": "text"} a line; "akey" where there is one. Bytes that are not text are "key_base64" and
           "value_base64". A value that is no string stands for its JSON text, as values with fields have it.
-  csv     a head key,value (and akey), then a line for each pair; text only.`
+  csv     a head key,value (and akey), then a line for each pair; text only. Where the values have fields, an import may name
+          them in the place of value: key,loss,step. An empty cell is null where the field may be.`
 
 func kvFormat(op, format, file string) (string, error) {
 	if format == "" {
@@ -214,46 +215,6 @@ func jsonValue(raw json.RawMessage, b64 *string) ([]byte, error) {
 	var b bytes.Buffer
 	err := json.Compact(&b, raw)
 	return b.Bytes(), err
-}
-
-func (im *kvImporter) csv(ctx context.Context, in io.Reader) error {
-	r := csv.NewReader(bufio.NewReaderSize(in, 1<<16))
-	r.ReuseRecord = true
-	head, err := r.Read()
-	im.line = 1
-	if isEOF(err) {
-		return nil
-	}
-	if err != nil {
-		return im.bad("not CSV").Because(err)
-	}
-	at := map[string]int{"key": -1, "value": -1, "akey": -1}
-	for i, name := range head {
-		if _, known := at[name]; !known {
-			return im.bad("the column %q is not one of pairs", name).Do("name the columns key, value and, where it is needed, akey")
-		}
-		at[name] = i
-	}
-	if at["key"] < 0 || at["value"] < 0 {
-		return im.bad("there is no column key, or none called value").Do("begin the file with the line key,value")
-	}
-	for {
-		row, err := r.Read()
-		if isEOF(err) {
-			return nil
-		}
-		im.line, _ = r.FieldPos(0)
-		if err != nil {
-			return im.bad("not CSV").Because(err)
-		}
-		var akey []byte
-		if i := at["akey"]; i >= 0 {
-			akey = []byte(row[i])
-		}
-		if err := im.put(ctx, []byte(row[at["key"]]), akey, []byte(row[at["value"]])); err != nil {
-			return err
-		}
-	}
 }
 
 func kvExport(a *app) *cobra.Command {
