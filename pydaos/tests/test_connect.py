@@ -3,6 +3,7 @@
 import gc
 import os
 import pickle
+import socket
 import threading
 import warnings
 
@@ -21,6 +22,23 @@ def test_the_runtime_folder_leads_to_a_server(server):
 def test_by_address(server, kind):
     with pydaos.connect(getattr(server, kind)) as client:
         assert client.status().pid == server.pid
+
+
+def test_a_connection_to_itself_is_none(monkeypatch):
+    """At an ephemeral port that nobody listens at the kernel may give both ends the same number."""
+    made = []
+
+    def met_itself(address, timeout):
+        s = socket.socket()
+        s.bind(("127.0.0.1", 0))
+        s.connect(s.getsockname())
+        made.append(s)
+        return s
+
+    monkeypatch.setattr(socket, "create_connection", met_itself)
+    with pytest.raises(pydaos.UnreachableError, match=r"no server answers: Connection refused"):
+        pydaos.connect("127.0.0.1:45454", token="t")
+    assert [s.fileno() for s in made] == [-1]
 
 
 def test_by_environment(server, monkeypatch):

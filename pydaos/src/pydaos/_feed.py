@@ -12,6 +12,7 @@ are the socket's own (SO_RCVTIMEO), so that waiting needs no extra system call.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -660,5 +661,10 @@ def dial(address: str, timeout: float) -> socket.socket:
         return sock
     host, _, port = address.rpartition(":")
     sock = socket.create_connection((host.strip("[]"), int(port)), timeout)
+    if sock.getsockname() == sock.getpeername():
+        # At a port of the ephemeral range that nobody listens at, as that of a server which is
+        # being restarted, a connection may meet itself, and would keep the server from its port.
+        sock.close()
+        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
