@@ -82,3 +82,23 @@ def test_the_version_is_one():
 def _env():
     paths = [str(ROOT / "pydaos" / "src"), str(ROOT / "torch" / "src")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def test_an_old_binary_is_said(tmp_path):
+    from pydaos.testing import stale
+
+    binary, source = tmp_path / "bin" / "daos", tmp_path / "server" / "run.go"
+    for i, path in enumerate((source, tmp_path / "server" / "run_test.go", tmp_path / ".git" / "x.go", binary)):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        os.utime(path, (0, 1000 * i))
+    assert stale(binary, tmp_path) == ""
+    os.utime(tmp_path / "server" / "run_test.go", (0, 9e6))
+    os.utime(tmp_path / ".git" / "x.go", (0, 9e6))
+    stale.cache_clear()
+    assert stale(binary, tmp_path) == ""
+    os.utime(source, (0, 3000 + 3 * 3600))
+    stale.cache_clear()
+    assert stale(binary, tmp_path).startswith(
+        f"the server that is tested, {binary}, is 3:00:00 older than server/run.go: "
+    )

@@ -11,6 +11,8 @@ or restart a server take `own_server`.
 
 from __future__ import annotations
 
+import datetime
+import functools
 import os
 import re
 import shutil
@@ -18,6 +20,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -53,8 +56,33 @@ def find_binary() -> str:
             binary = folder / "bin" / "daos"
             if not binary.exists():
                 subprocess.run(["go", "build", "-o", str(binary), "./cmd/daos"], cwd=folder, check=True)
+            elif old := stale(binary, folder):
+                warnings.warn(old, stacklevel=2)
             return str(binary)
     raise RuntimeError("not in a checkout; name the daos binary by DAOS_BIN")
+
+
+@functools.cache
+def stale(binary: Path, checkout: Path) -> str:
+    """Say by how much a binary is older than the Go sources that it is built of; empty where it is not."""
+    built = binary.stat().st_mtime
+    newest, name = built, ""
+    for folder, below, files in os.walk(checkout):
+        below[:] = [
+            d for d in below if not d.startswith((".", "_")) and d not in ("bin", "pydaos", "torch", "testdata")
+        ]
+        for file in files:
+            if file.endswith(".go") and not file.endswith("_test.go"):
+                path = os.path.join(folder, file)
+                if (changed := os.stat(path).st_mtime) > newest:
+                    newest, name = changed, os.path.relpath(path, checkout)
+    if not name:
+        return ""
+    age = datetime.timedelta(seconds=round(newest - built))
+    return (
+        f"the server that is tested, {binary}, is {age} older than {name}: "
+        "build it with `make build`, or name another by DAOS_BIN"
+    )
 
 
 class Server:
