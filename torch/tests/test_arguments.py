@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,14 @@ def test_seeds_are_refused_everywhere(numbered: Any, seed: Any) -> None:
         state = data.state_dict(3, seed=1)
     with pytest.raises(ValueError, match="'seed' is"):
         Token.from_dict({**state, "seed": seed})
+
+
+def test_seeds_are_refused_by_the_command_line(numbered: Any, daos_binary: str) -> None:
+    for seed in ("-1", str(1 << 64), "1.5"):
+        command = [daos_binary, "--addr", numbered.server.unix, "loader", "state", "numbered/rows@v1", f"--seed={seed}"]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (ran.returncode, ran.stdout) == (2, ""), ran
+        assert seed in ran.stderr and "--seed" in ran.stderr and "2^64-1" in ran.stderr, ran.stderr
 
 
 def test_a_dataset_says_what_is_wrong(numbered: Any) -> None:

@@ -168,7 +168,7 @@ class Campaign:
     def saver(self) -> Callable[[pydaos.Client, random.Random], None]:
         """Saves checkpoints of many chunks; the newest acknowledged one is there, whole."""
         last = b""
-        ckpt = Checkpoint("kill", "runs", prefix="/r", addr=self.server.unix, transfer_chunk_size=1 << 20)
+        ckpt = Checkpoint("kill", "runs", prefix="/r", addr=self.server.unix, transfer_chunk_size=1 << 20, retry=RETRY)
 
         def body(client: pydaos.Client, rng: random.Random) -> None:
             nonlocal last
