@@ -9,7 +9,8 @@ import (
 	"daos/engine/object"
 )
 
-func openBench(b *testing.B) (*array.Dataset, context.Context) {
+// openBench gives a dataset to be read as it changes, and as it is at a snapshot.
+func openBench(b *testing.B) (live, frozen *array.Dataset, ctx context.Context) {
 	b.Helper()
 	e, err := engine.Open(engine.Options{Root: b.TempDir(), SweepEvery: -1})
 	if err != nil {
@@ -18,7 +19,7 @@ func openBench(b *testing.B) (*array.Dataset, context.Context) {
 	b.Cleanup(func() { _ = e.Close() })
 	maps := &array.Mappings{}
 	b.Cleanup(maps.Close)
-	ctx := context.Background()
+	ctx = context.Background()
 	st, err := e.CreateDataset(ctx, object.DatasetID(1), 1)
 	if err != nil {
 		b.Fatal(err)
@@ -39,11 +40,11 @@ func openBench(b *testing.B) (*array.Dataset, context.Context) {
 			b.Fatal(err)
 		}
 	}
-	return d, ctx
+	return d, array.Open(st, "p/a", array.WithMappings(maps), array.Frozen()), ctx
 }
 
 func BenchmarkRead(b *testing.B) {
-	d, ctx := openBench(b)
+	live, frozen, ctx := openBench(b)
 	for _, c := range []struct {
 		name string
 		axes []array.Axis
@@ -55,18 +56,22 @@ func BenchmarkRead(b *testing.B) {
 		{"column", []array.Axis{{Count: 64}, {Count: 256}, {Start: 5, Count: 1}}},
 		{"box", []array.Axis{{Start: 10, Count: 20}, {Start: 50, Count: 100}, {Start: 100, Count: 500}}},
 	} {
-		b.Run(c.name, func(b *testing.B) {
-			r, err := d.Select(ctx, 0, "x", c.axes)
-			if err != nil {
-				b.Fatal(err)
-			}
-			p := make([]byte, r.Bytes())
-			b.SetBytes(int64(len(p)))
-			for b.Loop() {
-				if err := r.ReadInto(ctx, p); err != nil {
+		read := func(d *array.Dataset) func(*testing.B) {
+			return func(b *testing.B) {
+				r, err := d.Select(ctx, 0, "x", c.axes)
+				if err != nil {
 					b.Fatal(err)
 				}
+				p := make([]byte, r.Bytes())
+				b.SetBytes(int64(len(p)))
+				for b.Loop() {
+					if err := r.ReadInto(ctx, p); err != nil {
+						b.Fatal(err)
+					}
+				}
 			}
-		})
+		}
+		b.Run(c.name+"/live", read(live))
+		b.Run(c.name+"/snapshot", read(frozen))
 	}
 }

@@ -17,13 +17,15 @@ const mappedFrom = 128 << 10
 const maxMapped = 32
 
 // Mappings keeps segments of one dataset mapped from one read to the next, since
-// the pages of a fresh mapping have to be found one by one. It lets go of all of
-// them when records may have moved, so that it keeps no removed file for long.
+// the pages of a fresh mapping have to be found one by one, and remembers where
+// chunks lie at snapshots. It lets go of all of that when records may have moved,
+// so that it keeps no removed file for long.
 type Mappings struct {
 	mu         sync.Mutex
 	generation uint64
 	clock      uint64
 	open       map[[2]uint64]*mapping
+	laid       map[chunkName]*laid
 }
 
 // mapping is one mapped segment; it is released when nobody uses it any more and
@@ -94,21 +96,28 @@ func (c *Mappings) evictLocked() {
 func (c *Mappings) Tidy(generation uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.tidyLocked(generation)
+}
+
+func (c *Mappings) tidyLocked(generation uint64) {
 	if c.generation != generation {
 		c.generation = generation
-		for name, m := range c.open {
-			c.dropLocked(name, m)
-		}
+		c.dropAllLocked()
 	}
+}
+
+func (c *Mappings) dropAllLocked() {
+	for name, m := range c.open {
+		c.dropLocked(name, m)
+	}
+	c.laid = nil
 }
 
 // Close lets go of all segments.
 func (c *Mappings) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for name, m := range c.open {
-		c.dropLocked(name, m)
-	}
+	c.dropAllLocked()
 }
 
 // mapper is the mapped segments that one read uses.
@@ -145,6 +154,19 @@ func (m *mapper) close(d *Dataset) {
 	}
 }
 
+// segment is a mapped segment, until close.
+func (m *mapper) segment(target uint16, segment uint64) (*mapping, error) {
+	name := [2]uint64{uint64(target), segment}
+	if s := m.open[name]; s != nil {
+		return s, nil
+	}
+	s, err := m.maps.acquire(m.bulk, target, segment)
+	if err == nil {
+		m.open[name] = s
+	}
+	return s, err
+}
+
 // stretch is the bytes [lo, lo+n) of a chunk in mapped memory, verified; nil where
 // they don't lie in one piece. They are touched in safely only.
 func (m *mapper) stretch(ctx context.Context, at object.Epoch, st Store, oid object.ID, key []byte, lo, n uint64) ([]byte, error) {
@@ -160,13 +182,9 @@ func (m *mapper) stretch(ctx context.Context, at object.Epoch, st Store, oid obj
 		return nil, err
 	}
 	r := &xs[0].Record
-	name := [2]uint64{uint64(r.Target), r.Segment}
-	s := m.open[name]
-	if s == nil {
-		if s, err = m.maps.acquire(m.bulk, r.Target, r.Segment); err != nil {
-			return nil, nil //nolint:nilerr // moved meanwhile: it is read the other way
-		}
-		m.open[name] = s
+	s, err := m.segment(r.Target, r.Segment)
+	if err != nil {
+		return nil, nil //nolint:nilerr // moved meanwhile: it is read the other way
 	}
 	from := r.Pos + xs[0].Skip
 	if b := s.Bytes(); from+n <= uint64(len(b)) {

@@ -105,10 +105,12 @@ func (r *Reader) read(ctx context.Context, axes []Axis, p []byte) error {
 		ctx: ctx, d: r.d, at: r.at, oid: chunksOID(r.node.ID), spec: s, dst: p,
 		cs: axisStrides(s.Chunks, s.DType.size), ds: axisStrides(lengths(axes), s.DType.size),
 	}
-	if r.Bytes() >= mappedFrom/16 {
+	indexed := r.d.kept && r.d.maps != nil
+	if indexed || r.Bytes() >= mappedFrom/16 {
 		g.maps = r.d.newMapper()
 		defer g.maps.close(r.d)
 	}
+	g.indexed = indexed && g.maps != nil
 	return fault.Wrap(boxes(axes, s.Chunks, g.box), "array.read", r.d.where(r.node.Path))
 }
 
@@ -134,6 +136,8 @@ type reading struct {
 	key    []byte // of the chunk being read
 	sparse bool
 	maps   *mapper // nil: the store has no mappings
+	// indexed: where chunks lie is remembered.
+	indexed bool
 }
 
 // box reads what is selected of one chunk.
@@ -142,6 +146,15 @@ func (g *reading) box(b *box) error {
 		return err
 	}
 	g.key, g.sparse = chunkKey(b.coords), false
+	if g.indexed {
+		l, err := g.maps.chunk(g.ctx, g.d.st, g.at, g.oid, g.key, uint64(g.spec.chunkBytes()))
+		if err != nil {
+			return err
+		}
+		if done, err := g.take(l, b.runs); done || err != nil {
+			return err
+		}
+	}
 	if g.spec.Fill != nil {
 		c, found, err := g.d.chunkRecord(g.ctx, g.at, g.oid, g.key)
 		if err != nil {
@@ -172,34 +185,84 @@ func (d *Dataset) chunkRecord(ctx context.Context, at object.Epoch, oid object.I
 	return c, true, err
 }
 
-// span reads runs of one chunk: in one piece where they lie close together, else
-// cut in two along the first axis that can be cut.
-func (g *reading) span(runs [][]run) error {
+// window is the bytes [lo, hi) of a chunk that runs touch, and those of the
+// selection that they fill, [dlo, dhi); straight says that these are the same bytes.
+func (g *reading) window(runs [][]run) (lo, hi, dlo, dhi, need int, straight bool) {
 	size := g.spec.DType.size
-	lo, hi, dlo, dhi, need := 0, size, 0, size, size
-	straight := true // single steps along each axis
+	hi, dhi, need = size, size, size
+	straight = true // single steps along each axis
 	for d, rs := range runs {
 		a, b, da, db := extremes(rs)
 		lo, hi = lo+a*g.cs[d], hi+b*g.cs[d]
 		dlo, dhi = dlo+da*g.ds[d], dhi+db*g.ds[d]
-		n := count(rs)
-		need *= n
+		need *= count(rs)
 		straight = straight && (len(rs) == 1 && (rs[0].step == 1 || rs[0].n == 1))
 	}
-	straight = straight && hi-lo == need && dhi-dlo == need
+	return lo, hi, dlo, dhi, need, straight && hi-lo == need && dhi-dlo == need
+}
+
+// copyRuns fills the selection from the bytes b of a chunk, of which the first is
+// number lo of the chunk.
+func (g *reading) copyRuns(runs [][]run, b []byte, lo int, straight bool, dlo, dhi int) {
+	if straight {
+		copy(g.dst[dlo:dhi], b)
+		return
+	}
+	size := g.spec.DType.size
+	// Of axes at the end with one position there is nothing to walk over.
+	last := len(runs) - 1
+	for ; last > 0 && g.ds[last-1] == size; last-- {
+		lo -= runs[last][0].off * g.cs[last]
+	}
+	stride := g.cs[last]
+	rows(runs[:last+1], g.cs, g.ds, func(coff, doff int, r *run) { gather(g.dst[doff:], b[coff-lo:], r.n, r.step*stride, size) })
+}
+
+// take reads runs of one chunk out of mapped segments, cut in two where they lie
+// in more than one piece; false if not all of them can be had so.
+func (g *reading) take(l *laid, runs [][]run) (bool, error) {
+	if len(l.parts) == 0 {
+		return false, nil
+	}
+	lo, hi, dlo, dhi, _, straight := g.window(runs)
+	b, err := g.maps.bytes(g.ctx, g.at, g.oid, g.key, l, uint64(lo), uint64(hi-lo))
+	if err != nil {
+		return false, err
+	}
+	if b != nil {
+		return true, safely(g.oid.String(), func() { g.copyRuns(runs, b, lo, straight, dlo, dhi) })
+	}
+	if hi-lo <= smallStretch {
+		return false, nil
+	}
+	for d, rs := range runs {
+		first, second, ok := halve(rs)
+		if !ok {
+			continue
+		}
+		half := append([][]run(nil), runs...)
+		half[d] = first
+		if done, err := g.take(l, half); !done || err != nil {
+			return false, err
+		}
+		half[d] = second
+		return g.take(l, half)
+	}
+	return false, nil
+}
+
+// span reads runs of one chunk: in one piece where they lie close together, else
+// cut in two along the first axis that can be cut.
+func (g *reading) span(runs [][]run) error {
+	size := g.spec.DType.size
+	lo, hi, dlo, dhi, need, straight := g.window(runs)
 	if g.maps != nil && !g.sparse && hi-lo >= mappedFrom {
 		b, err := g.maps.stretch(g.ctx, g.at, g.d.st, g.oid, g.key, uint64(lo), uint64(hi-lo))
 		if err != nil {
 			return err
 		}
 		if b != nil {
-			return safely(g.oid.String(), func() {
-				if straight {
-					copy(g.dst[dlo:dhi], b)
-					return
-				}
-				rows(runs, g.cs, g.ds, func(coff, doff int, r *run) { gather(g.dst[doff:], b[coff-lo:], r, size) })
-			})
+			return safely(g.oid.String(), func() { g.copyRuns(runs, b, lo, straight, dlo, dhi) })
 		}
 	}
 	if straight {
@@ -218,9 +281,7 @@ func (g *reading) span(runs [][]run) error {
 		if err := g.readChunk(lo, p); err != nil {
 			return err
 		}
-		rows(runs, g.cs, g.ds, func(coff, doff int, r *run) {
-			gather(g.dst[doff:], p[coff-lo:], r, size)
-		})
+		g.copyRuns(runs, p, lo, false, dlo, dhi)
 		return nil
 	}
 	for d, rs := range runs {
@@ -302,41 +363,46 @@ func rows(runs [][]run, cs, ds []int, fn func(coff, doff int, r *run)) {
 	walk(0, 0, 0)
 }
 
-// gather copies the n elements of a run, which lie step elements apart in src,
-// side by side to dst.
-func gather(dst, src []byte, r *run, size int) {
-	if r.step == 1 {
-		copy(dst[:r.n*size], src)
+// gather copies n elements, which lie step bytes apart in src, side by side to dst.
+func gather(dst, src []byte, n, step, size int) {
+	if step == size {
+		copy(dst[:n*size], src)
 		return
 	}
-	switch size {
-	case 1:
-		pick[uint8](dst, src, r)
-	case 2:
-		pick[uint16](dst, src, r)
-	case 4:
-		pick[uint32](dst, src, r)
-	case 8:
-		pick[uint64](dst, src, r)
-	default:
-		step := r.step * size
-		for k, j := 0, 0; k < r.n; k, j = k+1, j+step {
-			copy(dst[k*size:(k+1)*size], src[j:j+size])
+	if step%size == 0 {
+		switch size {
+		case 1:
+			pick[uint8](dst, src, n, step)
+			return
+		case 2:
+			pick[uint16](dst, src, n, step/2)
+			return
+		case 4:
+			pick[uint32](dst, src, n, step/4)
+			return
+		case 8:
+			pick[uint64](dst, src, n, step/8)
+			return
 		}
+	}
+	for k, j := 0, 0; k < n; k, j = k+1, j+step {
+		copy(dst[k*size:(k+1)*size], src[j:j+size])
 	}
 }
 
-// pick is gather for elements of a machine word; both sides lie at multiples of it.
-func pick[T uint8 | uint16 | uint32 | uint64](dst, src []byte, r *run) {
+// pick is gather for elements of a machine word, step of them apart; both sides
+// lie at multiples of it.
+func pick[T uint8 | uint16 | uint32 | uint64](dst, src []byte, n, step int) {
 	var zero T
 	size := int(unsafe.Sizeof(zero))
-	_, _ = dst[r.n*size-1], src[((r.n-1)*r.step+1)*size-1]
-	out := unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(dst))), r.n)
-	in := unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(src))), (r.n-1)*r.step+1)
+	span := (n-1)*step + 1
+	_, _ = dst[n*size-1], src[span*size-1]
+	out := unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(dst))), n)
+	in := unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(src))), span)
 	j := 0
 	for k := range out {
 		out[k] = in[j]
-		j += r.step
+		j += step
 	}
 }
 

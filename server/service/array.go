@@ -9,6 +9,7 @@ import (
 	"daos/dataset/array"
 	"daos/engine/object"
 	"daos/internal/address"
+	"daos/internal/bufpool"
 	"daos/internal/fault"
 	arrayv1 "daos/proto/gen/daos/array/v1"
 	commonv1 "daos/proto/gen/daos/common/v1"
@@ -28,6 +29,8 @@ const (
 type Array struct {
 	arrayv1.UnimplementedArrayServiceServer
 	Datasets *Datasets
+	// Buffers is what selections are gathered in before they are sent.
+	Buffers bufpool.Pool
 }
 
 // Arrays is an open array dataset.
@@ -65,7 +68,11 @@ func (d *Datasets) arrays(ctx context.Context, a address.Address) (*Arrays, erro
 	if err := wantType(r, pool.TypeArray); err != nil {
 		return nil, err
 	}
-	return &Arrays{Resolved: r, Set: array.Open(r.Store, a.DatasetName(), array.WithMappings(d.mappings(r.Dataset.ID)))}, nil
+	opts := []array.Option{array.WithMappings(d.mappings(r.Dataset.ID))}
+	if r.Snapshot != nil {
+		opts = append(opts, array.Frozen())
+	}
+	return &Arrays{Resolved: r, Set: array.Open(r.Store, a.DatasetName(), opts...)}, nil
 }
 
 // mappings are the mapped segments of an array dataset.
@@ -286,6 +293,15 @@ func (s *Array) Get(ctx context.Context, r *arrayv1.GetRequest) (*arrayv1.GetRes
 		if err != nil {
 			out.Release()
 			return nil, a.Err(err)
+		}
+		if !whole && rd.Bytes() > 0 {
+			buf := s.Buffers.Get(int(rd.Bytes()))
+			out.AddLent(*buf, func() { s.Buffers.Put(buf) })
+			whole, err = true, rd.ReadInto(ctx, *buf)
+			if err != nil {
+				out.Release()
+				return nil, a.Err(err)
+			}
 		}
 		if whole {
 			return &arrayv1.GetResponse{Epoch: uint64(at), Shape: rd.Shape(), ArrayShape: rd.Spec().Shape}, nil
