@@ -287,6 +287,9 @@ class Array:
             self._refresh()
             return out
         flat = out.reshape(-1).view(np.uint8).data
+        if out.nbytes <= READ_PIECE and all(a.indices is None for a in chosen.axes):
+            self._first(chosen.axes, flat)
+            return out
         cuts = list(pieces(chosen.axes, self._chunks, self._dtype.itemsize, READ_PIECE))
         ends = np.cumsum([_bytes(axes, self._dtype.itemsize) for _, axes in cuts]).tolist()
         into = [flat[start:end] for start, end in zip([0, *ends], ends)]
@@ -294,12 +297,7 @@ class Array:
         first = 0
         if "@" not in self.address or len(cuts) == 1:
             # What else there is comes from the epoch of the first piece.
-            request = self._get(cuts[0][1], 0)
-            reply, _ = self.client.call_payload(
-                "array.Get", request, pb.GetResponse, alloc=lambda n: into[0] if n == len(into[0]) else bytearray(n)
-            )
-            self._shape = tuple(reply.array_shape)
-            epoch, first = reply.epoch, 1
+            epoch, first = self._first(cuts[0][1], into[0]), 1
         calls: list[tuple[pb.GetRequest, None]] = [(self._get(axes, epoch), None) for _, axes in cuts[first:]]
         if not calls:
             return out
@@ -307,6 +305,17 @@ class Array:
             if isinstance(answer, errors.DaosError):
                 raise answer
         return out
+
+    def _first(self, axes: Sequence[Axis], into: memoryview) -> int:
+        """Receive elements as they are now; returns the epoch that they are of."""
+        reply, _ = self.client.call_payload(
+            "array.Get",
+            self._get(axes, 0),
+            pb.GetResponse,
+            alloc=lambda n: into if n == len(into) else bytearray(n),
+        )
+        self._shape = tuple(reply.array_shape)
+        return reply.epoch
 
     def _get(self, axes: Sequence[Axis], epoch: int) -> pb.GetRequest:
         return pb.GetRequest(dataset=self.address, path=self.path, axes=[a.to_proto() for a in axes], epoch=epoch)
