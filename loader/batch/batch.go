@@ -35,8 +35,9 @@ type Batch struct {
 	// known: nothing is copied before it is known to fit.
 	planned uint64
 
-	sizes []uint64
-	spans []manifest.Span
+	wanted []uint64 // of a list: the numbers in its base
+	sizes  []uint64
+	spans  []manifest.Span
 }
 
 var batches = sync.Pool{New: func() any { return &Batch{} }}
@@ -76,6 +77,13 @@ func Plan(ctx context.Context, m *manifest.Manifest, indices []uint64) (*Batch, 
 }
 
 func (b *Batch) plan(m *manifest.Manifest, indices []uint64) error {
+	if m.Picked() { // what follows goes by the numbers of the base
+		b.wanted = slices.Grow(b.wanted[:0], len(indices))[:len(indices)]
+		if err := m.Resolve(indices, b.wanted); err != nil {
+			return err
+		}
+		indices = b.wanted
+	}
 	if err := b.view.Check(indices); err != nil {
 		return err
 	}

@@ -33,21 +33,20 @@ from pydaos._retry import Patience
 from pydaos.torch._batch import LabeledSample, Ragged, ReadyList, Sample, SampleDict
 from pydaos.torch._buffers import process_pool
 from pydaos.torch._columns import Raw, bytes_at, column_of, data_of, offsets_of, torch_dtype
+from pydaos.torch._pinned import AUTO_TTL, pin, unnamed
+from pydaos.torch._stream import Stream
 from pydaos.torch._token import Token
-from pydaos.torch._world import World, WorldArg, resolve
+from pydaos.torch._world import WorldArg, resolve
 
 if TYPE_CHECKING:
     from pydaos._client import Client
     from pydaos._manifest import BatchPipe, Manifest
 
-__all__ = ["Raw", "Source", "Stream"]
+__all__ = ["Raw", "Source"]
 
 log = logging.getLogger("pydaos.torch")
 
 U64 = npt.NDArray[np.uint64]
-
-#: Seconds for which an expiring snapshot lives after its last use.
-AUTO_TTL = 7 * 24 * 3600
 
 #: Samples named by one request.
 PAGE = 4096
@@ -151,7 +150,7 @@ class Source:
             raise ValueError(f'labels="dirname" is for files; {dataset} is a tensor dataset, its labels are a column')
         snapshot = at.snapshot
         if not snapshot and not view:
-            snapshot = _pin(client, dataset, resolve(world))
+            snapshot = pin(client, dataset, resolve(world))
             self._pinned_by = os.getpid()
         self.selection = Selection(dataset, snapshot, at.path, glob, columns, label_dirname, view, where)
         self._info = self._open()
@@ -245,7 +244,7 @@ class Source:
     def check_world(self, size: int) -> None:
         """InvalidError where so many ranks share a pass, and this one pinned a state of its own for it."""
         if size > 1 and self._pinned_by == os.getpid():
-            raise _unnamed(self.selection.dataset, f"{size} ranks would each read a state of its own")
+            raise unnamed(self.selection.dataset, f"{size} ranks would each read a state of its own")
 
     def check_reader(self) -> None:
         """InvalidError where this process, or that of this worker, pinned a state of its own and is one of ranks.
@@ -257,7 +256,7 @@ class Source:
             return
         worker = torch.utils.data.get_worker_info() is not None
         if self._pinned_by == (os.getppid() if worker else os.getpid()) and (size := resolve().size) > 1:
-            raise _unnamed(self.selection.dataset, f"{size} ranks would each read a state of its own")
+            raise unnamed(self.selection.dataset, f"{size} ranks would each read a state of its own")
 
     def _gone(self, snapshot: str) -> bool:
         try:
@@ -303,7 +302,7 @@ class Source:
     def _open(self) -> Manifest:
         s = self.selection
         return self.client().open_manifest(
-            f"{s.dataset}@{s.snapshot}",
+            f"{s.dataset}@{s.snapshot}" if s.snapshot else s.dataset,  # a view knows its own
             path=s.path,
             glob=s.glob,
             columns=s.columns,
@@ -368,7 +367,7 @@ class Source:
 
     def stream(self, depth: int = 2) -> Stream:
         """Return a pipelined reader with up to ``depth`` requests in flight."""
-        return Stream(self, depth)
+        return Stream(self.client().open_pipe(self._info), depth)
 
     def paths(self, indices: Sequence[int] | U64) -> list[str]:
         """Return the paths of samples, relative to the dataset's path."""
@@ -468,61 +467,3 @@ class Source:
             return SampleDict({c.name: None for c in columns}, tuple(c.name for c in columns if c.layout == RAGGED))
         empty = Sample(b"", self.uniform)
         return LabeledSample(empty, 0) if self.selection.label_dirname else empty
-
-
-def _unnamed(dataset: str, why: str) -> pydaos.InvalidError:
-    return pydaos.InvalidError(
-        f"{dataset}: no snapshot is named, and {why}",
-        resource=dataset,
-        resolution=f"make one, daos snapshot create {dataset}@NAME, and open {dataset}@NAME",
-    )
-
-
-def _pin(client: Client, dataset: str, world: World) -> str:
-    """Make the expiring snapshot of a run; return its name."""
-    who = ""
-    if world.size > 1:
-        who = f"{world.size} ranks would each pin a state of its own"
-    elif torch.utils.data.get_worker_info() is not None:
-        who = "a worker process would pin a state of its own"
-    if who:
-        raise _unnamed(dataset, who)
-    pin = dspb.CreateSnapshotRequest(dataset=dataset, ttl_seconds=AUTO_TTL, auto=True)
-    name = client.call("dataset.CreateSnapshot", pin, dspb.CreateSnapshotResponse).snapshot.name
-    log.info("%s: pinned as snapshot %s, kept until %d days after its last use", dataset, name, AUTO_TTL // 86400)
-    return name
-
-
-class Stream:
-    """Batches in order over one connection, the next ones requested ahead."""
-
-    def __init__(self, source: Source, depth: int) -> None:
-        self._depth = max(1, min(depth, 8))
-        self._pipe = source.client().open_pipe(source.info)
-
-    def ask(self, indices: U64) -> None:
-        """Request a batch."""
-        self._pipe.send_batch(indices)
-
-    @property
-    def room(self) -> bool:
-        """Whether another request may be sent ahead."""
-        return len(self._pipe) < self._depth
-
-    def take(self) -> Raw:
-        """Receive the oldest batch asked for."""
-        meta, payload = self._pipe.recv_batch(process_pool().lease)
-        return Raw(meta, payload)
-
-    def readable(self) -> bool:
-        """Whether take() will find an answer that has begun to arrive."""
-        return self._pipe.readable()
-
-    @property
-    def retries(self) -> int:
-        """How often the server was lost and asked again."""
-        return self._pipe.lost
-
-    def close(self) -> None:
-        """Give the connection back."""
-        self._pipe.close()
