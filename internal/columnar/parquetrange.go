@@ -100,6 +100,7 @@ func (p *ParquetFile) safely(what func() error) (err error) {
 // OpenParquetAt reads the metadata of a file of a size. most is the largest
 // single piece of memory that may be taken for it.
 func OpenParquetAt(name string, r io.ReaderAt, size int64, most int) (*ParquetFile, error) {
+	knowLZ4()
 	p := &ParquetFile{name: name, ranges: &ranges{ReaderAt: r}}
 	return p, p.safely(func() error {
 		var tail [8]byte

@@ -79,6 +79,7 @@ func (j *job) run(ctx context.Context) error {
 	if j.task.GetRepeatable() {
 		threads = 1 // several end in another order each time, and add floats in it
 	}
+	limitMemory(j.task.GetMemoryBytes())
 	db, err := duck.Open(duck.Options{Memory: j.task.GetMemoryBytes(), Threads: threads, TempDir: j.task.GetTempDir(), TempBytes: j.task.GetTempBytes()})
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ package sqlworker
 
 import (
 	"context"
+	"strings"
 
 	"daos/internal/address"
 	"daos/internal/fault"
@@ -57,6 +58,10 @@ func (j *job) table(ctx context.Context, r *sql.Ref) error {
 }
 
 func (j *job) resolve(ctx context.Context, r *sql.Ref) (*resolved, error) {
+	if c := r.Call; c != nil && j.task.GetRepeatable() && (strings.HasPrefix(c.Name, sql.SystemSchema+".") || c.Name == "snapshots") {
+		return nil, fault.New(fault.Invalid, "query.sql", c.Name, "it shows the server as it is now, and this result must be the same whenever it is read").
+			Do("run the statement with daos query sql")
+	}
 	if names := parquetNames(r); names != nil {
 		if known, err := j.parquet(ctx, r, names); known != nil || err != nil {
 			return known, err

@@ -3,6 +3,7 @@ package sql
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"daos/internal/fault"
@@ -216,6 +217,20 @@ func (w *rewriter) system(t map[string]any) (*Ref, error) {
 	return ref, w.resolve(t, ref, place(t))
 }
 
+// listing makes SHOW TABLES the datasets, and SHOW DATABASES the pools; nil for
+// what DuckDB shows.
+func (w *rewriter) listing(t map[string]any) (*Ref, error) {
+	if t["query"] != nil || str(t, "show_type") != "SHOW_UNQUALIFIED" {
+		return nil, nil
+	}
+	name := map[string]string{"tables": "datasets", "__show_tables_expanded": "datasets", "databases": "pools"}[strings.Trim(str(t, "table_name"), `"`)]
+	if name == "" {
+		return nil, nil
+	}
+	ref := &Ref{Address: SystemSchema + "." + name, Call: &Call{Name: SystemSchema + "." + name}, alias: name}
+	return ref, w.resolve(t, ref, -1)
+}
+
 // arguments reads the arguments of a call.
 func (w *rewriter) arguments(f *Function, call map[string]any) ([]argument, error) {
 	var out []argument
@@ -228,6 +243,20 @@ func (w *rewriter) arguments(f *Function, call map[string]any) ([]argument, erro
 		}
 		if a.at < 0 {
 			a.at = place(call)
+		}
+		if a.name != "" && !f.any {
+			known := false
+			for _, n := range f.named {
+				known = known || n == fold(a.name)
+			}
+			if !known {
+				e := Problem(w.text, a.at, fault.Invalid, "%s has no argument named %q", f.Name, a.name)
+				if n := near.Name(a.name, f.named); n != "" {
+					return nil, e.Do("did you mean %s?", n)
+				}
+				return nil, e.Do("it is called as %s", f.Usage)
+			}
+			a.name = fold(a.name)
 		}
 		if str(m, "class") == "FUNCTION" && str(m, "function_name") == "list_value" {
 			a.list = []expr.Value{}
@@ -245,20 +274,6 @@ func (w *rewriter) arguments(f *Function, call map[string]any) ([]argument, erro
 				return nil, err
 			}
 			a.v = v
-		}
-		if a.name != "" && !f.any {
-			known := false
-			for _, n := range f.named {
-				known = known || n == fold(a.name)
-			}
-			if !known {
-				e := Problem(w.text, a.at, fault.Invalid, "%s has no argument named %q", f.Name, a.name)
-				if n := near.Name(a.name, f.named); n != "" {
-					return nil, e.Do("did you mean %s?", n)
-				}
-				return nil, e.Do("it is called as %s", f.Usage)
-			}
-			a.name = fold(a.name)
 		}
 		for i := range out {
 			switch {
@@ -295,10 +310,37 @@ func (w *rewriter) constant(f *Function, m map[string]any, at int) (expr.Value, 
 		return expr.Value{}, fault.New(fault.Invalid, "query.sql", "parameter "+name, "it is an argument of %s and has no value", f.Name).Do("give it: --param %s=VALUE", name)
 	}
 	v, ok := constant(m)
+	if str(child(m, "cast_type"), "id") == "BLOB" {
+		v, ok = blob(child(m, "child"))
+	}
 	if !ok {
 		return v, Problem(w.text, at, fault.Invalid, "%s: an argument is a constant or a parameter", f.Name).Do("it is called as %s", f.Usage)
 	}
 	return v, nil
+}
+
+// blob is a text that is cast to bytes: each \xNN in it is one.
+func blob(m map[string]any) (expr.Value, bool) {
+	v, ok := constant(m)
+	if !ok || v.Type != expr.Text {
+		return v, false
+	}
+	var out []byte
+	for s := v.S; s != ""; {
+		if s[0] != '\\' {
+			out, s = append(out, s[0]), s[1:]
+			continue
+		}
+		if len(s) < 4 || s[1] != 'x' {
+			return v, false
+		}
+		n, err := strconv.ParseUint(s[2:4], 16, 8)
+		if err != nil {
+			return v, false
+		}
+		out, s = append(out, byte(n)), s[4:]
+	}
+	return expr.BytesValue(out), true
 }
 
 func shown(a *argument) string {

@@ -165,6 +165,11 @@ func (p *Plan) say(r *Refusal) (what, do string) {
 		}
 		return "no table " + strconv.Quote(name) + " in this FROM clause", meant(name, append(names, r.Candidates...))
 	case r.Subtype == "MISSING_ENTRY" && strings.HasSuffix(r.Kind, "Function"):
+		if r.Kind == "Table Function" {
+			for _, f := range Functions() {
+				r.Candidates = append(r.Candidates, f.Name)
+			}
+		}
 		return "no " + strings.ToLower(strings.TrimPrefix(r.Kind, "Scalar ")) + " " + strconv.Quote(name), meant(name, r.Candidates)
 	case r.Subtype == "NO_MATCHING_FUNCTION":
 		do = strings.TrimSpace(strings.ReplaceAll(rest, "\t", "  "))

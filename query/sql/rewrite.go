@@ -260,6 +260,10 @@ func (w *rewriter) from(f map[string]any, s *scope) ([]source, error) {
 		if ref, err := w.function(f); ref != nil || err != nil {
 			return []source{{alias(ref), ref}}, err
 		}
+	case "SHOW_REF":
+		if ref, err := w.listing(f); ref != nil || err != nil {
+			return []source{{alias(ref), ref}}, err
+		}
 	case "JOIN":
 		left, err := w.from(child(f, "left"), s)
 		if err != nil {
@@ -355,6 +359,9 @@ func (w *rewriter) resolve(t map[string]any, ref *Ref, at int) error {
 	}
 	w.plan.Refs = append(w.plan.Refs, ref)
 	sample, location, names := t["sample"], t["query_location"], t["column_name_alias"]
+	if names == nil {
+		names = []any{}
+	}
 	clear(t)
 	for k, v := range map[string]any{
 		"type": "TABLE_FUNCTION", "alias": ref.alias, "sample": sample, "query_location": location, "column_name_alias": names,

@@ -41,6 +41,9 @@ type FlightQueries struct{ *Query }
 
 // Table implements flight.Queries.
 func (q FlightQueries) Table(ctx context.Context, r *queryv1.ScanRequest) (*flight.Table, error) {
+	if f := r.GetFunction(); f != nil {
+		return nil, fault.New(fault.Unsupported, "flight.scan", f.GetName(), "a table function has no descriptor of its own").Do("send a statement: SELECT * FROM %s(...)", f.GetName())
+	}
 	t, err := q.open(ctx, r.GetDataset(), r.GetEpoch(), r.GetSeen())
 	if err != nil {
 		return nil, err
