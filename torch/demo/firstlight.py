@@ -2,9 +2,10 @@
 
 Run it with ``make demo``. It imports Fashion-MNIST as files and as tensors,
 trains from a snapshot while the dataset is changed, kills the trainer and then the
-server in mid pass, saves and restores a checkpoint, and compares speeds. Everything lies
-in one scratch folder; everything that it starts it stops. With KEEP=1 the
-server is left running.
+server in mid pass, saves and restores a checkpoint, trains a language model on text in an
+array dataset with its metrics in a KV dataset, asks questions and trains on the answer, and
+compares speeds. Everything lies in one scratch folder; everything that it starts it stops.
+With KEEP=1 the server is left running.
 """
 
 from __future__ import annotations
@@ -27,11 +28,16 @@ from typing import Any
 import numpy as np
 import parts
 import torch
+from ask import step_ask
+from language import step_language
 from screen import Screen, fail, timed
 from ways import ways
 
 import pydaos
 from pydaos.torch import DataLoader, Dataset
+
+#: int64 [images]
+Labels = np.ndarray[Any, Any]
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -133,7 +139,8 @@ def result(process: subprocess.Popen[str]) -> Any:
 # -- the steps ------------------------------------------------------------------
 
 
-def step_import(screen: Screen, scratch: Path, limit: int) -> tuple[float, int]:
+def step_import(screen: Screen, scratch: Path, limit: int) -> tuple[float, Labels]:
+    """Return the seconds that the import of the files took, and the labels of the images."""
     screen.step(1, "Import Fashion-MNIST: as a tree of PNG files, and as columns of a tensor dataset")
     images, labels, note = parts.fashion_mnist(scratch, limit)
     screen.line(note)
@@ -154,7 +161,7 @@ def step_import(screen: Screen, scratch: Path, limit: int) -> tuple[float, int]:
     for name in ("photos", "tensors"):
         daos("snapshot", "create", f"demo/{name}", "v1")
     screen.line("snapshot v1 of each: training reads these, whatever happens to the datasets")
-    return seconds, files
+    return seconds, labels
 
 
 def step_train(screen: Screen, steps: int) -> None:
@@ -296,7 +303,7 @@ def step_checkpoint(screen: Screen) -> None:
 
 
 def step_speeds(screen: Screen, scratch: Path, imported: tuple[float, int]) -> None:
-    screen.step(6, "Speeds, each beside the usual way on the local file system")
+    screen.step(8, "Speeds, each beside the usual way on the local file system")
     seconds, files = imported
     tree = scratch / "fashion-mnist"
     copy = scratch / "copy"
@@ -371,12 +378,15 @@ def main() -> None:
             screen.line(
                 f"daos serve is ready (process {served.pid}), listening on {os.environ['DEMO_TCP']} and a unix socket"
             )
-            imported = step_import(screen, scratch, args.limit)
+            seconds, labels = step_import(screen, scratch, args.limit)
             step_train(screen, args.steps)
             step_resume(screen, scratch, args.victim_steps)
             step_server(screen, served, 64 if args.limit else 256)
             step_checkpoint(screen)
-            step_speeds(screen, scratch, imported)
+            step_language(screen, daos, 6, 10 if args.limit else 80)
+            sizes = parts.sizes_below(scratch / "fashion-mnist" / "train")
+            step_ask(screen, daos, 7, labels, sizes, args.steps)
+            step_speeds(screen, scratch, (seconds, len(labels)))
             screen.table()
             print(f"\ndone in {time.monotonic() - begun:.0f} s")
             if keep:
@@ -387,6 +397,8 @@ The server is still running (process {served.pid}). Look around:
     {DAOS} pool list
     {DAOS} fs ls demo/photos@v1/train
     {DAOS} tensor head demo/tensors@v1
+    {DAOS} query find demo/photos --top -size -k 5 -c path,size
+    {DAOS} query shell
     {DAOS} system status
 Stop it with: kill {served.pid}; its data: rm -r {scratch}"""
                 )

@@ -102,6 +102,11 @@ def scandir_stat(top: Path) -> int:
     return count
 
 
+def sizes_below(top: Path) -> list[tuple[int, str]]:
+    """Return (bytes, path) of all files two folders below, as the local file system has them."""
+    return [(p.stat().st_size, str(p)) for p in top.glob("*/*")]
+
+
 def local_loop(top: Path, batch: int) -> int:
     """Read all files in shuffled batches the usual way: open, read, frombuffer."""
     paths = sorted(str(p) for p in top.glob("*/*.png"))

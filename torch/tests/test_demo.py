@@ -28,4 +28,6 @@ def test_demo(tmp_path: Path, runtime_folder: Path, daos_binary: str) -> None:
     assert "checkpoint restored" in out.stdout
     assert out.stdout.count("batches equal") == 2
     assert out.stdout.count("samples/s, ours, ready batches") == 2
+    assert "language model, loss of step 1 and 10" in out.stdout
+    assert out.stdout.count("trained on from the view") == 2
     assert not list(tmp_path.glob("demo-*")), "the scratch folder is still there"
