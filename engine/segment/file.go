@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sys/unix"
 
 	"daos/internal/fault"
 	"daos/internal/guardfs"
@@ -29,6 +30,9 @@ type File struct {
 	seen atomic.Pointer[seenMap]
 
 	reader atomic.Pointer[guardfs.DirectReader] // opened at the first read past the page cache
+
+	mapping sync.Mutex
+	mapped  []byte // of the file, once it was asked for; as long as the file is open
 
 	mu      sync.Mutex
 	cond    sync.Cond
@@ -59,6 +63,9 @@ func (f *File) Release() {
 		}
 		if d := f.reader.Load(); d != nil {
 			d.Close()
+		}
+		if f.mapped != nil {
+			_ = unix.Munmap(f.mapped)
 		}
 		_ = f.f.Close() // read-only by now: nothing can be lost
 	}

@@ -46,10 +46,21 @@ func (s *Set) Map(ds, n uint64) (*Mapping, error) {
 		size = max(size, s.opts.Cap)
 	}
 	f.mu.Unlock()
+	// The first mapping stays with the open file, since the pages of a fresh one
+	// have to be found one by one.
+	f.mapping.Lock()
+	defer f.mapping.Unlock()
+	if uint64(len(f.mapped)) >= size && size > 0 {
+		return &Mapping{f: f, b: f.mapped[:size:size]}, nil
+	}
 	b, err := unix.Mmap(int(fd), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
 		f.Release()
 		return nil, fault.New(fault.Internal, "segment.map", f.name, "mmap of %d bytes failed", size).Because(err)
+	}
+	if f.mapped == nil {
+		f.mapped = b
+		return &Mapping{f: f, b: b}, nil
 	}
 	return &Mapping{f: f, b: b, mmap: true}, nil
 }

@@ -1,6 +1,8 @@
 package exec
 
 import (
+	"encoding/binary"
+
 	"daos/query/expr"
 )
 
@@ -147,13 +149,17 @@ func gather(out, in []byte, rows []uint32, w int) {
 		for k, i := range rows {
 			out[k] = in[i]
 		}
-	case 8:
+	case 2:
 		for k, i := range rows {
-			copy(out[8*k:8*k+8], in[8*i:8*i+8])
+			binary.LittleEndian.PutUint16(out[2*k:], binary.LittleEndian.Uint16(in[2*int(i):]))
 		}
 	case 4:
 		for k, i := range rows {
-			copy(out[4*k:4*k+4], in[4*i:4*i+4])
+			binary.LittleEndian.PutUint32(out[4*k:], binary.LittleEndian.Uint32(in[4*int(i):]))
+		}
+	case 8:
+		for k, i := range rows {
+			binary.LittleEndian.PutUint64(out[8*k:], binary.LittleEndian.Uint64(in[8*int(i):]))
 		}
 	default:
 		for k, i := range rows {

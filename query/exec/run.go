@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"runtime/debug"
 	"sync"
 
 	"daos/internal/fault"
@@ -76,7 +77,7 @@ func Open(ctx context.Context, s Source, r Request) (*Stream, error) {
 				x := st.parts[i]
 				if x.err = ctx.Err(); x.err == nil {
 					w := &worker{p: p, run: x, number: i}
-					x.err = w.scan(ctx)
+					x.err = guarded(s.Name(), func() error { return w.scan(ctx) })
 				}
 				x.part.Close()
 				close(x.out)
@@ -84,6 +85,22 @@ func Open(ctx context.Context, s Source, r Request) (*Stream, error) {
 		}()
 	}
 	return st, nil
+}
+
+// guarded runs fn, whose vectors may lie in mapped memory: a page that can't be
+// read is an error.
+func guarded(name string, fn func() error) (err error) {
+	old := debug.SetPanicOnFault(true)
+	defer debug.SetPanicOnFault(old)
+	defer func() {
+		if p := recover(); p != nil {
+			if _, ok := p.(interface{ Addr() uintptr }); !ok {
+				panic(p)
+			}
+			err = fault.New(fault.Corrupt, "query.scan", name, "a page of a segment can't be read").Do("restore the dataset from a copy; run a scrub to list what is damaged")
+		}
+	}()
+	return fn()
 }
 
 // Schema is the columns of the result.

@@ -9,6 +9,7 @@ import (
 	"sort"
 
 	"daos/dataset/tensor"
+	"daos/engine/object"
 	"daos/internal/half"
 	"daos/query/exec"
 	"daos/query/expr"
@@ -132,9 +133,14 @@ type rowsPart struct {
 	t            *TensorTable
 	at, to, unit uint64
 	stats        map[int][]tensor.Summary
+	lens         *tensor.Lens // once something was read
 }
 
-func (p *rowsPart) Close() {}
+func (p *rowsPart) Close() {
+	if p.lens != nil {
+		p.lens.Close()
+	}
+}
 
 func (p *rowsPart) Next(context.Context) (exec.Chunk, error) {
 	if p.at >= p.to {
@@ -260,63 +266,101 @@ func vector(d *tensor.Data) expr.Vector {
 	return expr.Vector{Values: d.Values, Offsets: d.Offsets, Valid: d.Valid}
 }
 
-// sparse: rows are read one by one where fewer than one in so many is wanted.
+// Rows are read one by one where fewer than one in sparse is wanted and their
+// bytes can't be looked at; and where they touch only a few granules of those.
 const sparse = 16
 
+// Read gives vectors that lie in mapped memory where that is possible.
 func (c *rowsChunk) Read(ctx context.Context, columns []int, rows []uint32) ([]expr.Vector, error) {
 	t := c.p.t
+	if c.p.lens == nil {
+		c.p.lens = t.p.Lens()
+	}
 	out := make([]expr.Vector, len(columns))
-	few := rows != nil && len(rows)*sparse < c.Rows()
-	var ids []uint64
-	if few || slices.Contains(columns, len(t.cols)) {
-		ids = make([]uint64, 0, c.Rows())
-		if rows == nil {
-			for i := c.from; i < c.to; i++ {
-				ids = append(ids, i)
-			}
-		}
-		for _, r := range rows {
-			ids = append(ids, c.from+uint64(r))
-		}
+	from, to := c.from, c.to
+	if len(rows) > 0 {
+		from, to = c.from+uint64(rows[0]), c.from+uint64(rows[len(rows)-1])+1
 	}
 	var later, places []int
 	for i, col := range columns {
-		switch {
-		case col == len(t.cols):
-			b := make([]byte, 0, 8*len(ids))
-			for _, id := range ids {
-				b = binary.LittleEndian.AppendUint64(b, id)
-			}
-			out[i].Values = b
-		case few:
-			later, places = append(later, col), append(places, i)
-		default:
-			from, to := c.from, c.to
-			if len(rows) > 0 {
-				from, to = c.from+uint64(rows[0]), c.from+uint64(rows[len(rows)-1])+1
-			}
-			d, err := t.p.Range(ctx, col, from, to)
-			if err != nil {
-				return nil, err
-			}
-			out[i] = vector(d)
-			if rows != nil && int(to-from) != len(rows) {
-				shifted := make([]uint32, len(rows))
-				for k, r := range rows {
-					shifted[k] = r - rows[0]
-				}
-				out[i] = exec.Pick(&t.schema[col], &out[i], shifted)
-			}
+		if col == len(t.cols) {
+			out[i] = c.numbers(rows)
+			continue
 		}
-	}
-	if len(later) > 0 {
-		ds, err := t.p.Rows(ctx, later, ids)
+		d, err := c.look(ctx, col, from, to, rows)
 		if err != nil {
 			return nil, err
 		}
-		for k := range ds {
-			out[places[k]] = vector(&ds[k])
+		if d != nil {
+			out[i] = vector(d)
+			continue
+		}
+		if rows != nil && uint64(len(rows))*sparse < to-from {
+			later, places = append(later, col), append(places, i)
+			continue
+		}
+		if d, err = t.p.Range(ctx, col, from, to); err != nil {
+			return nil, err
+		}
+		out[i] = vector(d)
+		if rows != nil && int(to-from) != len(rows) {
+			shifted := make([]uint32, len(rows))
+			for k, r := range rows {
+				shifted[k] = r - rows[0]
+			}
+			out[i] = exec.Pick(&t.schema[col], &out[i], shifted)
 		}
 	}
+	if len(later) == 0 {
+		return out, nil
+	}
+	ids := make([]uint64, len(rows))
+	for i, r := range rows {
+		ids[i] = c.from + uint64(r)
+	}
+	ds, err := t.p.Rows(ctx, later, ids)
+	if err != nil {
+		return nil, err
+	}
+	for k := range ds {
+		out[places[k]] = vector(&ds[k])
+	}
 	return out, nil
+}
+
+// look takes rows from where they lie; nil if they have to be read.
+func (c *rowsChunk) look(ctx context.Context, col int, from, to uint64, rows []uint32) (*tensor.Data, error) {
+	switch {
+	case rows == nil || int(to-from) == len(rows):
+		return c.p.lens.Look(ctx, col, from, to, rows == nil)
+	case uint64(len(rows))*sparse < to-from && !c.scattered(col, len(rows), to-from):
+		return nil, nil
+	}
+	return c.p.lens.Pick(ctx, col, c.from, rows)
+}
+
+// numbers is RowID.
+func (c *rowsChunk) numbers(rows []uint32) expr.Vector {
+	if rows == nil {
+		b := make([]byte, 0, 8*c.Rows())
+		for i := c.from; i < c.to; i++ {
+			b = binary.LittleEndian.AppendUint64(b, i)
+		}
+		return expr.Vector{Values: b}
+	}
+	b := make([]byte, 0, 8*len(rows))
+	for _, r := range rows {
+		b = binary.LittleEndian.AppendUint64(b, c.from+uint64(r))
+	}
+	return expr.Vector{Values: b}
+}
+
+// scattered reports whether n rows of a stretch touch most of its granules, so
+// that all of it may as well be verified.
+func (c *rowsChunk) scattered(col, n int, stretch uint64) bool {
+	width := uint64(64) // of variable length: a guess
+	if cd := &c.p.t.cols[col]; cd.Layout == tensor.Fixed {
+		width = uint64(cd.ItemSize())
+	}
+	return 2*uint64(n) >= stretch*width/object.Granule
 }
