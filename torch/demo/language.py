@@ -105,7 +105,8 @@ def step_language(screen: Screen, daos: Callable[..., str], number: int, steps: 
         fail("the language model learned nothing from its blocks")
     if settings.add("steps", 0) != steps or len(metrics) != steps:
         fail(f"{settings.add('steps', 0)} steps are counted and {len(metrics)} have metrics, of {steps}")
-    command = f"find demo/metrics -w 'loss < {min(know, losses[0]) if losses[-1] < know else losses[0]:.2f}' --top step -k 1 -c step,loss --format json"
+    bound = know if losses[-1] < know else losses[0]
+    command = f"find demo/metrics -w 'loss < {bound:.2f}' --top step -k 1 -c step,loss --format json"
     screen.line(f"$ daos query {command}")
     screen.line(f"  {daos('query', *shlex.split(command)).strip()}")
     blocks.close()
