@@ -357,13 +357,14 @@ def test_a_server_that_stays_away_is_an_error_that_says_where(own_server: Server
 # -- Ctrl-C ----------------------------------------------------------------------------------
 
 _SCRIPT = """
-import sys, threading
+import signal, sys, threading
 from pydaos.torch import DataLoader, Dataset
 
 def number(x):
     return int.from_bytes(x, "little")
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     data = Dataset(sys.argv[1], addr=sys.argv[2], transform_fn=number)
     loader = DataLoader(data, 2, **eval(sys.argv[3]))
     try:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from test_faults import children, processes_of_group
 
 from pydaos.torch import DataLoader
@@ -126,13 +127,12 @@ class Killer(threading.Thread):
             self.killed += 1
 
 
-def kill_senders(numbered: Any, times: int) -> None:
+def kill_senders(numbered: Any, times: int, **options: Any) -> None:
     seed = int(os.environ.get("DAOS_TEST_SEED", time.time_ns() % 10**9))
     print(f"DAOS_TEST_SEED={seed}")
     data = numbered.files(transform_fn=large)
-    loader = DataLoader(
-        data, SIZE, shuffle=True, seed=seed, num_workers=2, collate_fn=as_list, multiprocessing_context="fork"
-    )
+    options |= {"num_workers": 2, "collate_fn": as_list, "multiprocessing_context": "fork"}
+    loader = DataLoader(data, SIZE, shuffle=True, seed=seed, **options)
     before = set(children())
     killer = Killer(random.Random(seed), before, times)
     killer.start()
@@ -171,6 +171,29 @@ def test_workers_killed_while_they_send(numbered: Any) -> None:
     kill_senders(numbered, 8)
 
 
+def hand_on(results: Any, out: Any, device: int, done: threading.Event, *_: Any) -> None:
+    """Do what torch's thread does that page-locks, but for the page-locking."""
+    while not done.is_set():
+        try:
+            message = results.get(timeout=5)
+        except queue.Empty:
+            continue
+        out.put(message)
+
+
+@pytest.mark.timeout(180)
+def test_workers_killed_while_they_send_to_a_thread(numbered: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: 0)
+    monkeypatch.setattr(torch.utils.data._utils.pin_memory, "_pin_memory_loop", hand_on)
+    threads = set(threading.enumerate())
+    kill_senders(numbered, 8, pin_memory=True)
+    deadline = time.monotonic() + 20
+    while (left := set(threading.enumerate()) - threads) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left  # though they may have waited for the rest of a message
+
+
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_workers_killed_while_they_send_hundreds_of_times(numbered: Any) -> None:
@@ -197,6 +220,7 @@ def children():
     return [p for p in open(of).read().split() if b"resource_tracker" not in open(f"/proc/{p}/cmdline", "rb").read()]
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     rng = random.Random(int(sys.argv[4]))
     data = Dataset(sys.argv[1], addr=sys.argv[2], transform_fn=number)
     options = {"num_workers": 3, "multiprocessing_context": "fork", "persistent_workers": sys.argv[3] == "persistent"}

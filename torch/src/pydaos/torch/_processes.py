@@ -45,15 +45,22 @@ class _Iterator(_Stock):  # type: ignore[misc]
             kill(self)
             raise
 
+    @property
+    def _worker_result_queue(self) -> Any:
+        return self._results
+
+    @_worker_result_queue.setter
+    def _worker_result_queue(self, queue: Any) -> None:
+        if self._pin_memory:
+            # A thread will receive, and look again some seconds later; who waits for it looks at the workers.
+            queue.get = Inbox(queue).get
+        self._results = queue
+
     def _reset(self, loader: Any, first_iter: bool = False) -> None:
         if first_iter:
             _unwatch(self)
-            queue, ends = self._worker_result_queue, [w.sentinel for w in self._workers]
-            if self._pin_memory:
-                # A thread receives, and looks again some seconds later; who waits for it looks at the workers.
-                queue.get = Inbox(queue).get
-            else:
-                self._data_queue = Inbox(queue, ends)
+            if not self._pin_memory:
+                self._data_queue = Inbox(self._worker_result_queue, [w.sentinel for w in self._workers])
             # From here on an exception finds all of them.
             self._held.end()
         super()._reset(loader, first_iter)
