@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +91,20 @@ def test_the_quickstart(photos: Any) -> None:
     seen.clear()
     run(None)  # a run that has ended has nothing left to do
     assert seen == []
+
+
+def test_questions_and_the_answer_as_a_view(photos: Any, daos_binary: str) -> None:
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    commands = [line for line in re.findall(r"^    (daos query .*)$", text, re.M) if not line.endswith(" shell")]
+    sql, find = (
+        subprocess.run([daos_binary, *shlex.split(c)[1:]], check=True, capture_output=True, text=True).stdout
+        for c in commands
+    )
+    groups = [json.loads(line) for line in sql.splitlines()]
+    assert {"ext": "png", "count_star()": N}.items() <= max(groups, key=lambda g: g["count_star()"]).items()
+    assert find == ""  # the rows are kept, not printed
+    (block_,) = (b for b in re.findall(r"```python\n(.*?)```", text, re.S) if "view=" in b)
+    names: dict[str, Any] = {"Dataset": Dataset}
+    exec(compile(block_, "README.md", "exec"), names)
+    assert len(names["small"]) == N
+    names["small"].close()
