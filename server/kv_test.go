@@ -36,6 +36,10 @@ func TestKVRefusals(t *testing.T) {
 		_, err := k.Apply(ctx, &kvv1.ApplyRequest{Dataset: dataset, Ops: ops, Payload: payload})
 		return err
 	}
+	columns := func(puts *kvv1.Puts, payload []byte, ops ...*kvv1.Op) error {
+		_, err := k.Apply(ctx, &kvv1.ApplyRequest{Dataset: "p/k", Puts: puts, Ops: ops, Payload: payload})
+		return err
+	}
 	if err := apply("p/k", []byte("v"), putOp("k", 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -63,6 +67,14 @@ func TestKVRefusals(t *testing.T) {
 		"short payload":     {apply("p/k", []byte("abc"), putOp("x", 4)), fault.Invalid, "change 0"},
 		"size overflow":     {apply("p/k", []byte("abc"), putOp("x", 3), &kvv1.Op{Kind: 1, Key: []byte("y"), Size: 1<<64 - 1}), fault.Invalid, "change 1"},
 		"long payload":      {apply("p/k", []byte("abc"), putOp("x", 2)), fault.Invalid, "belong to no change"},
+		"short keys":        {columns(&kvv1.Puts{Keys: []byte("ab"), KeySizes: []uint32{1, 2}, Sizes: []uint32{0, 0}}, nil), fault.Invalid, "put 1"},
+		"long keys":         {columns(&kvv1.Puts{Keys: []byte("abc"), KeySizes: []uint32{1, 1}, Sizes: []uint32{0, 0}}, nil), fault.Invalid, "belong to no put"},
+		"fewer values":      {columns(&kvv1.Puts{Keys: []byte("ab"), KeySizes: []uint32{1, 1}, Sizes: []uint32{0}}, nil), fault.Invalid, "2 puts with 1"},
+		"values short":      {columns(&kvv1.Puts{Keys: []byte("ab"), KeySizes: []uint32{1, 1}, Sizes: []uint32{1, 1<<32 - 1}}, []byte("abc")), fault.Invalid, "change 1"},
+		"values long":       {columns(&kvv1.Puts{Keys: []byte("a"), KeySizes: []uint32{1}, Sizes: []uint32{1}}, []byte("abc")), fault.Invalid, "belong to no change"},
+		"empty key of puts": {columns(&kvv1.Puts{KeySizes: []uint32{0}, Sizes: []uint32{0}}, nil), fault.Invalid, "empty key"},
+		"long akey of puts": {columns(&kvv1.Puts{Keys: []byte("a"), KeySizes: []uint32{1}, Sizes: []uint32{0}, Akey: make([]byte, 256)}, nil), fault.TooBig, "256"},
+		"too many puts":     {columns(&kvv1.Puts{KeySizes: make([]uint32, 16384), Sizes: make([]uint32, 16384)}, nil, many[0]), fault.TooBig, "16385"},
 		"empty key":         {apply("p/k", nil, putOp("", 0)), fault.Invalid, "empty key"},
 		"long key":          {apply("p/k", nil, putOp(strings.Repeat("k", 1025), 0)), fault.TooBig, "1025"},
 		"no kind":           {apply("p/k", nil, &kvv1.Op{Key: []byte("x")}), fault.Invalid, "unknown change"},
@@ -97,6 +109,28 @@ func TestKVRefusals(t *testing.T) {
 	l := must[*kvv1.ListResponse](t)(k.List(ctx, &kvv1.ListRequest{Dataset: "p/k", Values: true}))
 	if len(l.GetPairs()) != 1 || string(l.GetPayload()) != "v" {
 		t.Errorf("what was refused has left something: %v", l)
+	}
+}
+
+// Puts that come as columns are carried out before the others of their batch.
+func TestKVColumnsOfPuts(t *testing.T) {
+	r := newSite(t).start(server.Options{})
+	c, k := r.clients(), kvClient(r)
+	ctx := t.Context()
+	c.makePool("p")
+	c.makeDataset("p/k", datasetv1.Type_TYPE_KV)
+	puts := &kvv1.Puts{Keys: []byte("abbccc"), KeySizes: []uint32{1, 2, 3}, Sizes: []uint32{2, 0, 1}, Akey: []byte("x")}
+	ops := []*kvv1.Op{
+		{Kind: kvv1.OpKind_OP_KIND_APPEND, Key: []byte("a"), Akey: []byte("x"), Size: 3},
+		{Kind: kvv1.OpKind_OP_KIND_DELETE, Key: []byte("bb"), Akey: []byte("x")},
+	}
+	done := must[*kvv1.ApplyResponse](t)(k.Apply(ctx, &kvv1.ApplyRequest{Dataset: "p/k", Puts: puts, Ops: ops, Payload: []byte("12" + "3" + "456")}))
+	if got := done.GetResults(); len(got) != 2 || got[0].GetSize() != 5 || got[1].GetRemoved() != 1 {
+		t.Errorf("results %v", got)
+	}
+	l := must[*kvv1.ListResponse](t)(k.List(ctx, &kvv1.ListRequest{Dataset: "p/k", Values: true}))
+	if len(l.GetPairs()) != 2 || string(l.GetPairs()[0].GetAkey()) != "x" || string(l.GetPairs()[1].GetKey()) != "ccc" || string(l.GetPayload()) != "124563" {
+		t.Errorf("there is %v", l)
 	}
 }
 

@@ -136,19 +136,28 @@ func (im *kvImporter) put(ctx context.Context, key, akey, value []byte) error {
 		_, err := putValue(ctx, im.c, &kvv1.PutRequest{Dataset: im.x.DatasetName(), Key: key, Akey: akey, When: when, Mutation: mutation()}, bytes.NewReader(value))
 		return err
 	}
-	if n := len(im.req.GetOps()); n == kvBatchOps || im.keys+len(key)+len(akey) > kvBatchKeys || len(im.req.GetPayload())+len(value) > kvBatchBytes {
+	if n := len(im.req.GetOps()) + len(im.req.GetPuts().GetSizes()); n == kvBatchOps || im.keys+len(key)+len(akey) > kvBatchKeys || len(im.req.GetPayload())+len(value) > kvBatchBytes {
 		if err := im.flush(ctx); err != nil {
 			return err
 		}
 	}
 	im.keys += len(key) + len(akey)
-	im.req.Ops = append(im.req.Ops, &kvv1.Op{Kind: kvv1.OpKind_OP_KIND_PUT, Key: key, Akey: akey, Size: uint64(len(value)), When: when})
+	if len(akey) == 0 && !im.absent && len(im.req.GetOps()) == 0 { // as columns; what follows another form stays behind it
+		if im.req.GetPuts() == nil {
+			im.req.Puts = &kvv1.Puts{}
+		}
+		p := im.req.GetPuts()
+		p.Keys = append(p.Keys, key...)
+		p.KeySizes, p.Sizes = append(p.KeySizes, uint32(len(key))), append(p.Sizes, uint32(len(value)))
+	} else {
+		im.req.Ops = append(im.req.Ops, &kvv1.Op{Kind: kvv1.OpKind_OP_KIND_PUT, Key: key, Akey: akey, Size: uint64(len(value)), When: when})
+	}
 	im.req.Payload = append(im.req.Payload, value...)
 	return nil
 }
 
 func (im *kvImporter) flush(ctx context.Context) error {
-	if len(im.req.GetOps()) == 0 {
+	if len(im.req.GetOps()) == 0 && im.req.GetPuts() == nil {
 		return nil
 	}
 	im.req.Dataset, im.req.Mutation = im.x.DatasetName(), mutation()

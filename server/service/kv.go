@@ -153,34 +153,17 @@ func (s *KV) Describe(ctx context.Context, r *kvv1.DescribeRequest) (*kvv1.Descr
 
 // Apply implements the service.
 func (s *KV) Apply(ctx context.Context, r *kvv1.ApplyRequest) (*kvv1.ApplyResponse, error) {
-	const op = "kv.apply"
 	id, err := requestID(r.GetMutation())
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.Datasets.LivePairs(ctx, op, r.GetDataset())
+	p, err := s.Datasets.LivePairs(ctx, "kv.apply", r.GetDataset())
 	if err != nil {
 		return nil, err
 	}
-	if len(r.GetOps()) > kv.MaxBatch || len(r.GetPayload()) > maxKVBytes {
-		return nil, p.Err(fault.New(fault.TooBig, op, "batch", "%d changes with %d bytes in one call, at most %d with %d are allowed",
-			len(r.GetOps()), len(r.GetPayload()), kv.MaxBatch, maxKVBytes).Do("split the batch; stream large values"))
-	}
-	ops := make([]kv.Op, len(r.GetOps()))
-	rest := r.GetPayload()
-	for i, m := range r.GetOps() {
-		if m.GetSize() > uint64(len(rest)) {
-			return nil, p.Err(fault.New(fault.Invalid, op, "batch", "change %d has a value of %d bytes, but only %d are left of the payload", i, m.GetSize(), len(rest)).
-				Do("send the values one behind the other"))
-		}
-		ops[i] = kv.Op{
-			Kind: kv.OpKind(min(uint32(m.GetKind()), 255)), Key: m.GetKey(), Akey: m.GetAkey(), Value: rest[:m.GetSize():m.GetSize()],
-			Number: m.GetNumber(), When: kv.When(min(uint32(m.GetWhen()), 255)), Version: object.Epoch(m.GetVersion()),
-		}
-		rest = rest[m.GetSize():]
-	}
-	if len(rest) != 0 {
-		return nil, p.Err(fault.New(fault.Invalid, op, "batch", "%d bytes of the payload belong to no change", len(rest)).Do("send the values one behind the other"))
+	ops, err := opsOf(r)
+	if err != nil {
+		return nil, p.Err(err)
 	}
 	done, err := p.KV.Apply(ctx, id, ops)
 	if err != nil {

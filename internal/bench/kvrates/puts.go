@@ -99,9 +99,13 @@ func puts(pairs int, daos, redis, class string) ([]result, error) {
 		}
 		r, err := measure("puts", "redis", batch, pairs, func() (int, error) {
 			for range rounds {
-				req := &kvv1.ApplyRequest{Dataset: "p/kv", Ops: make([]*kvv1.Op, batch)}
+				puts := &kvv1.Puts{}
+				req := &kvv1.ApplyRequest{Dataset: "p/kv", Puts: puts}
 				for i := range values {
-					req.Ops[i] = &kvv1.Op{Kind: kvv1.OpKind_OP_KIND_PUT, Key: key(rng.IntN(1_000_000)), Size: valueBytes}
+					k := key(rng.IntN(1_000_000))
+					puts.Keys = append(puts.Keys, k...)
+					puts.KeySizes = append(puts.KeySizes, uint32(len(k)))
+					puts.Sizes = append(puts.Sizes, valueBytes)
 					req.Payload = append(req.Payload, values[i]...)
 				}
 				if _, err := service.Apply(ctx, req); err != nil {

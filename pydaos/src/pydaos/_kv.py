@@ -13,7 +13,19 @@ import numpy as np
 
 from pydaos import _errors as errors
 from pydaos._dataset import Dataset
-from pydaos._kv_batch import KEY_BYTES, OPS, VALUE_BYTES, Batch, Key, KVBatch, Pieces, buffer_of, condition, key_bytes
+from pydaos._kv_batch import (
+    KEY_BYTES,
+    OPS,
+    VALUE_BYTES,
+    Batch,
+    Key,
+    KVBatch,
+    Pieces,
+    Puts,
+    buffer_of,
+    condition,
+    key_bytes,
+)
 from pydaos._kv_schema import KVField, KVSchema
 from pydaos._proto.daos.common.v1 import common_pb2 as common
 from pydaos._proto.daos.kv.v1 import kv_service_pb2 as pb
@@ -180,30 +192,29 @@ class KV(Dataset):
     def put_many(self, pairs: Mapping[Any, Any] | Iterable[tuple[Any, Any]], *, akey: Key = b"") -> None:
         """Set many values, in requests of up to 8192 pairs and 8 MiB, each of which is atomic."""
         items = pairs.items() if isinstance(pairs, Mapping) else pairs
+        second = key_bytes(akey)
         batches: list[tuple[pb.ApplyRequest, Any]] = []
-        batch = Batch(self)
+        batch = Puts()
         held = 0
         for key, value in items:
             data = self._value(key, value)
             if data.nbytes > VALUE_BYTES:
                 # What came before it goes first: it may be of the same key.
-                self._send([*batches, *([batch.request()] if batch.ops else [])])
-                batches, batch, held = [], Batch(self), 0
+                self._send([*batches, *([batch.request(self.address, second)] if batch.keys else [])])
+                batches, batch, held = [], Puts(), 0
                 self.put(key, data, akey=akey)
                 continue
             name = key_bytes(key)
             if not batch.fits(len(name), data.nbytes):
-                batches.append(batch.request())
+                batches.append(batch.request(self.address, second))
                 held += batch.bytes
-                batch = Batch(self)
+                batch = Puts()
                 if held >= 4 * VALUE_BYTES or len(batches) == 16:
                     self._send(batches)
                     batches, held = [], 0
-            op = self._op(pb.OP_KIND_PUT, name, akey)
-            op.size = data.nbytes
-            batch.add(op, data)
-        if batch.ops:
-            batches.append(batch.request())
+            batch.add(name, data)
+        if batch.keys:
+            batches.append(batch.request(self.address, second))
         self._send(batches)
 
     def delete(self, key: Key, *, akey: Key = b"", if_version: int | None = None) -> bool:

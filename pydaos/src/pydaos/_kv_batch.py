@@ -92,6 +92,38 @@ class Pieces:
                 yield piece
 
 
+class Puts:
+    """Puts of one request, which go as columns."""
+
+    def __init__(self) -> None:
+        self.keys: list[bytes] = []
+        self.values: list[Any] = []
+        self.bytes = 0
+        self._key_bytes = 0
+
+    def fits(self, key: int, size: int) -> bool:
+        """Return whether another one fits."""
+        full = len(self.keys) >= OPS or self.bytes + size > VALUE_BYTES or self._key_bytes + key > KEY_BYTES
+        return not (self.keys and full)
+
+    def add(self, key: bytes, value: memoryview) -> None:
+        """Take a pair."""
+        self.keys.append(key)
+        self.values.append(value)
+        self.bytes += value.nbytes
+        self._key_bytes += len(key)
+
+    def request(self, address: str, akey: bytes) -> tuple[pb.ApplyRequest, Any]:
+        """Return the request and its payload."""
+        puts = pb.Puts(
+            keys=b"".join(self.keys),
+            key_sizes=list(map(len, self.keys)),
+            sizes=[v.nbytes for v in self.values],
+            akey=akey,
+        )
+        return pb.ApplyRequest(dataset=address, puts=puts), b"".join(self.values)
+
+
 class Batch:
     """Changes of one request."""
 

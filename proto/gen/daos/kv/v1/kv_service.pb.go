@@ -662,17 +662,94 @@ func (x *Op) GetVersion() uint64 {
 	return 0
 }
 
+// Puts are puts without a condition, as columns: many pairs cost little to write
+// down and to read.
+type Puts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The keys one behind the other.
+	Keys []byte `protobuf:"bytes,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	// Bytes of each key.
+	KeySizes []uint32 `protobuf:"varint,2,rep,packed,name=key_sizes,json=keySizes,proto3" json:"key_sizes,omitempty"`
+	// Bytes of each value in the payload; as many as keys.
+	Sizes []uint32 `protobuf:"varint,3,rep,packed,name=sizes,proto3" json:"sizes,omitempty"`
+	// Akey of all of them; empty: the default.
+	Akey          []byte `protobuf:"bytes,4,opt,name=akey,proto3" json:"akey,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Puts) Reset() {
+	*x = Puts{}
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Puts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Puts) ProtoMessage() {}
+
+func (x *Puts) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Puts.ProtoReflect.Descriptor instead.
+func (*Puts) Descriptor() ([]byte, []int) {
+	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Puts) GetKeys() []byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *Puts) GetKeySizes() []uint32 {
+	if x != nil {
+		return x.KeySizes
+	}
+	return nil
+}
+
+func (x *Puts) GetSizes() []uint32 {
+	if x != nil {
+		return x.Sizes
+	}
+	return nil
+}
+
+func (x *Puts) GetAkey() []byte {
+	if x != nil {
+		return x.Akey
+	}
+	return nil
+}
+
 // ApplyRequest is a batch of changes.
 type ApplyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "POOL/DATASET".
 	Dataset string `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
-	// In order, a later one sees what an earlier one did; at most 16384, of which
-	// 4096 additions and appends.
+	// In order, a later one sees what an earlier one did; at most 16384 with
+	// `puts`, of which 4096 additions and appends.
 	Ops []*Op `protobuf:"bytes,2,rep,name=ops,proto3" json:"ops,omitempty"`
 	// Request id.
 	Mutation *v1.Mutation `protobuf:"bytes,3,opt,name=mutation,proto3" json:"mutation,omitempty"`
-	// The values one behind the other, in the order of ops; at most 48 MiB.
+	// Puts that come before `ops`.
+	Puts *Puts `protobuf:"bytes,4,opt,name=puts,proto3" json:"puts,omitempty"`
+	// The values one behind the other, those of `puts` and then of `ops`; at most
+	// 48 MiB.
 	Payload       []byte `protobuf:"bytes,15,opt,name=payload,proto3" json:"payload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -680,7 +757,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[7]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -692,7 +769,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[7]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -705,7 +782,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{7}
+	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ApplyRequest) GetDataset() string {
@@ -725,6 +802,13 @@ func (x *ApplyRequest) GetOps() []*Op {
 func (x *ApplyRequest) GetMutation() *v1.Mutation {
 	if x != nil {
 		return x.Mutation
+	}
+	return nil
+}
+
+func (x *ApplyRequest) GetPuts() *Puts {
+	if x != nil {
+		return x.Puts
 	}
 	return nil
 }
@@ -751,7 +835,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[8]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -763,7 +847,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[8]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -776,7 +860,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{8}
+	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Result) GetNumber() int64 {
@@ -813,7 +897,7 @@ type ApplyResponse struct {
 
 func (x *ApplyResponse) Reset() {
 	*x = ApplyResponse{}
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[9]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +909,7 @@ func (x *ApplyResponse) String() string {
 func (*ApplyResponse) ProtoMessage() {}
 
 func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[9]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +922,7 @@ func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResponse.ProtoReflect.Descriptor instead.
 func (*ApplyResponse) Descriptor() ([]byte, []int) {
-	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{9}
+	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ApplyResponse) GetResults() []*Result {
@@ -868,7 +952,7 @@ type Name struct {
 
 func (x *Name) Reset() {
 	*x = Name{}
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[10]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +964,7 @@ func (x *Name) String() string {
 func (*Name) ProtoMessage() {}
 
 func (x *Name) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[10]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +977,7 @@ func (x *Name) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Name.ProtoReflect.Descriptor instead.
 func (*Name) Descriptor() ([]byte, []int) {
-	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{10}
+	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Name) GetKey() []byte {
@@ -933,7 +1017,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[11]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1029,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[11]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1042,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{11}
+	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetRequest) GetDataset() string {
@@ -1031,7 +1115,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[12]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1043,7 +1127,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[12]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1056,7 +1140,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{12}
+	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetResponse) GetSizes() []uint64 {
@@ -1125,7 +1209,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[13]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1137,7 +1221,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[13]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1150,7 +1234,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{13}
+	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListRequest) GetDataset() string {
@@ -1249,7 +1333,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[14]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1261,7 +1345,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[14]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1274,7 +1358,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{14}
+	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Pair) GetKey() []byte {
@@ -1329,7 +1413,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[15]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1341,7 +1425,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[15]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1354,7 +1438,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{15}
+	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListResponse) GetPairs() []*Pair {
@@ -1408,7 +1492,7 @@ type PutRequest struct {
 
 func (x *PutRequest) Reset() {
 	*x = PutRequest{}
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[16]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1420,7 +1504,7 @@ func (x *PutRequest) String() string {
 func (*PutRequest) ProtoMessage() {}
 
 func (x *PutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[16]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1433,7 +1517,7 @@ func (x *PutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRequest.ProtoReflect.Descriptor instead.
 func (*PutRequest) Descriptor() ([]byte, []int) {
-	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{16}
+	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PutRequest) GetDataset() string {
@@ -1498,7 +1582,7 @@ type PutResponse struct {
 
 func (x *PutResponse) Reset() {
 	*x = PutResponse{}
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[17]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1594,7 @@ func (x *PutResponse) String() string {
 func (*PutResponse) ProtoMessage() {}
 
 func (x *PutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[17]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1607,7 @@ func (x *PutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutResponse.ProtoReflect.Descriptor instead.
 func (*PutResponse) Descriptor() ([]byte, []int) {
-	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{17}
+	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PutResponse) GetChanged() *v1.Changed {
@@ -1563,7 +1647,7 @@ type ReadRequest struct {
 
 func (x *ReadRequest) Reset() {
 	*x = ReadRequest{}
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[18]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +1659,7 @@ func (x *ReadRequest) String() string {
 func (*ReadRequest) ProtoMessage() {}
 
 func (x *ReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[18]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +1672,7 @@ func (x *ReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRequest.ProtoReflect.Descriptor instead.
 func (*ReadRequest) Descriptor() ([]byte, []int) {
-	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{18}
+	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReadRequest) GetDataset() string {
@@ -1657,7 +1741,7 @@ type ReadResponse struct {
 
 func (x *ReadResponse) Reset() {
 	*x = ReadResponse{}
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[19]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1669,7 +1753,7 @@ func (x *ReadResponse) String() string {
 func (*ReadResponse) ProtoMessage() {}
 
 func (x *ReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[19]
+	mi := &file_daos_kv_v1_kv_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1682,7 +1766,7 @@ func (x *ReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResponse.ProtoReflect.Descriptor instead.
 func (*ReadResponse) Descriptor() ([]byte, []int) {
-	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{19}
+	return file_daos_kv_v1_kv_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReadResponse) GetSize() uint64 {
@@ -1747,11 +1831,17 @@ const file_daos_kv_v1_kv_service_proto_rawDesc = "" +
 	"\x04size\x18\x04 \x01(\x04R\x04size\x12\x16\n" +
 	"\x06number\x18\x05 \x01(\x12R\x06number\x12$\n" +
 	"\x04when\x18\x06 \x01(\x0e2\x10.daos.kv.v1.WhenR\x04when\x12\x18\n" +
-	"\aversion\x18\a \x01(\x04R\aversion\"\x9a\x01\n" +
+	"\aversion\x18\a \x01(\x04R\aversion\"a\n" +
+	"\x04Puts\x12\x12\n" +
+	"\x04keys\x18\x01 \x01(\fR\x04keys\x12\x1b\n" +
+	"\tkey_sizes\x18\x02 \x03(\rR\bkeySizes\x12\x14\n" +
+	"\x05sizes\x18\x03 \x03(\rR\x05sizes\x12\x12\n" +
+	"\x04akey\x18\x04 \x01(\fR\x04akey\"\xc0\x01\n" +
 	"\fApplyRequest\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\x12 \n" +
 	"\x03ops\x18\x02 \x03(\v2\x0e.daos.kv.v1.OpR\x03ops\x124\n" +
-	"\bmutation\x18\x03 \x01(\v2\x18.daos.common.v1.MutationR\bmutation\x12\x18\n" +
+	"\bmutation\x18\x03 \x01(\v2\x18.daos.common.v1.MutationR\bmutation\x12$\n" +
+	"\x04puts\x18\x04 \x01(\v2\x10.daos.kv.v1.PutsR\x04puts\x12\x18\n" +
 	"\apayload\x18\x0f \x01(\fR\apayload\"N\n" +
 	"\x06Result\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x12R\x06number\x12\x12\n" +
@@ -1865,7 +1955,7 @@ func file_daos_kv_v1_kv_service_proto_rawDescGZIP() []byte {
 }
 
 var file_daos_kv_v1_kv_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_daos_kv_v1_kv_service_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_daos_kv_v1_kv_service_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_daos_kv_v1_kv_service_proto_goTypes = []any{
 	(Encoding)(0),            // 0: daos.kv.v1.Encoding
 	(OpKind)(0),              // 1: daos.kv.v1.OpKind
@@ -1877,59 +1967,61 @@ var file_daos_kv_v1_kv_service_proto_goTypes = []any{
 	(*DescribeRequest)(nil),  // 7: daos.kv.v1.DescribeRequest
 	(*DescribeResponse)(nil), // 8: daos.kv.v1.DescribeResponse
 	(*Op)(nil),               // 9: daos.kv.v1.Op
-	(*ApplyRequest)(nil),     // 10: daos.kv.v1.ApplyRequest
-	(*Result)(nil),           // 11: daos.kv.v1.Result
-	(*ApplyResponse)(nil),    // 12: daos.kv.v1.ApplyResponse
-	(*Name)(nil),             // 13: daos.kv.v1.Name
-	(*GetRequest)(nil),       // 14: daos.kv.v1.GetRequest
-	(*GetResponse)(nil),      // 15: daos.kv.v1.GetResponse
-	(*ListRequest)(nil),      // 16: daos.kv.v1.ListRequest
-	(*Pair)(nil),             // 17: daos.kv.v1.Pair
-	(*ListResponse)(nil),     // 18: daos.kv.v1.ListResponse
-	(*PutRequest)(nil),       // 19: daos.kv.v1.PutRequest
-	(*PutResponse)(nil),      // 20: daos.kv.v1.PutResponse
-	(*ReadRequest)(nil),      // 21: daos.kv.v1.ReadRequest
-	(*ReadResponse)(nil),     // 22: daos.kv.v1.ReadResponse
-	(*v1.Mutation)(nil),      // 23: daos.common.v1.Mutation
-	(*v1.Changed)(nil),       // 24: daos.common.v1.Changed
+	(*Puts)(nil),             // 10: daos.kv.v1.Puts
+	(*ApplyRequest)(nil),     // 11: daos.kv.v1.ApplyRequest
+	(*Result)(nil),           // 12: daos.kv.v1.Result
+	(*ApplyResponse)(nil),    // 13: daos.kv.v1.ApplyResponse
+	(*Name)(nil),             // 14: daos.kv.v1.Name
+	(*GetRequest)(nil),       // 15: daos.kv.v1.GetRequest
+	(*GetResponse)(nil),      // 16: daos.kv.v1.GetResponse
+	(*ListRequest)(nil),      // 17: daos.kv.v1.ListRequest
+	(*Pair)(nil),             // 18: daos.kv.v1.Pair
+	(*ListResponse)(nil),     // 19: daos.kv.v1.ListResponse
+	(*PutRequest)(nil),       // 20: daos.kv.v1.PutRequest
+	(*PutResponse)(nil),      // 21: daos.kv.v1.PutResponse
+	(*ReadRequest)(nil),      // 22: daos.kv.v1.ReadRequest
+	(*ReadResponse)(nil),     // 23: daos.kv.v1.ReadResponse
+	(*v1.Mutation)(nil),      // 24: daos.common.v1.Mutation
+	(*v1.Changed)(nil),       // 25: daos.common.v1.Changed
 }
 var file_daos_kv_v1_kv_service_proto_depIdxs = []int32{
 	0,  // 0: daos.kv.v1.Schema.encoding:type_name -> daos.kv.v1.Encoding
 	3,  // 1: daos.kv.v1.Schema.fields:type_name -> daos.kv.v1.Field
 	4,  // 2: daos.kv.v1.DefineRequest.schema:type_name -> daos.kv.v1.Schema
-	23, // 3: daos.kv.v1.DefineRequest.mutation:type_name -> daos.common.v1.Mutation
-	24, // 4: daos.kv.v1.DefineResponse.changed:type_name -> daos.common.v1.Changed
+	24, // 3: daos.kv.v1.DefineRequest.mutation:type_name -> daos.common.v1.Mutation
+	25, // 4: daos.kv.v1.DefineResponse.changed:type_name -> daos.common.v1.Changed
 	4,  // 5: daos.kv.v1.DescribeResponse.schema:type_name -> daos.kv.v1.Schema
 	1,  // 6: daos.kv.v1.Op.kind:type_name -> daos.kv.v1.OpKind
 	2,  // 7: daos.kv.v1.Op.when:type_name -> daos.kv.v1.When
 	9,  // 8: daos.kv.v1.ApplyRequest.ops:type_name -> daos.kv.v1.Op
-	23, // 9: daos.kv.v1.ApplyRequest.mutation:type_name -> daos.common.v1.Mutation
-	11, // 10: daos.kv.v1.ApplyResponse.results:type_name -> daos.kv.v1.Result
-	24, // 11: daos.kv.v1.ApplyResponse.changed:type_name -> daos.common.v1.Changed
-	13, // 12: daos.kv.v1.GetRequest.names:type_name -> daos.kv.v1.Name
-	17, // 13: daos.kv.v1.ListResponse.pairs:type_name -> daos.kv.v1.Pair
-	2,  // 14: daos.kv.v1.PutRequest.when:type_name -> daos.kv.v1.When
-	23, // 15: daos.kv.v1.PutRequest.mutation:type_name -> daos.common.v1.Mutation
-	24, // 16: daos.kv.v1.PutResponse.changed:type_name -> daos.common.v1.Changed
-	5,  // 17: daos.kv.v1.KvService.Define:input_type -> daos.kv.v1.DefineRequest
-	7,  // 18: daos.kv.v1.KvService.Describe:input_type -> daos.kv.v1.DescribeRequest
-	10, // 19: daos.kv.v1.KvService.Apply:input_type -> daos.kv.v1.ApplyRequest
-	14, // 20: daos.kv.v1.KvService.Get:input_type -> daos.kv.v1.GetRequest
-	16, // 21: daos.kv.v1.KvService.List:input_type -> daos.kv.v1.ListRequest
-	19, // 22: daos.kv.v1.KvService.Put:input_type -> daos.kv.v1.PutRequest
-	21, // 23: daos.kv.v1.KvService.Read:input_type -> daos.kv.v1.ReadRequest
-	6,  // 24: daos.kv.v1.KvService.Define:output_type -> daos.kv.v1.DefineResponse
-	8,  // 25: daos.kv.v1.KvService.Describe:output_type -> daos.kv.v1.DescribeResponse
-	12, // 26: daos.kv.v1.KvService.Apply:output_type -> daos.kv.v1.ApplyResponse
-	15, // 27: daos.kv.v1.KvService.Get:output_type -> daos.kv.v1.GetResponse
-	18, // 28: daos.kv.v1.KvService.List:output_type -> daos.kv.v1.ListResponse
-	20, // 29: daos.kv.v1.KvService.Put:output_type -> daos.kv.v1.PutResponse
-	22, // 30: daos.kv.v1.KvService.Read:output_type -> daos.kv.v1.ReadResponse
-	24, // [24:31] is the sub-list for method output_type
-	17, // [17:24] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	24, // 9: daos.kv.v1.ApplyRequest.mutation:type_name -> daos.common.v1.Mutation
+	10, // 10: daos.kv.v1.ApplyRequest.puts:type_name -> daos.kv.v1.Puts
+	12, // 11: daos.kv.v1.ApplyResponse.results:type_name -> daos.kv.v1.Result
+	25, // 12: daos.kv.v1.ApplyResponse.changed:type_name -> daos.common.v1.Changed
+	14, // 13: daos.kv.v1.GetRequest.names:type_name -> daos.kv.v1.Name
+	18, // 14: daos.kv.v1.ListResponse.pairs:type_name -> daos.kv.v1.Pair
+	2,  // 15: daos.kv.v1.PutRequest.when:type_name -> daos.kv.v1.When
+	24, // 16: daos.kv.v1.PutRequest.mutation:type_name -> daos.common.v1.Mutation
+	25, // 17: daos.kv.v1.PutResponse.changed:type_name -> daos.common.v1.Changed
+	5,  // 18: daos.kv.v1.KvService.Define:input_type -> daos.kv.v1.DefineRequest
+	7,  // 19: daos.kv.v1.KvService.Describe:input_type -> daos.kv.v1.DescribeRequest
+	11, // 20: daos.kv.v1.KvService.Apply:input_type -> daos.kv.v1.ApplyRequest
+	15, // 21: daos.kv.v1.KvService.Get:input_type -> daos.kv.v1.GetRequest
+	17, // 22: daos.kv.v1.KvService.List:input_type -> daos.kv.v1.ListRequest
+	20, // 23: daos.kv.v1.KvService.Put:input_type -> daos.kv.v1.PutRequest
+	22, // 24: daos.kv.v1.KvService.Read:input_type -> daos.kv.v1.ReadRequest
+	6,  // 25: daos.kv.v1.KvService.Define:output_type -> daos.kv.v1.DefineResponse
+	8,  // 26: daos.kv.v1.KvService.Describe:output_type -> daos.kv.v1.DescribeResponse
+	13, // 27: daos.kv.v1.KvService.Apply:output_type -> daos.kv.v1.ApplyResponse
+	16, // 28: daos.kv.v1.KvService.Get:output_type -> daos.kv.v1.GetResponse
+	19, // 29: daos.kv.v1.KvService.List:output_type -> daos.kv.v1.ListResponse
+	21, // 30: daos.kv.v1.KvService.Put:output_type -> daos.kv.v1.PutResponse
+	23, // 31: daos.kv.v1.KvService.Read:output_type -> daos.kv.v1.ReadResponse
+	25, // [25:32] is the sub-list for method output_type
+	18, // [18:25] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_daos_kv_v1_kv_service_proto_init() }
@@ -1943,7 +2035,7 @@ func file_daos_kv_v1_kv_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_daos_kv_v1_kv_service_proto_rawDesc), len(file_daos_kv_v1_kv_service_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -115,17 +115,31 @@ class Op(_message.Message):
     version: int
     def __init__(self, kind: _Optional[_Union[OpKind, str]] = ..., key: _Optional[bytes] = ..., akey: _Optional[bytes] = ..., size: _Optional[int] = ..., number: _Optional[int] = ..., when: _Optional[_Union[When, str]] = ..., version: _Optional[int] = ...) -> None: ...
 
+class Puts(_message.Message):
+    __slots__ = ("keys", "key_sizes", "sizes", "akey")
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    KEY_SIZES_FIELD_NUMBER: _ClassVar[int]
+    SIZES_FIELD_NUMBER: _ClassVar[int]
+    AKEY_FIELD_NUMBER: _ClassVar[int]
+    keys: bytes
+    key_sizes: _containers.RepeatedScalarFieldContainer[int]
+    sizes: _containers.RepeatedScalarFieldContainer[int]
+    akey: bytes
+    def __init__(self, keys: _Optional[bytes] = ..., key_sizes: _Optional[_Iterable[int]] = ..., sizes: _Optional[_Iterable[int]] = ..., akey: _Optional[bytes] = ...) -> None: ...
+
 class ApplyRequest(_message.Message):
-    __slots__ = ("dataset", "ops", "mutation", "payload")
+    __slots__ = ("dataset", "ops", "mutation", "puts", "payload")
     DATASET_FIELD_NUMBER: _ClassVar[int]
     OPS_FIELD_NUMBER: _ClassVar[int]
     MUTATION_FIELD_NUMBER: _ClassVar[int]
+    PUTS_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     ops: _containers.RepeatedCompositeFieldContainer[Op]
     mutation: _common_pb2.Mutation
+    puts: Puts
     payload: bytes
-    def __init__(self, dataset: _Optional[str] = ..., ops: _Optional[_Iterable[_Union[Op, _Mapping]]] = ..., mutation: _Optional[_Union[_common_pb2.Mutation, _Mapping]] = ..., payload: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, dataset: _Optional[str] = ..., ops: _Optional[_Iterable[_Union[Op, _Mapping]]] = ..., mutation: _Optional[_Union[_common_pb2.Mutation, _Mapping]] = ..., puts: _Optional[_Union[Puts, _Mapping]] = ..., payload: _Optional[bytes] = ...) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ("number", "size", "removed")
