@@ -468,3 +468,23 @@ def test_what_a_token_cannot_hold_is_refused_where_it_is_said(data: Dataset) -> 
     loader.set_epoch(np.int64(3))
     assert json.loads(json.dumps(loader.state_dict()))["pass"] == 3
     assert json.loads(json.dumps(data.batches(10).state_dict(consumed=np.int64(7))))["position"] == 7
+
+
+def test_a_pass_that_leaves_out_everything_says_so(numbered: Any) -> None:
+    data = numbered.files()
+    ranks = {"world": (1, 200), "uneven": "drop"}
+    for make, words in (
+        (lambda: OurLoader(data, 104, drop_last=True), "103 samples are not a batch of 104, and drop_last=True leaves"),
+        (lambda: data.batches(104, drop_last=True), "103 samples are not a batch of 104, and"),
+        (lambda: data.sampler(batch_size=104, drop_last=True), "103 samples are not a batch of 104, and"),
+        (lambda: OurLoader(data, 1, **ranks), 'not a sample for each of 200 ranks, and uneven="drop"'),
+        (lambda: numbered.iterable(**ranks), "for each of 200 ranks"),
+    ):
+        with pytest.warns(UserWarning, match=f"a pass has no batch: .*{words}"):
+            assert list(make()) == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # A rank without a batch is what "keep" says; what is left of a pass is no pass.
+        assert list(OurLoader(data, 10, world=(50, 51), uneven="keep")) == []
+        loader = OurLoader(data, 60, drop_last=True)
+        assert len(list(loader)) == 1

@@ -12,7 +12,18 @@ import torch.utils.data
 
 from pydaos.torch._arguments import whole
 from pydaos.torch._guard import guarded, stands_in_collation
-from pydaos.torch._plan import Maker, Pass, Slice, StreamLike, Taker, Walkable, batches_of, slices, uneven_rule
+from pydaos.torch._plan import (
+    Maker,
+    Pass,
+    Slice,
+    StreamLike,
+    Taker,
+    Walkable,
+    batches_of,
+    slices,
+    uneven_rule,
+    warn_of_none,
+)
 from pydaos.torch._shared import Shared
 from pydaos.torch._specs import OrderSpec
 from pydaos.torch._where import LOST, tell_where, words
@@ -208,14 +219,16 @@ class BatchIterator:
         #: The slice given last.
         self.part: Slice | None = None
         self._order = self._pass.order()
+        rules: Any = {"drop_last": batches.drop_last, "uneven": batches.uneven}
+        if not self._share[0]:
+            warn_of_none(self._order.n, self._width, batches._world, **rules)
         walk = slices(
             self._start,
             self._order.n,
             self._width,
             batches._world,
             self._share,
-            drop_last=batches.drop_last,
-            uneven=batches.uneven,
+            **rules,
         )
         self._slices: Iterator[Slice] = islice(walk, given, None)
         worker, workers = self._share

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydaos.torch._making import Task
-from pydaos.torch._plan import Slice, Taker, batches_of
+from pydaos.torch._plan import Slice, Taker, batches_of, warn_of_none
 from pydaos.torch._sampler import _Walk
 from pydaos.torch._world import World, check_pins, refresh
 
@@ -126,6 +126,7 @@ class Ours:
             at.set(run.number + run.complete)
         start = at.begin(quiet=True)
         order = at.order()
+        warn_of_none(order.n, walk.batch_size, walk.world, drop_last=walk.drop_last, uneven=walk.uneven)
         taker, key = Taker(order), (at.seed, at.number)
         parts = walk.slices(start, order.n)
         tasks = (Task(part, taker.take(part), key) for part in parts)

@@ -32,6 +32,7 @@ __all__ = [
     "batches_of",
     "slices",
     "uneven_rule",
+    "warn_of_none",
 ]
 
 U64 = npt.NDArray[np.uint64]
@@ -248,6 +249,16 @@ def batches_of(
     if uneven == "keep":
         return whole + (tail > rank * batch)
     return whole + (uneven == "pad" or tail >= size)
+
+
+def warn_of_none(n: int, batch: int, world: tuple[int, int] | World, *, drop_last: bool, uneven: str) -> None:
+    """Warn where samples are there and every pass leaves out all of them."""
+    if not n or not (drop_last or uneven == "drop") or batches_of(n, batch, world, drop_last=drop_last, uneven=uneven):
+        return
+    ranks = f" for each of {world[1]} ranks" if world[1] > 1 else ""
+    least = f"a batch of {batch}" if drop_last else "a sample"
+    rule = "drop_last=True" if drop_last else 'uneven="drop"'
+    warnings.warn(f"a pass has no batch: {n} samples are not {least}{ranks}, and {rule} leaves them out", stacklevel=4)
 
 
 def _whole(value: Any, wrong: str) -> int:

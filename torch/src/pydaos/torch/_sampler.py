@@ -14,7 +14,7 @@ from torch.utils.data import DistributedSampler, Sampler
 
 from pydaos.torch._arguments import whole
 from pydaos.torch._order import BLOCK, Order
-from pydaos.torch._plan import Pass, Slice, Taker, Walkable, batches_of, slices, uneven_rule
+from pydaos.torch._plan import Pass, Slice, Taker, Walkable, batches_of, slices, uneven_rule, warn_of_none
 from pydaos.torch._specs import OrderSpec
 from pydaos.torch._world import WorldArg, check_pins, divides, refresh, resolve, sharded, undivided
 
@@ -91,6 +91,7 @@ class _Walk:
         check_pins(self.source, self.world)
         start = self.pass_.begin()
         order = self.pass_.order()
+        warn_of_none(order.n, self.batch_size, self.world, drop_last=self.drop_last, uneven=self.uneven)
         return start, order, self.slices(start, order.n)
 
     def slices(self, start: int, n: int) -> Iterator[Slice]:
