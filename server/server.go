@@ -230,7 +230,7 @@ func (s *Server) openServices(o Options, token string) error {
 		Array:   &service.Array{Datasets: s.datasets},
 		Tensor:  &service.Tensor{Datasets: s.datasets},
 		Scan:    &service.Scan{Datasets: s.datasets},
-		Query:   &service.Query{Datasets: s.datasets, Running: service.NewQueries(incarnation), SQL: statements, Info: s},
+		Query:   &service.Query{Datasets: s.datasets, Running: service.NewQueries(incarnation), SQL: statements, Info: s, Loader: s.loader},
 		Loader:  s.loader,
 	}
 	s.views = &service.Views{Datasets: s.datasets, Loader: s.loader, Query: s.services.Query.(*service.Query)}

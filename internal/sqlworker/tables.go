@@ -58,8 +58,8 @@ func (j *job) table(ctx context.Context, r *sql.Ref) error {
 }
 
 func (j *job) resolve(ctx context.Context, r *sql.Ref) (*resolved, error) {
-	if c := r.Call; c != nil && j.task.GetRepeatable() && (strings.HasPrefix(c.Name, sql.SystemSchema+".") || c.Name == "snapshots") {
-		return nil, fault.New(fault.Invalid, "query.sql", c.Name, "it shows the server as it is now, and this result must be the same whenever it is read").
+	if c := r.Call; c != nil && j.task.GetRepeatable() && (strings.HasPrefix(c.Name, sql.SystemSchema+".") || c.Name == "snapshots" || c.Name == "view") {
+		return nil, fault.New(fault.Invalid, "query.sql", c.Name, "it shows what is there now, and this result must be the same whenever it is read").
 			Do("run the statement with daos query sql")
 	}
 	if names := parquetNames(r); names != nil {
@@ -84,7 +84,7 @@ func (j *job) resolve(ctx context.Context, r *sql.Ref) (*resolved, error) {
 }
 
 // liveOf is the address that says at which epoch a table is read: of the two of a
-// difference, the one that may be live; "" for a table of the server.
+// difference, the one that may be live; "" where none says so.
 func liveOf(r *sql.Ref) string {
 	c := r.Call
 	switch {
@@ -92,6 +92,8 @@ func liveOf(r *sql.Ref) string {
 		return r.Address
 	case c.Name == "diff" && len(c.Args) == 1 && snapshotOf(c.Dataset) != "":
 		return c.Args[0]
+	case c.Name == "view" || c.Name == "snapshots":
+		return "" // at an epoch of its own, or at none
 	}
 	return c.Dataset
 }

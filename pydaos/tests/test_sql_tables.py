@@ -266,6 +266,48 @@ def test_a_difference_of_arrays(held: tuple[Client, str]) -> None:
     assert len(rows_of(held, "from diff('POOL/a@v1/g/temp', 'POOL/a')")) == 1
 
 
+def test_views_are_tables_in_their_order(held: tuple[Client, str]) -> None:
+    client, pool = held
+    client.sql(f'select _id from "{pool}/t@v1" where _id % 700 = 5 order by _id desc', save_view="some")
+    want = list(range(4905, 0, -700))
+    got = rows_of(held, "select position, _id, name, v from view('POOL/t', 'some') order by position")
+    assert [(r["position"], r["_id"], r["name"]) for r in got] == [(k, i, f"n{i}") for k, i in enumerate(want)]
+    assert [r["v"] for r in got] == [[3 * i, 3 * i + 1, 3 * i + 2] for i in want]
+    assert rows_of(held, "select _id from view('POOL/t', 'some') where position >= 3 and name <> 'n1405' limit 2") == [
+        {"_id": 2805},
+        {"_id": 2105},
+    ]
+    client.query(f"{pool}/f@v1", where="size > 2", columns=["path"], save_view="large")
+    got = rows_of(
+        held, "select v.path, v.size, f.size as now from view('POOL/f', 'large') v left join \"POOL/f\" f using (path)"
+    )
+    assert {(r["path"], r["size"], r["now"]) for r in got} == {
+        ("d/n3.png", 3, None),
+        *((f"d/n{i}.png", i, i) for i in range(4, 9)),
+        ("d/sub/kept.txt", 4, 4),
+    }
+    client.query(f"{pool}/kv@v1", where="key_text like 'label/1%'", columns=["key"], save_view="tens")
+    got = rows_of(held, "select key_text, value from view('POOL/kv', 'tens') order by position")
+    assert [(r["key_text"], r["value"]) for r in got] == [(f"label/{i}", b"c%d" % i) for i in range(10, 20)]
+    listed = rows_of(
+        held, "select name, samples, ordered, snapshot from sys.views where dataset like 'POOL/%' order by 1"
+    )
+    assert [tuple(r.values()) for r in listed] == [
+        ("large", 6 + 1, False, "v1"),
+        ("some", len(want), True, "v1"),
+        ("tens", 10, False, "v1"),
+    ]
+    for text, says in [
+        ("from view('POOL/t', 'sme')", "there is no view"),
+        ("from view('POOL/t')", "the name of the view is missing"),
+        ("from view('POOL/t@v1', 'some')", "name the dataset alone"),
+        ("from view('POOL/t', 3)", "is not the name of a view"),
+    ]:
+        with pytest.raises(pydaos.DaosError) as caught:
+            rows_of(held, text)
+        assert says in str(caught.value)
+
+
 def test_tables_of_the_server(held: tuple[Client, str]) -> None:
     got = rows_of(
         held, "select name, type, snapshots from sys.datasets where pool = 'POOL' and name <> 'deep' order by 1"
@@ -281,7 +323,7 @@ def test_tables_of_the_server(held: tuple[Client, str]) -> None:
     assert rows_of(held, "select count(*) as n from sys.targets where state = 'up'")[0]["n"] > 0
     assert rows_of(held, "select version, epoch from sys.server")[0]["epoch"] > 0
     named = {r["name"] for r in rows_of(held, "from sys.tables")}
-    assert {"pools", "datasets", "snapshots", "queries", "targets", "server", "functions"} <= named
+    assert {"pools", "datasets", "snapshots", "views", "queries", "targets", "server", "functions"} <= named
     for name in named:
         rows_of(held, f"from sys.{name}")
     joined = rows_of(

@@ -35,6 +35,7 @@ func Functions() []Function {
 		{Name: "chunks", Usage: "chunks('POOL/DATASET[@SNAPSHOT][/ARRAY]')", About: "chunks of a tensor dataset or an array, with their statistics", most: 1},
 		{Name: "snapshots", Usage: "snapshots('POOL/DATASET')", About: "snapshots of a dataset, oldest first", most: 1},
 		{Name: "diff", Usage: "diff('POOL/DATASET@BEFORE[/PATH]', 'POOL/DATASET[@AFTER]')", About: "what was added, removed or changed between two snapshots of a dataset", most: 2},
+		{Name: "view", Usage: "view('POOL/DATASET', 'NAME')", About: "samples of a view in its order, with the columns of the dataset", most: 2},
 		{Name: "read_parquet", Usage: "read_parquet('POOL/DATASET[@SNAPSHOT]/PATH'), or a list of them", About: "Parquet files that lie in POSIX datasets: a file, a glob or a folder; FROM \"POOL/DATASET/FILE.parquet\" too", most: 1},
 	}
 }
@@ -48,6 +49,7 @@ func SystemTables() []Function {
 		{Name: "pools", About: "pools with quota and use"},
 		{Name: "datasets", About: "datasets with type, quota and use"},
 		{Name: "snapshots", About: "snapshots of all datasets"},
+		{Name: "views", About: "views of all datasets"},
 		{Name: "queries", About: "queries that run, this one too"},
 		{Name: "targets", About: "storage targets with their state and use"},
 		{Name: "server", About: "the server: version, addresses, epoch"},
@@ -155,6 +157,16 @@ func (w *rewriter) function(t map[string]any) (*Ref, error) {
 		}
 		ref.Call = &Call{Name: f.Name, Dataset: address, Args: []string{other}}
 		ref.Address = "diff(" + address + ", " + other + ")"
+	case "view":
+		if len(args) != 2 {
+			return nil, bad(at, "the name of the view is missing")
+		}
+		name, ok := args[1].text()
+		if !ok {
+			return nil, bad(args[1].at, "%s is not the name of a view", shown(&args[1]))
+		}
+		ref.Call = &Call{Name: f.Name, Dataset: address, Args: []string{name}}
+		ref.Address = "view(" + address + ", " + name + ")"
 	case "read_parquet":
 		names := args[0].list
 		if names == nil {

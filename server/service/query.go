@@ -30,6 +30,7 @@ type Query struct {
 	Running  *Queries
 	SQL      *SQL
 	Info     Info
+	Loader   *Loader // knows what the samples of views are
 }
 
 // table is a dataset as a table at one epoch.

@@ -24,7 +24,7 @@ func (q *Query) tableOf(ctx context.Context, addr string, f *queryv1.TableFuncti
 		return q.open(ctx, addr, named, seen)
 	}
 	name, args := f.GetName(), f.GetArgs()
-	most := map[string]int{"slice": 1, "diff": 1}[name]
+	most := map[string]int{"slice": 1, "diff": 1, "view": 1}[name]
 	if len(args) > most {
 		return nil, fault.New(fault.Invalid, "query.function", name, "%d arguments, it takes %d", len(args), most)
 	}
@@ -47,6 +47,11 @@ func (q *Query) tableOf(ctx context.Context, addr string, f *queryv1.TableFuncti
 			return nil, fault.New(fault.Invalid, "query.function", name, "the second address is missing")
 		}
 		return q.diff(ctx, addr, args[0], named, seen)
+	case "view":
+		if len(args) != 1 {
+			return nil, fault.New(fault.Invalid, "query.function", name, "the name of the view is missing")
+		}
+		return q.view(ctx, addr, args[0])
 	}
 	return nil, fault.New(fault.Unsupported, "query.function", name, "there is no such table function").Do("see sys.functions: daos query sql 'FROM sys.functions'")
 }
@@ -269,6 +274,9 @@ func (q *Query) system(name string) (*queryTable, error) {
 			list, err := pools.Datasets("")
 			for _, d := range list {
 				i, err := pools.Describe(ctx, d)
+				if fault.Is(err, fault.NotFound) {
+					continue // destroyed meanwhile
+				}
 				if err != nil {
 					return nil, err
 				}
@@ -293,6 +301,8 @@ func (q *Query) system(name string) (*queryTable, error) {
 			}
 			return out, err
 		}
+	case "views":
+		s, rows = viewsSchema(), q.views
 	case "queries":
 		s = expr.Schema{{Name: "id", Type: text}, {Name: "dataset", Type: text}, {Name: "text", Type: text}, {Name: "user", Type: text}, {Name: "begun", Type: stamp},
 			{Name: "elapsed_ms", Type: number}, {Name: "rows_scanned", Type: number}, {Name: "rows_out", Type: number}, {Name: "bytes_read", Type: number}}
