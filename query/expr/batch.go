@@ -26,7 +26,24 @@ type Vector struct {
 type Batch struct {
 	N       int
 	Columns []Vector
+	// Room for answers, used again where a Batch is.
+	room [][]uint8
 }
+
+// take is room for an answer for each row, with anything in it.
+func (b *Batch) take() []uint8 {
+	if n := len(b.room); n > 0 {
+		out := b.room[n-1]
+		b.room = b.room[:n-1]
+		if cap(out) >= b.N {
+			return out[:b.N]
+		}
+	}
+	return make([]uint8, b.N)
+}
+
+// give gives room back.
+func (b *Batch) give(out []uint8) { b.room = append(b.room, out) }
 
 type native interface {
 	~int8 | ~int16 | ~int32 | ~int64 | ~uint8 | ~uint16 | ~uint32 | ~uint64 | ~float32 | ~float64

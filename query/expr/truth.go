@@ -1,8 +1,8 @@
 package expr
 
 import (
-	"bytes"
-	"math"
+	"encoding/binary"
+	"math/bits"
 	"slices"
 )
 
@@ -17,22 +17,56 @@ type truth interface {
 
 // Filter appends to keep the rows of a batch for which the predicate is true.
 func (p *Predicate) Filter(b *Batch, keep []uint32) ([]uint32, error) {
-	out := make([]uint8, b.N)
+	out := b.take()
+	defer b.give(out)
 	if err := p.root.eval(b, out); err != nil {
 		return keep, err
 	}
-	for i, t := range out {
-		if t == yes {
-			keep = append(keep, uint32(i))
+	n := len(keep)
+	keep = slices.Grow(keep, len(out))[:n+len(out)]
+	i := 0
+	for ; i+8 <= len(out); i += 8 {
+		for w := wordAt(out, i) & ones; w != 0; w &= w - 1 {
+			keep[n] = uint32(i + bits.TrailingZeros64(w)/8)
+			n++
 		}
 	}
-	return keep, nil
+	for ; i < len(out); i++ {
+		if out[i] == yes {
+			keep[n] = uint32(i)
+			n++
+		}
+	}
+	return keep[:n], nil
+}
+
+// Answers are combined eight at a time: a byte of a word is one of them, bit 0
+// of it is yes and bit 1 unknown.
+const ones = 0x0101010101010101
+
+func wordAt(b []uint8, i int) uint64     { return binary.LittleEndian.Uint64(b[i:]) }
+func putWord(b []uint8, i int, w uint64) { binary.LittleEndian.PutUint64(b[i:], w) }
+
+// some has a 1 for each byte of w that is not 0.
+func some(w uint64) uint64 {
+	const low = 0x7f * ones
+	return (w&low + low | w) >> 7 & ones
 }
 
 // nulls sets the answers of null rows to unknown.
 func nulls(out []uint8, valid []byte) {
-	for i, v := range valid[:min(len(valid), len(out))] {
-		if v == 0 {
+	n := min(len(valid), len(out))
+	i := 0
+	for ; i+8 <= n; i += 8 {
+		w := wordAt(valid, i)
+		if w == ones {
+			continue
+		}
+		there := some(w) * 0xff
+		putWord(out, i, wordAt(out, i)&there|unknown*ones&^there)
+	}
+	for ; i < n; i++ {
+		if valid[i] == 0 {
 			out[i] = unknown
 		}
 	}
@@ -93,26 +127,46 @@ func (c *junction) eval(b *Batch, out []uint8) error {
 	if err := c.parts[0].eval(b, out); err != nil {
 		return err
 	}
-	next := make([]uint8, len(out))
-	decisive := uint8(no)
-	if c.or {
-		decisive = yes
-	}
+	next := b.take()
+	defer b.give(next)
 	for _, p := range c.parts[1:] {
 		if err := p.eval(b, next); err != nil {
 			return err
 		}
-		for i, t := range next {
-			switch {
-			case out[i] == decisive:
-			case t == decisive:
-				out[i] = decisive
-			case t == unknown:
-				out[i] = unknown
-			}
+		if c.or {
+			each(out, next, either)
+		} else {
+			each(out, next, both)
 		}
 	}
 	return nil
+}
+
+// each combines two lists of answers into the first.
+func each(out, next []uint8, combine func(x, y uint64) uint64) {
+	next = next[:len(out)]
+	i := 0
+	for ; i+8 <= len(out); i += 8 {
+		putWord(out, i, combine(wordAt(out, i), wordAt(next, i)))
+	}
+	for ; i < len(out); i++ {
+		out[i] = uint8(combine(uint64(out[i]), uint64(next[i])))
+	}
+}
+
+func both(x, y uint64) uint64 {
+	yes := x & y & ones
+	open := (x | x>>1) & (y | y>>1) & ones // neither is no
+	return yes | (open&^yes)<<1
+}
+
+func either(x, y uint64) uint64 {
+	yes := (x | y) & ones
+	return yes | ((x|y)>>1&ones&^yes)<<1
+}
+
+func neither(x, _ uint64) uint64 {
+	return ^(x|x>>1)&ones | x&(unknown*ones)
 }
 
 type negation struct{ of truth }
@@ -121,11 +175,7 @@ func (c *negation) eval(b *Batch, out []uint8) error {
 	if err := c.of.eval(b, out); err != nil {
 		return err
 	}
-	for i, t := range out {
-		if t != unknown {
-			out[i] = 1 - t
-		}
-	}
+	each(out, out, neither)
 	return nil
 }
 
@@ -165,438 +215,6 @@ func (c *nanness) eval(b *Batch, out []uint8) error {
 		if f != f {
 			out[i] = yes
 		}
-	}
-	nulls(out, v.valid)
-	return nil
-}
-
-// compareConst compares with a number, a time or a truth value; t is what both
-// sides are compared as: Int64, Uint64, Float32, Float64, Time or Bool.
-type compareConst[T int64 | uint64 | float32 | float64 | uint8] struct {
-	col  int // the column that node is, else -1
-	node value
-	op   Fn
-	c    T
-	t    Type
-}
-
-func (c *compareConst[T]) eval(b *Batch, out []uint8) error {
-	if c.col >= 0 {
-		v := &b.Columns[c.col]
-		if c.column(v, b.N, out) {
-			nulls(out, v.Valid)
-			return nil
-		}
-	}
-	v, err := c.node.eval(b)
-	if err != nil {
-		return err
-	}
-	switch k := any(c.c).(type) {
-	case int64:
-		if v.t == Uint64 { // a value of uint64 arithmetic
-			for i, u := range v.u {
-				out[i] = truthOf(holds(c.op, compareMixed(u, k)))
-			}
-		} else {
-			compareInts(c.op, v.i, k, out)
-		}
-	case uint64:
-		if v.t == Uint64 {
-			compareInts(c.op, v.u, k, out)
-		} else {
-			for i, x := range v.i {
-				out[i] = truthOf(holds(c.op, -compareMixed(k, x)))
-			}
-		}
-	case float32:
-		compareFloats(c.op, v.float64s(Float32), float64(k), out)
-	case float64:
-		compareFloats(c.op, v.float64s(Float64), k, out)
-	case uint8:
-		compareInts(c.op, v.b, k, out)
-	}
-	nulls(out, v.valid)
-	return nil
-}
-
-// column compares the values of a column where they lie.
-func (c *compareConst[T]) column(v *Vector, n int, out []uint8) bool {
-	t := c.node.(*column).t
-	switch k := any(c.c).(type) {
-	case int64:
-		switch t {
-		case Int8:
-			return compareNarrow[int8](c.op, v, k, math.MinInt8, math.MaxInt8, out)
-		case Int16:
-			return compareNarrow[int16](c.op, v, k, math.MinInt16, math.MaxInt16, out)
-		case Int32:
-			return compareNarrow[int32](c.op, v, k, math.MinInt32, math.MaxInt32, out)
-		case Uint8:
-			return compareNarrow[uint8](c.op, v, k, 0, math.MaxUint8, out)
-		case Uint16:
-			return compareNarrow[uint16](c.op, v, k, 0, math.MaxUint16, out)
-		case Uint32:
-			return compareNarrow[uint32](c.op, v, k, 0, math.MaxUint32, out)
-		case Int64, Time:
-			compareInts(c.op, view[int64](v.Values, n), k, out)
-			return true
-		}
-	case uint64:
-		if t == Uint64 {
-			compareInts(c.op, view[uint64](v.Values, n), k, out)
-			return true
-		}
-	case float32:
-		if t == Float32 {
-			compareFloats(c.op, view[float32](v.Values, n), k, out)
-			return true
-		}
-	case float64:
-		if t == Float64 {
-			compareFloats(c.op, view[float64](v.Values, n), k, out)
-			return true
-		}
-	case uint8:
-		compareInts(c.op, v.Values[:n], k, out)
-		return true
-	}
-	return false
-}
-
-// compareNarrow compares in the column's own width; a constant that does not
-// fit decides alone.
-func compareNarrow[T int8 | int16 | int32 | uint8 | uint16 | uint32](op Fn, v *Vector, k, lo, hi int64, out []uint8) bool {
-	if k < lo || k > hi {
-		sign := -1 // every value is below k
-		if k < lo {
-			sign = 1
-		}
-		set(out, truthOf(holds(op, sign)))
-		return true
-	}
-	compareInts(op, view[T](v.Values, len(out)), T(k), out)
-	return true
-}
-
-type ordered interface {
-	~int8 | ~int16 | ~int32 | ~int64 | ~uint8 | ~uint16 | ~uint32 | ~uint64
-}
-
-// bit makes 0 or 1 of a comparison; the compiler has no branch for it.
-func bit(b bool) uint8 {
-	var x uint8
-	if b {
-		x = 1
-	}
-	return x
-}
-
-func compareInts[T ordered](op Fn, v []T, c T, out []uint8) {
-	out = out[:len(v)]
-	switch op {
-	case Eq:
-		for i, x := range v {
-			out[i] = bit(x == c)
-		}
-	case Ne:
-		for i, x := range v {
-			out[i] = bit(x != c)
-		}
-	case Lt:
-		for i, x := range v {
-			out[i] = bit(x < c)
-		}
-	case Le:
-		for i, x := range v {
-			out[i] = bit(x <= c)
-		}
-	case Gt:
-		for i, x := range v {
-			out[i] = bit(x > c)
-		}
-	case Ge:
-		for i, x := range v {
-			out[i] = bit(x >= c)
-		}
-	}
-}
-
-// compareFloats compares with NaN as the greatest number, equal to itself.
-func compareFloats[T float32 | float64](op Fn, v []T, c T, out []uint8) {
-	out = out[:len(v)]
-	if math.IsNaN(float64(c)) {
-		for i, x := range v {
-			nan := math.IsNaN(float64(x))
-			switch op {
-			case Eq, Ge:
-				out[i] = bit(nan)
-			case Ne, Lt:
-				out[i] = bit(!nan)
-			case Le:
-				out[i] = yes
-			default:
-				out[i] = no
-			}
-		}
-		return
-	}
-	switch op {
-	case Eq:
-		for i, x := range v {
-			out[i] = bit(x == c)
-		}
-	case Ne:
-		for i, x := range v {
-			out[i] = bit(x != c)
-		}
-	case Lt:
-		for i, x := range v {
-			out[i] = bit(x < c)
-		}
-	case Le:
-		for i, x := range v {
-			out[i] = bit(x <= c)
-		}
-	case Gt:
-		for i, x := range v {
-			out[i] = bit(!(x <= c))
-		}
-	case Ge:
-		for i, x := range v {
-			out[i] = bit(!(x < c))
-		}
-	}
-}
-
-// holds is op for a three-way comparison.
-func holds(op Fn, cmp int) bool {
-	switch op {
-	case Eq:
-		return cmp == 0
-	case Ne:
-		return cmp != 0
-	case Lt:
-		return cmp < 0
-	case Le:
-		return cmp <= 0
-	case Gt:
-		return cmp > 0
-	}
-	return cmp >= 0
-}
-
-func three[T ordered](a, b T) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
-}
-
-func compareMixed(u uint64, i int64) int {
-	if i < 0 {
-		return 1
-	}
-	return three(u, uint64(i))
-}
-
-func threeFloat(a, b float64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	case a == b:
-		return 0
-	case a != a && b != b:
-		return 0
-	case a != a:
-		return 1
-	}
-	return -1
-}
-
-// comparison compares two expressions as type t.
-type comparison struct {
-	op   Fn
-	l, r value
-	t    Type
-}
-
-func (c *comparison) eval(b *Batch, out []uint8) error {
-	l, err := c.l.eval(b)
-	if err != nil {
-		return err
-	}
-	r, err := c.r.eval(b)
-	if err != nil {
-		return err
-	}
-	switch {
-	case c.t == Float32 || c.t == Float64:
-		x, y := l.float64s(c.t), r.float64s(c.t)
-		for i := range out {
-			out[i] = truthOf(holds(c.op, threeFloat(x[i], y[i])))
-		}
-	case c.t == Text || c.t == Bytes:
-		for i := range out {
-			out[i] = truthOf(holds(c.op, bytes.Compare(l.data[l.off[i]:l.off[i+1]], r.data[r.off[i]:r.off[i+1]])))
-		}
-	case c.t == Bool:
-		for i := range out {
-			out[i] = truthOf(holds(c.op, three(l.b[i], r.b[i])))
-		}
-	default:
-		for i := range out {
-			var cmp int
-			switch {
-			case l.t != Uint64 && r.t != Uint64:
-				cmp = three(l.i[i], r.i[i])
-			case l.t == Uint64 && r.t == Uint64:
-				cmp = three(l.u[i], r.u[i])
-			case l.t == Uint64:
-				cmp = compareMixed(l.u[i], r.i[i])
-			default:
-				cmp = -compareMixed(r.u[i], l.i[i])
-			}
-			out[i] = truthOf(holds(c.op, cmp))
-		}
-	}
-	nulls(out, l.valid)
-	nulls(out, r.valid)
-	return nil
-}
-
-// compareBytes compares a text or a blob with a constant, byte by byte.
-type compareBytes struct {
-	col  int
-	node value
-	op   Fn
-	c    []byte
-}
-
-func (c *compareBytes) eval(b *Batch, out []uint8) error {
-	v, err := c.node.eval(b)
-	if err != nil {
-		return err
-	}
-	if c.op == Eq || c.op == Ne {
-		want := truthOf(c.op == Eq)
-		for i := range out {
-			out[i] = 1 - want
-			if s := v.data[v.off[i]:v.off[i+1]]; len(s) == len(c.c) && string(s) == string(c.c) {
-				out[i] = want
-			}
-		}
-	} else {
-		for i := range out {
-			out[i] = truthOf(holds(c.op, bytes.Compare(v.data[v.off[i]:v.off[i+1]], c.c)))
-		}
-	}
-	nulls(out, v.valid)
-	return nil
-}
-
-// membership is x in (constants).
-type membership struct {
-	col   int
-	node  value
-	t     Type
-	ints  []int64 // ascending
-	texts []string
-	has   map[string]struct{}
-	hasI  map[int64]struct{}
-	null  bool // NULL is among them: what is not in is unknown
-}
-
-func (c *membership) finish() {
-	slices.Sort(c.ints)
-	c.ints = slices.Compact(c.ints)
-	slices.Sort(c.texts)
-	c.texts = slices.Compact(c.texts)
-	if len(c.texts) > 4 {
-		c.has = make(map[string]struct{}, len(c.texts))
-		for _, s := range c.texts {
-			c.has[s] = struct{}{}
-		}
-	}
-	if len(c.ints) > 4 {
-		c.hasI = make(map[int64]struct{}, len(c.ints))
-		for _, i := range c.ints {
-			c.hasI[i] = struct{}{}
-		}
-	}
-}
-
-func (c *membership) eval(b *Batch, out []uint8) error {
-	v, err := c.node.eval(b)
-	if err != nil {
-		return err
-	}
-	miss := uint8(no)
-	if c.null {
-		miss = unknown
-	}
-	set(out, miss)
-	switch {
-	case len(c.ints) > 0:
-		for i := range out {
-			x := int64(0)
-			if v.t == Uint64 {
-				if v.u[i] > math.MaxInt64 {
-					continue
-				}
-				x = int64(v.u[i])
-			} else {
-				x = v.i[i]
-			}
-			in := false
-			if c.hasI != nil {
-				_, in = c.hasI[x]
-			} else {
-				in = slices.Contains(c.ints, x)
-			}
-			if in {
-				out[i] = yes
-			}
-		}
-	case len(c.texts) > 0:
-		for i := range out {
-			s := v.data[v.off[i]:v.off[i+1]]
-			in := false
-			if c.has != nil {
-				_, in = c.has[string(s)]
-			} else {
-				for _, t := range c.texts {
-					in = in || string(s) == t
-				}
-			}
-			if in {
-				out[i] = yes
-			}
-		}
-	}
-	nulls(out, v.valid)
-	return nil
-}
-
-// matching is like, glob, prefix, suffix and contains.
-type matching struct {
-	col  int
-	node value
-	m    *pattern
-}
-
-func (c *matching) eval(b *Batch, out []uint8) error {
-	v, err := c.node.eval(b)
-	if err != nil {
-		return err
-	}
-	for i := range out {
-		out[i] = truthOf(c.m.match(v.data[v.off[i]:v.off[i+1]]))
 	}
 	nulls(out, v.valid)
 	return nil

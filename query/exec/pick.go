@@ -1,0 +1,157 @@
+package exec
+
+import (
+	"context"
+
+	"daos/query/expr"
+)
+
+// draws is the numbers that rows draw and the column are drawn by, of all rows or of those named.
+func (w *worker) draws(ctx context.Context, c Chunk, have map[int]expr.Vector, key int, rows []uint32, n int) (*expr.Vector, []uint64, error) {
+	vs, err := w.read(ctx, c, have, []int{key}, rows)
+	if err != nil {
+		return nil, nil, err
+	}
+	f := &w.p.schema[key]
+	out := make([]uint64, n)
+	for i := range out {
+		out[i] = drawOf(w.p.Sample.Seed, cell(f, &vs[0], i))
+	}
+	return &vs[0], out, nil
+}
+
+// draw keeps a fraction of the rows.
+func (w *worker) draw(ctx context.Context, c Chunk, have map[int]expr.Vector, rows []uint32, n int) ([]uint32, error) {
+	if rows != nil {
+		n = len(rows)
+	}
+	_, draws, err := w.draws(ctx, c, have, w.p.key, rows, n)
+	if err != nil {
+		return nil, err
+	}
+	kept := make([]uint32, 0, n/4+1)
+	for i, d := range draws {
+		if d < w.p.draw {
+			if rows != nil {
+				kept = append(kept, rows[i])
+			} else {
+				kept = append(kept, uint32(i))
+			}
+		}
+	}
+	return kept, nil
+}
+
+// rowAt is the row of the chunk that is number i of those named.
+func rowAt(rows []uint32, i int) uint32 {
+	if rows != nil {
+		return rows[i]
+	}
+	return uint32(i)
+}
+
+// best puts rows into the top k: first by the column of the order alone, then
+// the other columns of those that are wanted.
+func (w *worker) best(ctx context.Context, c Chunk, have map[int]expr.Vector, rows []uint32, n int) error {
+	vs, err := w.read(ctx, c, have, []int{w.p.top}, rows)
+	if err != nil {
+		return err
+	}
+	f, q := &w.p.schema[w.p.top], w.run.keep
+	// The best of this chunk alone, without cells.
+	local := newKeeper(w.p, w.p.Top.K)
+	for i := range n {
+		r := kept{at: place{w.number, w.chunk, rowAt(rows, i)}, null: !valid(&vs[0], i)}
+		if !r.null {
+			r.key = cell(f, &vs[0], i)
+		}
+		if q.wants(&r) && local.wants(&r) {
+			one := r
+			one.key = append([]byte(nil), r.key...)
+			if err := local.put(&one); err != nil {
+				return err
+			}
+		}
+	}
+	return w.fill(ctx, c, have, local, q)
+}
+
+// fill reads the cells of the rows of a chunk and puts them into a keeper.
+func (w *worker) fill(ctx context.Context, c Chunk, have map[int]expr.Vector, local, q *keeper) error {
+	if len(local.rows) == 0 {
+		return nil
+	}
+	order := local.rows
+	sortByPlace(order)
+	named := make([]uint32, len(order))
+	for i, r := range order {
+		named[i] = r.at.row
+	}
+	vs, err := w.read(ctx, c, have, w.p.out, named)
+	if err != nil {
+		return err
+	}
+	for i, r := range order {
+		if !q.wants(r) {
+			continue
+		}
+		r.cells = make([][]byte, len(vs))
+		for k := range vs {
+			if valid(&vs[k], i) {
+				r.cells[k] = append(make([]byte, 0, 8), cell(&w.p.result[k], &vs[k], i)...)
+			}
+		}
+		if err := q.put(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sampled puts rows into a sample of n.
+func (w *worker) sampled(ctx context.Context, c Chunk, have map[int]expr.Vector, rows []uint32, n int) error {
+	key, draws, err := w.draws(ctx, c, have, w.p.key, rows, n)
+	if err != nil {
+		return err
+	}
+	var by []expr.Vector
+	if w.p.by >= 0 {
+		if by, err = w.read(ctx, c, have, []int{w.p.by}, rows); err != nil {
+			return err
+		}
+	}
+	local := newSampler(w.p)
+	kf := &w.p.schema[w.p.key]
+	var stratum []byte
+	for i, d := range draws {
+		if by != nil {
+			stratum = encode(stratum[:0], &w.p.schema[w.p.by], &by[0], i)
+		}
+		q, err := w.run.sample.of(stratum)
+		if err != nil {
+			return err
+		}
+		mine, err := local.of(stratum)
+		if err != nil {
+			return err
+		}
+		r := kept{draw: d, key: cell(kf, key, i), at: place{w.number, w.chunk, rowAt(rows, i)}}
+		if q.wants(&r) && mine.wants(&r) {
+			one := r
+			one.key = append([]byte(nil), r.key...)
+			if err := mine.put(&one); err != nil {
+				return err
+			}
+		}
+	}
+	for k, mine := range local.strata {
+		q, err := w.run.sample.of([]byte(k))
+		if err != nil {
+			return err
+		}
+		if err := w.fill(ctx, c, have, mine, q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
