@@ -179,7 +179,7 @@ def open_manifest(client: Client, request: lpb.OpenManifestRequest, progress: Ca
                     return Manifest(reply.manifest, request)
                 if progress is not None:
                     progress(int(reply.entries))
-        except errors.UnreachableError as e:
+        except (errors.UnreachableError, errors.OverloadedError) as e:
             patience.wait(e)
         else:
             raise errors.InternalError(f"{request.dataset}: the server sent no manifest", resource=request.dataset)
