@@ -3,12 +3,16 @@ package cli
 import (
 	"context"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"daos/internal/client"
 	"daos/internal/columnar"
+	"daos/internal/fault"
+	"daos/internal/near"
 	queryv1 "daos/proto/gen/daos/query/v1"
 	"daos/query/exec"
 )
@@ -30,6 +34,7 @@ type queryFlags struct {
 	columns      []string
 	where        string
 	name         string
+	kind         string // of files
 	larger       string
 	smaller      string
 	newer, older string
@@ -49,6 +54,10 @@ func (f *queryFlags) filters(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVarP(&f.where, "where", "w", "", "condition that rows must meet")
 	fl.StringVar(&f.name, "name", "", "files: glob over the name")
+	fl.StringVar(&f.kind, "type", "", "files: file, directory, symlink, or any")
+	_ = cmd.RegisterFlagCompletionFunc("type", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return fileKinds(), cobra.ShellCompDirectiveNoFileComp
+	})
 	fl.StringVar(&f.larger, "larger", "", "files: at least so large: 4KiB, 1MB")
 	fl.StringVar(&f.smaller, "smaller", "", "files: at most so large")
 	fl.StringVar(&f.newer, "newer", "", "files: changed at or after: 2026-01-31, or an age such as 2h, 7d")
@@ -76,7 +85,9 @@ func (f *queryFlags) result(cmd *cobra.Command) {
 	})
 }
 
-// quote makes a text of a condition.
+func fileKinds() []string { return []string{"file", "directory", "symlink", "any"} }
+
+// quoteText makes a text of a condition.
 func quoteText(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
 // request makes a scan of the flags.
@@ -89,6 +100,16 @@ func (f *queryFlags) request(a *app, addr string) (*queryv1.ScanRequest, error) 
 	var conds []string
 	if f.name != "" {
 		conds = append(conds, "name glob "+quoteText(f.name))
+	}
+	if f.kind != "" && !slices.Contains(fileKinds(), f.kind) {
+		e := fault.New(fault.Invalid, "cli.type", f.kind, "not a type of entry")
+		if n := near.Name(f.kind, fileKinds()); n != "" {
+			return nil, e.Do("did you mean %s?", n)
+		}
+		return nil, e.Do("use one of %s", strings.Join(fileKinds(), ", "))
+	}
+	if f.kind != "" && f.kind != "any" {
+		conds = append(conds, "type = "+quoteText(f.kind))
 	}
 	for _, s := range []struct{ text, op string }{{f.larger, ">="}, {f.smaller, "<="}} {
 		if s.text == "" {
@@ -201,6 +222,25 @@ func chooseColumns(r *queryv1.ScanRequest, s *queryv1.SchemaResponse) {
 	}
 }
 
+var namesType = regexp.MustCompile(`(?i)\btype\b`)
+
+// sampleFiles narrows a sample of a posix dataset to files, unless it says
+// itself which types of entries it is of.
+func (f *queryFlags) sampleFiles(ctx context.Context, a *app, c *client.Client, addr string) error {
+	if f.kind != "" || namesType.MatchString(f.where) {
+		return nil
+	}
+	x, err := a.parse(addr)
+	if err != nil {
+		return err
+	}
+	s, err := c.Query.Schema(ctx, &queryv1.SchemaRequest{Dataset: x.String()})
+	if err == nil && s.GetType() == "posix" {
+		f.kind = "file"
+	}
+	return err
+}
+
 func querySample(a *app) *cobra.Command {
 	var f queryFlags
 	var s queryv1.Sample
@@ -208,9 +248,13 @@ func querySample(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "sample POOL/DATASET[@SNAPSHOT][/PATH]", Short: "Print a reproducible sample of rows", Args: cobra.ExactArgs(1),
 		Long: "Print a sample: rows are drawn by a hash of their key and the seed, so that the same seed draws the same rows at any time\n" +
-			"and on any machine. The rows keep the order of the table.",
+			"and on any machine. The rows keep the order of the table.\n\n" +
+			"Of a posix dataset files are drawn, not directories and links, unless --type or the condition says which.",
 		Example: "  daos query sample p/train@v1 -n 1000 --stratify label --seed 7\n  daos query sample p/photos@v1 --fraction 0.01 -w \"ext = 'png'\"",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
+			if err := f.sampleFiles(ctx, a, c, args[0]); err != nil {
+				return err
+			}
 			r, err := f.request(a, args[0])
 			if err != nil {
 				return err

@@ -10,6 +10,7 @@ import (
 	"daos/internal/columnar"
 	datasetv1 "daos/proto/gen/daos/dataset/v1"
 	queryv1 "daos/proto/gen/daos/query/v1"
+	"daos/query/sql"
 )
 
 // completer completes what is typed in the shell. It is pure but for ask.
@@ -94,6 +95,9 @@ func (c *completer) complete(pending, line string, at int) (head string, words [
 	case last.open && last.state == inText:
 		word := last.text[1:]
 		prev := strings.TrimSuffix(whole, last.text)
+		if inTableFunction(prev) {
+			return strings.TrimSuffix(before, word), c.address(word, "'"), tail
+		}
 		names := quotedNames(prev)
 		if len(names) == 0 || !atVersion.MatchString(prev) {
 			return before, nil, tail
@@ -125,12 +129,46 @@ func beginning(all []string, word string) []string {
 	return out
 }
 
-// quoted completes an address, or the name of a column that needs quotes.
-func (c *completer) quoted(word, statement string) []string {
+// address completes an address; one that is whole gets its closing quote.
+func (c *completer) address(word, quote string) []string {
 	found := beginning(c.ask.addresses(word), word)
 	if len(found) == 1 && found[0] == word {
-		return []string{word + `"`}
+		return []string{word + quote}
 	}
+	return found
+}
+
+// inTableFunction reports whether a text ends where the address of a table
+// function is to come.
+func inTableFunction(before string) bool {
+	words := wordsOf(before)
+	n := len(words)
+	if n < 2 || words[n-1] != "(" {
+		return false
+	}
+	for _, f := range sql.Functions() {
+		if strings.EqualFold(f.Name, words[n-2]) {
+			return true
+		}
+	}
+	return false
+}
+
+// tableWords are what can stand for a table without quotes: table functions and
+// tables of the server.
+func tableWords() (out []string) {
+	for _, f := range sql.Functions() {
+		out = append(out, f.Name+"('")
+	}
+	for _, f := range sql.SystemTables() {
+		out = append(out, sql.SystemSchema+"."+f.Name)
+	}
+	return out
+}
+
+// quoted completes an address, or the name of a column that needs quotes.
+func (c *completer) quoted(word, statement string) []string {
+	found := c.address(word, `"`)
 	if !strings.Contains(word, "/") {
 		addresses, _ := tablesOf(statement)
 		for _, a := range addresses {
@@ -160,7 +198,7 @@ func (c *completer) bare(word, before, statement string) []string {
 	if name, column, dotted := strings.Cut(word, "."); dotted {
 		addr := alias[strings.ToLower(name)]
 		if addr == "" {
-			return nil
+			return beginning(tableWords(), word)
 		}
 		var out []string
 		for _, n := range beginning(c.columnNames(addr), column) {
@@ -173,11 +211,14 @@ func (c *completer) bare(word, before, statement string) []string {
 		prev = strings.ToUpper(words[len(words)-1])
 	}
 	var out []string
-	if (prev == "FROM" || prev == "JOIN") && word == "" {
+	if prev == "FROM" || prev == "JOIN" {
+		if word != "" {
+			return beginning(tableWords(), strings.ToLower(word))
+		}
 		for _, p := range c.ask.addresses("") {
 			out = append(out, `"`+p)
 		}
-		return out
+		return append(out, tableWords()...)
 	}
 	for _, a := range addresses {
 		for _, n := range beginning(c.columnNames(a), word) {

@@ -72,6 +72,7 @@ func (s *shell) doHelp(context.Context, string) error {
 A statement ends in a semicolon and may have many lines:
   SELECT label, count(*) FROM "POOL/DATASET@SNAPSHOT" WHERE quality > 0.8 GROUP BY label;
 EXPLAIN STATEMENT says which conditions are evaluated next to the data; EXPLAIN ANALYZE runs it too.
+FROM sys.functions; lists table functions (files, kv, slice, diff, ...), FROM sys.tables; what the server says of itself.
 `)
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"daos/internal/client"
+	"daos/internal/sqltask"
 	queryv1 "daos/proto/gen/daos/query/v1"
 )
 
@@ -68,11 +69,18 @@ func (p *following) ask(ctx context.Context, c *client.Client) {
 		if err != nil {
 			continue // the query itself says what is wrong
 		}
+		sum := &queryv1.Counters{}
 		for _, q := range all.GetQueries() {
-			if q.GetId() == *id {
-				p.note("", q.GetCounters())
+			if n := q.GetCounters(); q.GetId() == *id || q.GetText() == sqltask.ScanLabel(*id) {
+				sum.Chunks += n.GetChunks()
+				sum.ChunksRead += n.GetChunksRead()
+				sum.ChunksPruned += n.GetChunksPruned()
+				sum.RowsScanned += n.GetRowsScanned()
+				sum.RowsOut += n.GetRowsOut()
+				sum.BytesRead += n.GetBytesRead()
 			}
 		}
+		p.note("", sum)
 	}
 }
 
@@ -81,7 +89,10 @@ func (p *following) note(id string, n *queryv1.Counters) {
 	if id != "" {
 		p.id.CompareAndSwap(nil, &id)
 	}
-	if n != nil && n.GetChunks()+n.GetRowsScanned() > 0 {
+	if n == nil || n.GetChunks()+n.GetRowsScanned() == 0 {
+		return
+	}
+	if was := p.now.Load(); was == nil || n.GetRowsScanned() >= was.GetRowsScanned() { // scans of a statement end and are gone
 		p.now.Store(n)
 	}
 }

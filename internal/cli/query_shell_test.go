@@ -126,3 +126,25 @@ func TestShell_CtrlC(t *testing.T) {
 		t.Errorf("exit %d", code)
 	}
 }
+
+// What a statement has read so far is shown on a terminal while its result goes
+// to a file, and wiped at the end.
+func TestQuery_ProgressOnATerminal(t *testing.T) {
+	w := shellWorld(t)
+	sql := `select sum(a.range * b.range) as n, max(t.label) as m from range(100000) a, range(500) b, "p/train" t`
+	x := w.terminal(100, "query", "sql", sql, "-o", "out.csv")
+	x.expect(`rows scanned, .* read  \d`)
+	x.expect(`1 rows? in`)
+	if code := x.wait(); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	if b, err := os.ReadFile(w.path("out.csv")); err != nil || !strings.HasPrefix(string(b), "n,m\n") {
+		t.Errorf("%q, %v", b, err)
+	}
+	// Bytes are not for a terminal.
+	y := w.terminal(100, "query", "find", "p/train", "--format", "parquet")
+	y.expect(`not for a terminal; name a file with -o, or use a pipe`)
+	if code := y.wait(); code != 2 {
+		t.Errorf("exit %d", code)
+	}
+}

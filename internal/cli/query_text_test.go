@@ -114,7 +114,6 @@ func TestComplete(t *testing.T) {
 		`.timing |`:                          `.timing |on off|`,
 		`.schema p/tr|`:                      `.schema |p/train|`,
 		`.schema "p/tr|`:                     `.schema "|p/train|`,
-		`select * from |`:                    `select * from |"p/|`,
 		`select * from "|`:                   `select * from "|p/|`,
 		`select * from "p/|`:                 `select * from "|p/pairs p/train|`,
 		`select * from "p/train@|`:           `select * from "|p/train@v1 p/train@v2|`,
@@ -126,6 +125,10 @@ func TestComplete(t *testing.T) {
 		`select x.| from "p/train" as t`:     `select || from "p/train" as t`,
 		`FROM "p/train" GRO|`:                `FROM "p/train" |GROUP|`,
 		`from "p/train" gro|`:                `from "p/train" |group|`,
+		`select * from fi|`:                  `select * from |files('|`,
+		`from sys.da|`:                       `from |sys.datasets|`,
+		`select * from files('p/tr|`:         `select * from files('|p/train|`,
+		`select * from chunks( 'p/train@|`:   `select * from chunks( '|p/train@v1 p/train@v2|`,
 		`select medi|`:                       `select |median(|`,
 		`select 'p/tr|`:                      `select 'p/tr||`,
 		`select 1 -- fro|`:                   `select 1 -- fro||`,
@@ -140,6 +143,9 @@ func TestComplete(t *testing.T) {
 		if got := head + "|" + strings.Join(words, " ") + "|" + tail; got != want {
 			t.Errorf("%s\n gives %s\n  not  %s", in, got, want)
 		}
+	}
+	if _, words, _ := c.complete("", "select * from ", 14); words[0] != `"p/` || !slices.Contains(words, "files('") || !slices.Contains(words, "sys.queries") {
+		t.Errorf("tables: %q", words)
 	}
 	// An address that is whole gets its quote.
 	c.ask.addresses = func(string) []string { return []string{"p/train@v1"} }

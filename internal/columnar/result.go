@@ -244,11 +244,47 @@ func fieldNames(s *arrow.Schema) []string {
 	return out
 }
 
+// shapesOf are the shapes of the columns of tensors, which Arrow has as flat lists.
+func shapesOf(s *arrow.Schema) [][]int {
+	out := make([][]int, s.NumFields())
+	for i := range out {
+		f := s.Field(i)
+		var meta struct {
+			Shape []int `json:"shape"`
+		}
+		if k := f.Metadata.FindKey("ARROW:extension:metadata"); k >= 0 && json.Unmarshal([]byte(f.Metadata.Values()[k]), &meta) == nil {
+			out[i] = meta.Shape
+		}
+	}
+	return out
+}
+
+// nested is a cell with the lists of a tensor as deep as its shape.
+func nested(v any, shape []int) any {
+	flat, ok := v.([]any)
+	for d := len(shape) - 1; ok && d > 0; d-- {
+		n := shape[d]
+		if n == 0 || len(flat)%n != 0 {
+			return v
+		}
+		rows := make([]any, 0, len(flat)/n)
+		for at := 0; at < len(flat); at += n {
+			rows = append(rows, flat[at:at+n])
+		}
+		flat = rows
+	}
+	if !ok {
+		return v
+	}
+	return flat
+}
+
 func csvRecord(c *csv.Writer, rec arrow.Record) error {
 	row := make([]string, rec.NumCols())
+	shapes := shapesOf(rec.Schema())
 	for i := range int(rec.NumRows()) {
 		for k := range row {
-			row[k] = plainText(cellOf(rec.Column(k), i))
+			row[k] = plainText(nested(cellOf(rec.Column(k), i), shapes[k]))
 		}
 		if err := c.Write(row); err != nil {
 			return err
@@ -258,14 +294,14 @@ func csvRecord(c *csv.Writer, rec arrow.Record) error {
 }
 
 // appendRow appends one row as an object, its members in the order of the columns.
-func appendRow(out []byte, rec arrow.Record, i int) ([]byte, error) {
+func appendRow(out []byte, rec arrow.Record, i int, shapes [][]int) ([]byte, error) {
 	out = append(out, '{')
 	for c := range int(rec.NumCols()) {
 		name, err := marshal(rec.ColumnName(c))
 		if err != nil {
 			return nil, err
 		}
-		v, err := marshal(cellOf(rec.Column(c), i))
+		v, err := marshal(nested(cellOf(rec.Column(c), i), shapes[c]))
 		if err != nil {
 			return nil, err
 		}
@@ -290,11 +326,12 @@ func marshal(v any) ([]byte, error) {
 // the others, after behind each.
 func jsonRows(out *bufio.Writer, rec arrow.Record, first, next, after string) error {
 	var line []byte
+	shapes := shapesOf(rec.Schema())
 	for i := range int(rec.NumRows()) {
 		line = append(line[:0], first...)
 		first = next
 		var err error
-		if line, err = appendRow(line, rec, i); err != nil {
+		if line, err = appendRow(line, rec, i, shapes); err != nil {
 			return err
 		}
 		if _, err := out.Write(append(line, after...)); err != nil {

@@ -10,6 +10,7 @@ package sqltask
 import (
 	"encoding/binary"
 	"io"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -18,6 +19,14 @@ import (
 
 // Command is the hidden command of the binary that is that process.
 const Command = "sql-worker"
+
+const scanLabel = "scan of statement "
+
+// ScanLabel is what a scan of a statement is called among the queries that run.
+func ScanLabel(query string) string { return scanLabel + query }
+
+// ScanOf is the statement that a scan of this label belongs to.
+func ScanOf(label string) (query string, ok bool) { return strings.CutPrefix(label, scanLabel) }
 
 // maxFrame bounds one message: a record batch with its longest row.
 const maxFrame = 1 << 30

@@ -13,6 +13,7 @@ import (
 	"daos/internal/columnar"
 	"daos/internal/fault"
 	"daos/internal/querywire"
+	"daos/internal/sqltask"
 	queryv1 "daos/proto/gen/daos/query/v1"
 	"daos/query/exec"
 	"daos/query/expr"
@@ -43,6 +44,9 @@ func (t *remote) Rows() (uint64, bool) {
 // Open begins a scan with what was lifted.
 func (t *remote) Open(columns []int) (duck.Reader, error) {
 	r := &queryv1.ScanRequest{Function: functionOf(t.ref), Predicate: querywire.FromExpr(t.ref.Where), Limit: t.ref.Limit, Label: "scan of a statement"}
+	if id := t.j.task.GetQuery(); id != "" {
+		r.Label = sqltask.ScanLabel(id)
+	}
 	r.Dataset, r.Epoch = t.j.reading(t.ref)
 	for _, c := range columns {
 		r.Columns = append(r.Columns, t.ref.Schema[c].Name)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"daos/internal/fault"
+	"daos/internal/sqltask"
 	queryv1 "daos/proto/gen/daos/query/v1"
 	"daos/query/exec"
 	"daos/server/auth"
@@ -40,6 +41,7 @@ type query struct {
 	begun   time.Time
 	cancel  context.CancelCauseFunc
 	now     atomic.Pointer[exec.Counters]
+	scans   exec.Counters // of a statement: its scans that have ended; under Queries.mu
 }
 
 // errKilled is the cause of a query that was killed.
@@ -71,6 +73,12 @@ func (x *query) end() {
 	x.all.mu.Lock()
 	defer x.all.mu.Unlock()
 	delete(x.all.all, x.id)
+	n := x.now.Load()
+	if id, ok := sqltask.ScanOf(x.text); ok && n != nil && x.all.all[id] != nil {
+		c := *n
+		c.RowsOut, c.BytesOut = 0, 0 // what a scan gives is not yet the result
+		x.all.all[id].scans.Add(c)
+	}
 }
 
 // why is the error of a query, naming a kill as the cause where it was one.
@@ -94,15 +102,17 @@ func countersOf(c exec.Counters, d time.Duration) *queryv1.Counters {
 func (q *Queries) list() []*queryv1.Query {
 	q.mu.Lock()
 	all := make([]*query, 0, len(q.all))
+	ended := make(map[*query]exec.Counters, len(q.all))
 	for _, x := range q.all {
 		all = append(all, x)
+		ended[x] = x.scans
 	}
 	q.mu.Unlock()
 	slices.SortFunc(all, func(a, b *query) int { return cmp.Compare(a.number, b.number) })
 	var out []*queryv1.Query
 	for _, x := range all {
-		var c exec.Counters
-		if n := x.now.Load(); n != nil {
+		c := ended[x]
+		if n := x.now.Load(); n != nil && n.RowsScanned >= c.RowsScanned {
 			c = *n
 		}
 		out = append(out, &queryv1.Query{Id: x.id, Dataset: x.dataset, Text: x.text, User: x.user, BegunUnixNanos: x.begun.UnixNano(), Counters: countersOf(c, time.Since(x.begun))})

@@ -99,6 +99,9 @@ func (s *SQL) run(ctx context.Context, task *queryv1.SqlTask, fn func(*queryv1.S
 		return fault.New(fault.Internal, "query.sql", "statement", "its process can't be started").Because(err)
 	}
 	err = sqltask.WriteFrame(in, task)
+	if err == nil && task.GetQuery() != "" { // so that the client can ask how far it is
+		err = fn(&queryv1.SqlReply{Batch: &queryv1.SqlResponse{}})
+	}
 	finished := false
 	for err == nil && !finished {
 		var r queryv1.SqlReply
@@ -153,7 +156,7 @@ func (q *Query) Sql(r *queryv1.SqlRequest, out grpc.ServerStreamingServer[queryv
 	ctx, run := q.Running.begin(out.Context(), &queryv1.ScanRequest{Label: label(r)})
 	defer run.end()
 	first := true
-	err := q.SQL.run(ctx, &queryv1.SqlTask{Statement: r}, func(m *queryv1.SqlReply) error {
+	err := q.SQL.run(ctx, &queryv1.SqlTask{Statement: r, Query: run.id}, func(m *queryv1.SqlReply) error {
 		b := m.GetBatch()
 		if b == nil {
 			return fault.New(fault.Internal, "query.sql", "statement", "its process sent a plan in place of rows")

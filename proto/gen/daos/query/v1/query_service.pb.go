@@ -2020,7 +2020,9 @@ type SqlTask struct {
 	Describe bool `protobuf:"varint,11,opt,name=describe,proto3" json:"describe,omitempty"`
 	// Give the same rows in the same order at every run on the same epochs; what
 	// can't be promised that is refused.
-	Repeatable    bool `protobuf:"varint,12,opt,name=repeatable,proto3" json:"repeatable,omitempty"`
+	Repeatable bool `protobuf:"varint,12,opt,name=repeatable,proto3" json:"repeatable,omitempty"`
+	// Id of the query: its scans are labelled with it.
+	Query         string `protobuf:"bytes,13,opt,name=query,proto3" json:"query,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2137,6 +2139,13 @@ func (x *SqlTask) GetRepeatable() bool {
 		return x.Repeatable
 	}
 	return false
+}
+
+func (x *SqlTask) GetQuery() string {
+	if x != nil {
+		return x.Query
+	}
+	return ""
 }
 
 // SqlReply is one message of that process. Exactly one field is set.
@@ -2596,7 +2605,7 @@ const file_daos_query_v1_query_service_proto_rawDesc = "" +
 	"\x06epochs\x18\x04 \x03(\v2-.daos.query.v1.ExplainSqlResponse.EpochsEntryR\x06epochs\x1a9\n" +
 	"\vEpochsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xce\x03\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xe4\x03\n" +
 	"\aSqlTask\x127\n" +
 	"\tstatement\x18\x01 \x01(\v2\x19.daos.query.v1.SqlRequestR\tstatement\x12\x16\n" +
 	"\x06socket\x18\x02 \x01(\tR\x06socket\x12\x14\n" +
@@ -2613,7 +2622,8 @@ const file_daos_query_v1_query_service_proto_rawDesc = "" +
 	"\bdescribe\x18\v \x01(\bR\bdescribe\x12\x1e\n" +
 	"\n" +
 	"repeatable\x18\f \x01(\bR\n" +
-	"repeatable\x1a9\n" +
+	"repeatable\x12\x14\n" +
+	"\x05query\x18\r \x01(\tR\x05query\x1a9\n" +
 	"\vEpochsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xa0\x01\n" +

@@ -371,7 +371,7 @@ class ExplainSqlResponse(_message.Message):
     def __init__(self, conjuncts: _Optional[_Iterable[_Union[Conjunct, _Mapping]]] = ..., fields: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., epochs: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class SqlTask(_message.Message):
-    __slots__ = ("statement", "socket", "token", "memory_bytes", "threads", "temp_dir", "temp_bytes", "explain", "analyze", "epochs", "describe", "repeatable")
+    __slots__ = ("statement", "socket", "token", "memory_bytes", "threads", "temp_dir", "temp_bytes", "explain", "analyze", "epochs", "describe", "repeatable", "query")
     class EpochsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -391,6 +391,7 @@ class SqlTask(_message.Message):
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     DESCRIBE_FIELD_NUMBER: _ClassVar[int]
     REPEATABLE_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
     statement: SqlRequest
     socket: str
     token: str
@@ -403,7 +404,8 @@ class SqlTask(_message.Message):
     epochs: _containers.ScalarMap[str, int]
     describe: bool
     repeatable: bool
-    def __init__(self, statement: _Optional[_Union[SqlRequest, _Mapping]] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., threads: _Optional[int] = ..., temp_dir: _Optional[str] = ..., temp_bytes: _Optional[int] = ..., explain: _Optional[bool] = ..., analyze: _Optional[bool] = ..., epochs: _Optional[_Mapping[str, int]] = ..., describe: _Optional[bool] = ..., repeatable: _Optional[bool] = ...) -> None: ...
+    query: str
+    def __init__(self, statement: _Optional[_Union[SqlRequest, _Mapping]] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., threads: _Optional[int] = ..., temp_dir: _Optional[str] = ..., temp_bytes: _Optional[int] = ..., explain: _Optional[bool] = ..., analyze: _Optional[bool] = ..., epochs: _Optional[_Mapping[str, int]] = ..., describe: _Optional[bool] = ..., repeatable: _Optional[bool] = ..., query: _Optional[str] = ...) -> None: ...
 
 class SqlReply(_message.Message):
     __slots__ = ("batch", "plan", "error")
