@@ -49,6 +49,10 @@ type native interface {
 	~int8 | ~int16 | ~int32 | ~int64 | ~uint8 | ~uint16 | ~uint32 | ~uint64 | ~float32 | ~float64
 }
 
+// View is the values of a column in their own type, without a copy where they
+// lie aligned.
+func View[T native](b []byte, n int) []T { return view[T](b, n) }
+
 // view is the values of a column in their own type, without a copy where they
 // lie aligned.
 func view[T native](b []byte, n int) []T {
