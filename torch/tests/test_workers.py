@@ -303,6 +303,42 @@ def test_hundreds_of_interrupts_while_workers_start(numbered: Any, tmp_path: Pat
     interrupts(numbered, tmp_path, "fresh", 300)
 
 
+def slowly(x: bytes) -> int:
+    time.sleep(0.02)
+    return int.from_bytes(x, "little")
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_loader_goes_on_after_an_interrupt(numbered: Any, persistent: bool) -> None:
+    """Where it came is unknown, perhaps in the middle of a message: also workers that persist are others then."""
+    data = numbered.files(transform_fn=slowly)
+    options: Any = {"num_workers": 2, "persistent_workers": persistent, "multiprocessing_context": "fork"}
+    loader = DataLoader(data, 8, shuffle=True, seed=4, **options)
+    before, handler = set(children()), signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        for _ in range(3):
+            walk, seen = iter(loader), []
+            seen += next(walk).tolist()
+            timer = threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGINT])
+            timer.start()
+            with pytest.raises(KeyboardInterrupt):
+                while True:
+                    seen += next(walk).tolist()
+            timer.join()
+            assert set(children()) <= before
+            state = loader.state_dict()
+            # It may have come when the loop had its batch and had not noted it yet.
+            assert state["position"] - len(seen) in (0, 8)
+            assert seen == numbered.order(4)[: len(seen)]
+            loader.load_state_dict(state)
+            assert [i for b in loader for i in b.tolist()] == numbered.order(4, 0, state["position"])
+            loader.set_epoch(0)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        loader.close()
+    data.close()
+
+
 def test_workers_that_can_not_all_be_started_are_ended(numbered: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     data = numbered.files(transform_fn=len)
     before, started = set(children()), 0
