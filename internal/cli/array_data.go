@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -30,70 +29,6 @@ const (
 	// arrayPiece is about the bytes of one Write of an import.
 	arrayPiece = 16 << 20
 )
-
-// parseSlice reads "0:24,::2,5" for an array of a shape: an axis of a single
-// position falls away in the answer, as in numpy.
-func parseSlice(s string, shape []uint64) (axes []*arrayv1.Axis, kept []uint64, err error) {
-	bad := func(format string, args ...any) error {
-		return fault.New(fault.Invalid, "array.slice", s, format, args...).Do("write it as in numpy, without negative steps: 0:24,::2,5")
-	}
-	var parts []string
-	if s != "" {
-		parts = strings.Split(s, ",")
-	}
-	for i, p := range parts {
-		if strings.TrimSpace(p) == "..." {
-			rest := make([]string, max(len(shape)-len(parts)+1, 0))
-			for k := range rest {
-				rest[k] = ":"
-			}
-			parts = append(append(append([]string{}, parts[:i]...), rest...), parts[i+1:]...)
-			break
-		}
-	}
-	if len(parts) > len(shape) {
-		return nil, nil, bad("%d indices for an array of shape %s", len(parts), numbersText(shape))
-	}
-	for d, n := range shape {
-		p := ":"
-		if d < len(parts) {
-			p = strings.TrimSpace(parts[d])
-		}
-		bounds := strings.Split(p, ":")
-		num := func(i int, missing int64) (int64, bool) {
-			if i >= len(bounds) || bounds[i] == "" {
-				return missing, true
-			}
-			v, err := strconv.ParseInt(strings.TrimSpace(bounds[i]), 10, 63)
-			if err == nil && v < 0 && i < 2 {
-				v += int64(n)
-			}
-			return v, err == nil
-		}
-		if len(bounds) == 1 {
-			i, ok := num(0, 0)
-			if !ok || i < 0 || i >= int64(n) {
-				return nil, nil, bad("%q is not a position along axis %d of length %d", p, d, n)
-			}
-			axes = append(axes, &arrayv1.Axis{Start: uint64(i), Count: 1})
-			continue
-		}
-		from, ok1 := num(0, 0)
-		to, ok2 := num(1, int64(n))
-		step, ok3 := num(2, 1)
-		if len(bounds) > 3 || !ok1 || !ok2 || !ok3 || step < 1 {
-			return nil, nil, bad("%q is not a slice", p)
-		}
-		from, to = min(max(from, 0), int64(n)), min(max(to, 0), int64(n))
-		count := int64(0)
-		if to > from {
-			count = (to-from-1)/step + 1
-		}
-		axes = append(axes, &arrayv1.Axis{Start: uint64(from), Count: uint64(count), Step: uint64(step)})
-		kept = append(kept, uint64(count))
-	}
-	return axes, kept, nil
-}
 
 // arrayPart is a selection of an array, ready to be read.
 type arrayPart struct {

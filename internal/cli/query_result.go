@@ -123,6 +123,9 @@ func (f *queryFlags) toOutput(a *app, fn func(io.Writer) error) error {
 // it is known and nothing is on the terminal yet.
 func (f *queryFlags) write(a *app, in io.Reader, format string, before func()) error {
 	return f.toOutput(a, func(out io.Writer) error {
+		if file, ok := out.(io.WriteSeeker); ok && format == "arrow" && strings.EqualFold(filepath.Ext(f.output), ".arrow") {
+			return columnar.WriteArrowFile(file, in) // what other programs expect of that name; .arrows is a stream
+		}
 		if format != "table" {
 			_, err := columnar.WriteResult(out, in, format)
 			return err

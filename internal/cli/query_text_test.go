@@ -203,6 +203,35 @@ func TestCutSlice(t *testing.T) {
 	}
 }
 
+// What numpy gives for the same text, by hand.
+func TestParseSlice(t *testing.T) {
+	shape := []uint64{10, 7, 3}
+	for in, want := range map[string]string{
+		"": "10,7,3", "...": "10,7,3", "0": "7,3", "-1,": "7,3", "0:4, ::3 ,2": "4,3", "..., -3": "10,7", "1,...,2": "7",
+		"5:2": "0,7,3", ":, : , :": "10,7,3", "-4:-1": "3,7,3", "8:100, :1_0": "", "::99": "1,7,3", "1,2,0": "", "0,,1": "", ":,:,:,:": "",
+		"10": "", "-11": "", "a:b": "", "1:2:3:4": "", "::0": "", "::-1": "", "0 :  4 : 2": "2,7,3", "99999999999999999999": "", ",": "",
+	} {
+		axes, kept, err := parseSlice(in, shape)
+		if in == "1,2,0" {
+			if err != nil || len(axes) != 3 || len(kept) != 0 {
+				t.Errorf("%q: %v, %v", in, kept, err)
+			}
+			continue
+		}
+		if (err == nil) != (want != "") || err == nil && numbersText(kept) != want {
+			t.Errorf("%q: %v, %v; want %s", in, kept, err, want)
+		}
+	}
+	_, _, err := parseSlice("0:3, é:, 1", shape)
+	if want := "slice: \"é:\" is not a slice\n  0:3, é:, 1\n       ^\n  write it as"; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("%v", err)
+	}
+	_, _, err = parseSlice("0:3, :, 1, 2", shape)
+	if err == nil || !strings.Contains(err.Error(), "\n             ^\n") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestPickElements(t *testing.T) {
 	axes := []*arrayv1.Axis{{Start: 1, Count: 1}, {Start: 0, Count: 2, Step: 2}}
 	got := pickElements([]uint64{2, 3}, axes)

@@ -236,6 +236,20 @@ func WriteResult(w io.Writer, r io.Reader, format string) (rows int64, err error
 	return rows, errors.Join(err, out.Flush())
 }
 
+// WriteArrowFile writes a result as an Arrow IPC file, which can be read at any
+// place, not as a stream.
+func WriteArrowFile(w io.WriteSeeker, r io.Reader) error {
+	var fw RecordWriter
+	err := eachRecord(r, func(s *arrow.Schema) (err error) {
+		fw, err = NewArrowWriter(w, s)
+		return err
+	}, func(rec arrow.Record) error { return fw.Write(rec) })
+	if fw != nil {
+		err = errors.Join(err, fw.Close())
+	}
+	return err
+}
+
 func fieldNames(s *arrow.Schema) []string {
 	var out []string
 	for _, f := range s.Fields() {
