@@ -40,16 +40,13 @@ func (d *Dataset) above(ctx context.Context, c *change, path string) error {
 
 // CreateGroup makes a group, and the groups above it.
 func (d *Dataset) CreateGroup(ctx context.Context, path string, o CreateOptions) (Done, error) {
-	if done, _, err := d.replay(ctx, o.Request, opGroup, 0); done.Replayed || err != nil {
-		return done, err
-	}
 	attrs, err := encodeAttributes(d.where(path), o.Attributes)
 	if err != nil {
 		return Done{}, err
 	}
-	var done Done
-	err = retry(ctx, func() error {
-		c, err := d.change(ctx, o.Request, encodeAnswer(opGroup))
+	k := newCall(opGroup, o.Request, []byte(path), attrs)
+	done, _, err := d.once(ctx, k, 0, func(done *Done) error {
+		c, err := d.change(ctx, o.Request, k.answer())
 		if err != nil {
 			return err
 		}
@@ -57,7 +54,7 @@ func (d *Dataset) CreateGroup(ctx context.Context, path string, o CreateOptions)
 		switch {
 		case err == nil && n.Spec == nil && o.ExistOK:
 			done.Epoch = c.tx.ReadAt
-			return nil
+			return errNothing
 		case err == nil:
 			return fault.New(fault.Exists, "array.create", d.where(path), "it is there already").Do("choose another path")
 		case !fault.Is(err, fault.NotFound):
@@ -79,12 +76,6 @@ func (d *Dataset) CreateGroup(ctx context.Context, path string, o CreateOptions)
 
 // Create makes an array, and the groups above it. It returns the array's number.
 func (d *Dataset) Create(ctx context.Context, path string, s Spec, o CreateOptions) (uint64, Done, error) {
-	if done, v, err := d.replay(ctx, o.Request, opCreate, 1); done.Replayed || err != nil {
-		if err != nil {
-			return 0, done, err
-		}
-		return v[0], done, nil
-	}
 	if err := CheckPath(path); err != nil {
 		return 0, Done{}, err
 	}
@@ -98,9 +89,9 @@ func (d *Dataset) Create(ctx context.Context, path string, s Spec, o CreateOptio
 	if err != nil {
 		return 0, Done{}, err
 	}
-	var done Done
+	k := newCall(opCreate, o.Request, []byte(path), attrs, encodeSpec(0, &s), extent{shape: s.Shape}.encode())
 	var id uint64
-	err = retry(ctx, func() error {
+	done, v, err := d.once(ctx, k, 1, func(done *Done) error {
 		c, err := d.change(ctx, o.Request, nil)
 		if err != nil {
 			return err
@@ -121,7 +112,7 @@ func (d *Dataset) Create(ctx context.Context, path string, s Spec, o CreateOptio
 		if id, err = d.number(ctx, c); err != nil {
 			return err
 		}
-		c.tx.Answer = encodeAnswer(opCreate, id)
+		c.tx.Answer = k.answer(id)
 		c.put(catalogOID, nodeKey(path), akeySpec, encodeSpec(id, &s))
 		c.put(catalogOID, nodeKey(path), akeyShape, extent{shape: s.Shape}.encode())
 		if len(o.Attributes) > 0 {
@@ -130,6 +121,9 @@ func (d *Dataset) Create(ctx context.Context, path string, s Spec, o CreateOptio
 		done.Epoch, err = d.commit(ctx, "array.create", path, c)
 		return err
 	})
+	if done.Replayed {
+		id = v[0]
+	}
 	return id, done, err
 }
 

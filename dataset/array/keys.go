@@ -74,10 +74,6 @@ func (d *Dataset) keyRecord(ctx context.Context, at object.Epoch, key string) (r
 // PutKey writes the value of a key. With ifAbsent a key that is there keeps its
 // value, and present says so.
 func (d *Dataset) PutKey(ctx context.Context, key string, value []byte, req object.RequestID, ifAbsent bool) (present bool, done Done, err error) {
-	done, v, err := d.replay(ctx, req, opPutKey, 1)
-	if err != nil || done.Replayed {
-		return done.Replayed && v[0] == 1, done, err
-	}
 	if err := d.checkKey(key); err != nil {
 		return false, Done{}, err
 	}
@@ -88,8 +84,9 @@ func (d *Dataset) PutKey(ctx context.Context, key string, value []byte, req obje
 	if len(value) <= inlineValue {
 		r.inline = append([]byte{}, value...)
 	}
-	err = retry(ctx, func() error {
-		c, err := d.change(ctx, req, encodeAnswer(opPutKey, 0))
+	k := newCall(opPutKey, req, []byte(key), value)
+	done, _, err = d.once(ctx, k, 0, func(done *Done) error {
+		c, err := d.change(ctx, req, k.answer())
 		if err != nil {
 			return err
 		}
@@ -99,7 +96,7 @@ func (d *Dataset) PutKey(ctx context.Context, key string, value []byte, req obje
 		}
 		if found && ifAbsent {
 			present, done.Epoch = true, c.tx.ReadAt
-			return nil
+			return errNothing
 		}
 		present = false
 		c.reads(keysOID, recordKey(key), akeyValue)
@@ -114,11 +111,10 @@ func (d *Dataset) PutKey(ctx context.Context, key string, value []byte, req obje
 				})
 			}
 		}
-		res, err := d.commit(ctx, "array.key", "", c)
-		done.Epoch = res
+		done.Epoch, err = d.commit(ctx, "array.key", "", c)
 		return err
 	})
-	return present, done, err
+	return present && !done.Replayed, done, err
 }
 
 // KeyRange selects bytes of a value: Length (0: all) from Offset on, or the last
@@ -175,14 +171,12 @@ func (d *Dataset) GetKey(ctx context.Context, at object.Epoch, key string, rng K
 
 // DeleteKey removes a key; removed says whether it was there.
 func (d *Dataset) DeleteKey(ctx context.Context, key string, req object.RequestID) (removed bool, done Done, err error) {
-	if done, _, err := d.replay(ctx, req, opDeleteKey, 0); done.Replayed || err != nil {
-		return done.Replayed, done, err
-	}
 	if err := d.checkKey(key); err != nil {
 		return false, Done{}, err
 	}
-	err = retry(ctx, func() error {
-		c, err := d.change(ctx, req, encodeAnswer(opDeleteKey))
+	k := newCall(opDeleteKey, req, []byte(key))
+	done, _, err = d.once(ctx, k, 0, func(done *Done) error {
+		c, err := d.change(ctx, req, k.answer())
 		if err != nil {
 			return err
 		}
@@ -192,14 +186,14 @@ func (d *Dataset) DeleteKey(ctx context.Context, key string, req object.RequestI
 		}
 		if removed = found; !found {
 			done.Epoch = c.tx.ReadAt
-			return nil
+			return errNothing
 		}
 		c.reads(keysOID, recordKey(key), akeyValue)
 		c.removeKey(key, &old)
 		done.Epoch, err = d.commit(ctx, "array.key", "", c)
 		return err
 	})
-	return removed, done, err
+	return removed || done.Replayed, done, err
 }
 
 func (c *change) removeKey(key string, old *keyRecord) {

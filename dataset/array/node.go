@@ -169,12 +169,18 @@ func encodeAttributes(where string, m map[string]json.RawMessage) ([]byte, error
 
 // SetAttributes sets and removes user attributes; with replace all others go.
 func (d *Dataset) SetAttributes(ctx context.Context, path string, req object.RequestID, set map[string]json.RawMessage, remove []string, replace bool) (Done, error) {
-	if done, _, err := d.replay(ctx, req, opAttributes, 0); done.Replayed || err != nil {
-		return done, err
+	asked, err := json.Marshal(struct {
+		Path    string
+		Set     map[string]json.RawMessage
+		Remove  []string
+		Replace bool
+	}{path, set, remove, replace})
+	if err != nil {
+		return Done{}, fault.New(fault.Invalid, "array.attributes", d.where(path), "an attribute is not JSON").Because(err)
 	}
-	var done Done
-	err := retry(ctx, func() error {
-		c, err := d.change(ctx, req, encodeAnswer(opAttributes))
+	call := newCall(opAttributes, req, asked)
+	done, _, err := d.once(ctx, call, 0, func(done *Done) error {
+		c, err := d.change(ctx, req, call.answer())
 		if err != nil {
 			return err
 		}

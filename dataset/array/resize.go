@@ -3,6 +3,7 @@ package array
 import (
 	"context"
 	"slices"
+	"strconv"
 
 	"daos/engine/object"
 	"daos/internal/fault"
@@ -21,17 +22,13 @@ type AppendOptions struct {
 // Append makes an array longer along one axis and fills the new part, in one
 // transaction. It returns the first new position.
 func (d *Dataset) Append(ctx context.Context, path string, data []byte, o AppendOptions) (uint64, Done, error) {
-	if done, v, err := d.replay(ctx, o.Request, opAppend, 2); err != nil {
-		return 0, done, err
-	} else if done.Replayed {
-		if v[1] != o.Count {
-			return 0, Done{}, fault.New(fault.Invalid, "array.replay", "request id", "it was used for another append").Do("give each call its own request id")
-		}
-		return v[0], done, nil
+	expect := []byte("any")
+	if o.ExpectLength != nil {
+		expect = strconv.AppendUint(nil, *o.ExpectLength, 10)
 	}
+	k := newCall(opAppend, o.Request, []byte(path), data, strconv.AppendInt(nil, int64(o.Axis), 10), strconv.AppendUint(nil, o.Count, 10), expect)
 	var start uint64
-	var done Done
-	err := retry(ctx, func() error {
+	done, v, err := d.once(ctx, k, 1, func(done *Done) error {
 		c, n, err := d.clean(ctx, path, o.Request)
 		if err != nil {
 			return err
@@ -59,7 +56,7 @@ func (d *Dataset) Append(ctx context.Context, path string, data []byte, o Append
 		if err != nil {
 			return err
 		}
-		c.tx.Answer = encodeAnswer(opAppend, start, o.Count)
+		c.tx.Answer = k.answer(start)
 		if size > 0 {
 			if err := d.put(ctx, c, n, shape, axes, data); err != nil {
 				return err
@@ -69,6 +66,9 @@ func (d *Dataset) Append(ctx context.Context, path string, data []byte, o Append
 		done.Epoch, err = d.commit(ctx, "array.append", path, c)
 		return err
 	})
+	if done.Replayed {
+		start = v[0]
+	}
 	return start, done, err
 }
 
@@ -76,11 +76,8 @@ func (d *Dataset) Append(ctx context.Context, path string, data []byte, o Append
 // grows again it has the fill value. A change that makes one axis shorter and
 // another one longer is made in two steps, the shorter one first.
 func (d *Dataset) Resize(ctx context.Context, path string, shape []uint64, req object.RequestID) (Done, error) {
-	if done, _, err := d.replay(ctx, req, opResize, 0); done.Replayed || err != nil {
-		return done, err
-	}
-	var done Done
-	err := retry(ctx, func() error {
+	call := newCall(opResize, req, []byte(path), extent{shape: shape}.encode())
+	done, _, err := d.once(ctx, call, 0, func(done *Done) error {
 		at, err := d.st.ReadEpoch(ctx, 0)
 		if err != nil {
 			return err
@@ -106,7 +103,7 @@ func (d *Dataset) Resize(ctx context.Context, path string, shape []uint64, req o
 		if !slices.Equal(shorter, s.Shape) {
 			c := &change{object.Tx{ReadAt: at}}
 			if slices.Equal(shorter, shape) {
-				c.tx.Request, c.tx.Answer = req, encodeAnswer(opResize)
+				c.tx.Request, c.tx.Answer = req, call.answer()
 			}
 			c.reads(catalogOID, nodeKey(path), akeyShape)
 			c.put(catalogOID, nodeKey(path), akeyShape, extent{shape: shorter, stale: stale}.encode())
@@ -128,7 +125,7 @@ func (d *Dataset) Resize(ctx context.Context, path string, shape []uint64, req o
 		if err != nil {
 			return err
 		}
-		c.tx.Answer = encodeAnswer(opResize)
+		c.tx.Answer = call.answer()
 		c.put(catalogOID, nodeKey(path), akeyShape, extent{shape: shape}.encode())
 		done.Epoch, err = d.commit(ctx, "array.resize", path, c)
 		return err

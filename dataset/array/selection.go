@@ -1,6 +1,7 @@
 package array
 
 import (
+	"encoding/binary"
 	"slices"
 
 	"daos/internal/fault"
@@ -28,6 +29,21 @@ const (
 	// maxChunksTouched bounds the chunks that one piece of a selection touches.
 	maxChunksTouched = 1 << 16
 )
+
+// encodeAxes writes a selection down.
+func encodeAxes(axes []Axis) []byte {
+	var b []byte
+	for d := range axes {
+		a := &axes[d]
+		for _, x := range []uint64{a.Start, a.Count, a.Step, uint64(len(a.Indices))} {
+			b = binary.AppendUvarint(b, x)
+		}
+		for _, x := range a.Indices {
+			b = binary.AppendUvarint(b, x)
+		}
+	}
+	return b
+}
 
 // all selects a whole array.
 func all(shape []uint64) []Axis {

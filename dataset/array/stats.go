@@ -2,7 +2,6 @@ package array
 
 import (
 	"bytes"
-	"encoding/binary"
 	"math"
 	"unsafe"
 )
@@ -338,13 +337,4 @@ func fillPattern(p, fill []byte) {
 	for n < len(p) {
 		n += copy(p[n:], p[:n])
 	}
-}
-
-// answers of calls, kept with their request id.
-func encodeAnswer(op byte, v ...uint64) []byte {
-	b := []byte{op}
-	for _, x := range v {
-		b = binary.LittleEndian.AppendUint64(b, x)
-	}
-	return b
 }

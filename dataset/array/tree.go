@@ -3,6 +3,7 @@ package array
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 
 	"daos/engine/object"
@@ -25,19 +26,16 @@ const removeStep = 256
 // recursive. Up to removeStep nodes go in one step; more in several, what lies
 // deepest first, the group itself last.
 func (d *Dataset) Remove(ctx context.Context, path string, req object.RequestID, recursive bool) (Done, error) {
-	if done, _, err := d.replay(ctx, req, opRemove, 0); done.Replayed || err != nil {
-		return done, err
-	}
 	if path == "" {
 		return Done{}, fault.New(fault.Invalid, "array.remove", d.name, "the root group can't be removed").Do("remove what is in it, or destroy the dataset")
 	}
-	var done Done
-	err := retry(ctx, func() error {
+	k := newCall(opRemove, req, []byte(path), []byte(strconv.FormatBool(recursive)))
+	done, _, err := d.once(ctx, k, 0, func(done *Done) error {
 		var c *change
 		var n *Node
 		var err error
 		for more := true; more; {
-			if c, err = d.change(ctx, req, encodeAnswer(opRemove)); err != nil {
+			if c, err = d.change(ctx, req, k.answer()); err != nil {
 				return err
 			}
 			if n, err = d.node(ctx, c.tx.ReadAt, path); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/bits"
 	"slices"
+	"strconv"
 
 	"daos/engine/object"
 	"daos/internal/fault"
@@ -31,17 +32,14 @@ type WriteOptions struct {
 // in one transaction. Lists must have no repeats. fault.TooBig: more than MaxWrite
 // bytes, or too many chunks for one transaction.
 func (d *Dataset) Write(ctx context.Context, path string, axes []Axis, data []byte, o WriteOptions) (Done, error) {
-	if done, _, err := d.replay(ctx, o.Request, opWrite, 0); done.Replayed || err != nil {
-		return done, err
-	}
 	for _, a := range axes {
 		if err := unique(d.where(path), a.Indices); err != nil {
 			return Done{}, err
 		}
 	}
-	var done Done
-	err := retry(ctx, func() error {
-		c, err := d.change(ctx, o.Request, encodeAnswer(opWrite))
+	k := newCall(opWrite, o.Request, []byte(path), encodeAxes(axes), data, []byte(strconv.FormatBool(o.Broadcast)))
+	done, _, err := d.once(ctx, k, 0, func(done *Done) error {
+		c, err := d.change(ctx, o.Request, k.answer())
 		if err != nil {
 			return err
 		}

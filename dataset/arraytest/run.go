@@ -45,6 +45,7 @@ var cases = []struct {
 	{"bad selections", testBadSelections},
 	{"request ids", testRequestIDs},
 	{"lost answers", testLostAnswers},
+	{"sent again while under way", testOvertaken},
 	{"snapshot", testSnapshot},
 	{"scattered part", testScattered},
 	{"many chunks cut off", testCutOff},
@@ -321,6 +322,30 @@ func testRequestIDs(e *env) {
 	e.equal(e.read(0, "x", nil), ints(1, 2, 3))
 	_, err = e.set.Write(e.ctx, "x", nil, ints(1, 2, 3), array.WriteOptions{Request: id})
 	e.kind(err, fault.Invalid)
+	length := uint64(3)
+	for _, o := range []array.AppendOptions{{Count: 2}, {Count: 3, ExpectLength: &length}} {
+		o.Request = id
+		_, _, err = e.set.Append(e.ctx, "x", ints(1, 2, 3), o)
+		e.kind(err, fault.Invalid)
+	}
+	_, _, err = e.set.Append(e.ctx, "x", ints(1, 2, 4), array.AppendOptions{Request: id, Count: 3})
+	e.kind(err, fault.Invalid)
+	_, _, err = e.set.Append(e.ctx, "y", ints(1, 2, 3), array.AppendOptions{Request: id, Count: 3})
+	e.kind(err, fault.Invalid)
+	id = next()
+	axes := []array.Axis{{Start: 1, Count: 2, Step: 1}}
+	_, err = e.set.Write(e.ctx, "x", axes, ints(8, 9), array.WriteOptions{Request: id})
+	e.ok(err)
+	_, err = e.set.Write(e.ctx, "x", axes, ints(8, 7), array.WriteOptions{Request: id})
+	e.kind(err, fault.Invalid)
+	_, err = e.set.Write(e.ctx, "x", []array.Axis{{Start: 0, Count: 2, Step: 1}}, ints(8, 9), array.WriteOptions{Request: id})
+	e.kind(err, fault.Invalid)
+	e.equal(e.read(0, "x", nil), ints(1, 8, 9))
+	id = next()
+	_, err = e.set.Resize(e.ctx, "x", []uint64{4}, id)
+	e.ok(err)
+	_, err = e.set.Resize(e.ctx, "x", []uint64{5}, id)
+	e.kind(err, fault.Invalid)
 	id = next()
 	_, err = e.set.Remove(e.ctx, "x", id, false)
 	e.ok(err)
@@ -330,7 +355,7 @@ func testRequestIDs(e *env) {
 	if _, _, err = e.set.Describe(e.ctx, 0, "x"); err != nil {
 		e.Fatal("a retried remove removed what was made since:", err)
 	}
-	length := uint64(5)
+	length = 5
 	_, _, err = e.set.Append(e.ctx, "x", ints(1), array.AppendOptions{Count: 1, ExpectLength: &length})
 	e.kind(err, fault.Conflict)
 }

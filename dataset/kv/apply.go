@@ -88,8 +88,10 @@ func (d *Dataset) Apply(ctx context.Context, req object.RequestID, ops []Op) (Ap
 		lane.Lock()
 		defer lane.Unlock()
 	}
+	sum := sumOps(req, ops)
 	res, err := d.mutate(ctx, "kv.apply", req, func(c *change) error {
 		c.spare = append(c.spare[:0], numbers...)
+		c.tx.Answer = binary.LittleEndian.AppendUint32(nil, sum)
 		sc, err := d.schemaOf(c.super)
 		if err != nil {
 			return err
@@ -98,20 +100,18 @@ func (d *Dataset) Apply(ctx context.Context, req object.RequestID, ops []Op) (Ap
 		if blind && c.super.next == 0 {
 			return c.putAll(ops, sc)
 		}
-		var answer []byte
 		for i := range ops {
-			if answer, err = c.apply(ctx, &ops[i], sc, answer); err != nil {
+			if c.tx.Answer, err = c.apply(ctx, &ops[i], sc, c.tx.Answer); err != nil {
 				return err
 			}
 		}
-		c.tx.Answer = answer
 		return nil
 	})
 	if err != nil {
 		return Applied{}, err
 	}
 	out := Applied{Epoch: res.Epoch, Replayed: res.Replayed}
-	out.Results, err = decodeResults(ops, res.Answer)
+	out.Results, err = decodeResults(ops, sum, res.Answer)
 	return out, err
 }
 
@@ -424,7 +424,11 @@ func (c *change) append(ctx context.Context, s *slot, data, answer []byte) ([]by
 }
 
 // decodeResults reads the answer that was kept with the request id.
-func decodeResults(ops []Op, b []byte) ([]Result, error) {
+func decodeResults(ops []Op, sum uint32, b []byte) ([]Result, error) {
+	if len(b) < sumSize || binary.LittleEndian.Uint32(b) != sum {
+		return nil, misused()
+	}
+	b = b[sumSize:]
 	var out []Result
 	for i := range ops {
 		var r Result

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io"
 	"time"
 
@@ -40,6 +41,16 @@ func (d *Dataset) Put(ctx context.Context, key, akey []byte, o PutOptions, next 
 	if err := CheckName(key, akey); err != nil {
 		return Written{}, err
 	}
+	sum := uint32(0)
+	if !o.Request.IsZero() {
+		sum, _ = sumOp(0, &Op{Kind: OpPut, Key: key, Akey: akey, When: o.When, Version: o.Version}, nil)
+		pieces := next
+		next = func() ([]byte, error) {
+			b, err := pieces()
+			sum = crc32.Update(sum, castagnoli, b)
+			return b, err
+		}
+	}
 	var held []byte
 	for len(held) <= stageAt {
 		b, err := next()
@@ -57,17 +68,17 @@ func (d *Dataset) Put(ctx context.Context, key, akey []byte, o PutOptions, next 
 		if err == nil {
 			err = drain(next)
 		}
-		return written(res, err)
+		return written(res, sum, err)
 	}
 	s := &staged{d: d, key: key}
 	if err := s.begin(ctx); err != nil {
 		return Written{}, err
 	}
-	res, err := s.run(ctx, akey, o, held, next)
+	res, err := s.run(ctx, akey, o, &sum, held, next)
 	if err != nil {
 		s.abandon(ctx)
 	}
-	return written(res, err)
+	return written(res, sum, err)
 }
 
 func drain(next func() ([]byte, error)) error {
@@ -81,11 +92,11 @@ func drain(next func() ([]byte, error)) error {
 	}
 }
 
-func written(res object.Result, err error) (Written, error) {
+func written(res object.Result, sum uint32, err error) (Written, error) {
 	if err != nil {
 		return Written{}, err
 	}
-	if len(res.Answer) != 8 {
+	if len(res.Answer) != 8+sumSize || binary.LittleEndian.Uint32(res.Answer[8:]) != sum {
 		return Written{}, misused()
 	}
 	return Written{Size: binary.LittleEndian.Uint64(res.Answer), Epoch: res.Epoch, Replayed: res.Replayed}, nil
@@ -122,7 +133,7 @@ func (s *staged) mine() object.Cond {
 	return object.Cond{Kind: object.AkeyExists, OID: metaOID, Dkey: leaseKey(s.number), Akey: akeyState}
 }
 
-func (s *staged) run(ctx context.Context, akey []byte, o PutOptions, held []byte, next func() ([]byte, error)) (object.Result, error) {
+func (s *staged) run(ctx context.Context, akey []byte, o PutOptions, sum *uint32, held []byte, next func() ([]byte, error)) (object.Result, error) {
 	var head []byte // for a schema that looks at the value, which is not that large
 	for end := false; !end; {
 		for !end && len(held) < stageAt {
@@ -163,7 +174,7 @@ func (s *staged) run(ctx context.Context, akey []byte, o PutOptions, held []byte
 		c.tx.Conds = append(c.tx.Conds, s.mine())
 		c.write(object.Write{Op: object.OpPunchDkey, OID: metaOID, Dkey: leaseKey(s.number)})
 		c.large(v, place{number: s.number, size: s.size}, 0, nil)
-		c.tx.Answer = binary.LittleEndian.AppendUint64(nil, s.size)
+		c.tx.Answer = binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint64(nil, s.size), *sum)
 		return nil
 	})
 }

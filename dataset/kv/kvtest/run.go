@@ -269,8 +269,33 @@ func testRequestID(e *env) {
 	}
 	e.want("n", "11")
 	e.want("l", "xy")
-	_, err = e.d.Apply(e.ctx, id, []kv.Op{add("n", 1)})
-	e.kind(err, fault.Invalid)
+	for _, other := range [][]kv.Op{
+		{add("n", 1)}, {add("n", 2), ops[1], ops[2], ops[3]}, {ops[0], appends("l", "z"), ops[2], ops[3]},
+		{ops[0], ops[1], put("k", "v"), ops[3]}, {ops[0], ops[1], ops[2], remove("nine")},
+	} {
+		_, err = e.d.Apply(e.ctx, id, other)
+		e.kind(err, fault.Invalid)
+	}
+	e.want("n", "11")
+	e.want("l", "xy")
+	// A stream, whose value is compared too.
+	id[0] = 3
+	for i, value := range []string{"a", "a", "b"} {
+		value := strings.Repeat(value, 20<<20)
+		_, err := e.d.Put(e.ctx, []byte("s"), nil, kv.PutOptions{Request: id}, func() ([]byte, error) {
+			b := value[:min(len(value), 5<<20)]
+			if value = value[len(b):]; b == "" {
+				return nil, io.EOF
+			}
+			return []byte(b), nil
+		})
+		if e.Helper(); i < 2 {
+			e.ok(err)
+			continue
+		}
+		e.kind(err, fault.Invalid)
+	}
+	e.apply(remove("s"))
 	// A put of a large value, too.
 	id[0] = 2
 	large := kv.Op{Kind: kv.OpPut, Key: []byte("large"), Value: make([]byte, 1<<20)}
