@@ -298,6 +298,13 @@ func Conjunction(xs ...Expr) Expr {
 	return &Call{Fn: And, Args: parts, Pos: parts[0].At()}
 }
 
+// Parts is the number of parts of an expression, which MaxNodes bounds.
+func Parts(x Expr) int {
+	n := 0
+	walk(x, func(Expr) { n++ })
+	return n
+}
+
 // Columns are the names of the columns of an expression, each once, in the
 // order met.
 func Columns(x Expr) []string {

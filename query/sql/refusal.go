@@ -110,8 +110,12 @@ func (p *Plan) Refused(r Refusal) error {
 	kind := fault.Invalid
 	switch r.Type {
 	case "Out of Memory":
-		line, _, _ := strings.Cut(r.Message, "\n")
-		return fault.New(fault.TooBig, "query.sql", "statement", "%s", line).Do("select fewer columns, filter more, or give the server's query.memory more")
+		line, rest, _ := strings.Cut(r.Message, "\n")
+		e := fault.New(fault.TooBig, "query.sql", "statement", "%s", line)
+		if strings.Contains(rest, "'max_temp_directory_size'") {
+			return e.Do("select fewer columns, filter more, or give the server's query.temp or query.memory more")
+		}
+		return e.Do("select fewer columns, filter more, or give the server's query.memory more")
 	case "INTERRUPT":
 		return fault.New(fault.Canceled, "query.sql", "statement", "interrupted")
 	case "INTERNAL", "FATAL":

@@ -26,6 +26,7 @@ type Ref struct {
 
 	alias   string
 	blocked string // why nothing can be lifted to it, "" if something can
+	parts   int    // of Where
 }
 
 // Conjunct is one condition of a statement's WHERE clauses.
@@ -443,12 +444,10 @@ func (w *rewriter) where(q, clause map[string]any, from []source) bool {
 		case l.ref.blocked != "":
 			why = l.ref.blocked
 		default:
-			if _, err := expr.Bind(x, l.ref.Schema, ""); err != nil {
-				why = detail(err)
-			}
+			why = l.ref.takes(x)
 		}
 		if why == "" {
-			l.ref.Where = expr.Conjunction(l.ref.Where, x)
+			l.ref.Where, l.ref.parts = expr.Conjunction(l.ref.Where, x), l.ref.parts+expr.Parts(x)
 			report.Pushed, report.Why = true, "evaluated at the targets"
 			if l.ref.Prunes != "" {
 				all = false // rows that don't match come too
@@ -475,6 +474,21 @@ func detail(err error) string {
 		return f.Detail
 	}
 	return err.Error()
+}
+
+// takes says why a condition can't be one of a scan's, "" if it can: a predicate
+// has limits, which all conditions together must keep.
+func (r *Ref) takes(x expr.Expr) string {
+	if r.parts+expr.Parts(x) >= expr.MaxNodes {
+		return "the conditions that are evaluated at the targets already are as many as can be"
+	}
+	if err := expr.Check(&expr.Call{Fn: expr.Not, Args: []expr.Expr{x}, Pos: -1}); err != nil { // as deep as behind an AND
+		return detail(err)
+	}
+	if _, err := expr.Bind(x, r.Schema, ""); err != nil {
+		return detail(err)
+	}
+	return ""
 }
 
 // show is a condition as text: as it was lifted, else as it was written.

@@ -56,10 +56,7 @@ func Open(o Options) (*DB, error) {
 		return nil, internal("no configuration can be made")
 	}
 	defer duckdb.DestroyConfig(&cfg)
-	settings := [][2]string{
-		{"memory_limit", strconv.FormatUint(o.Memory, 10) + "B"}, {"threads", strconv.Itoa(o.Threads)},
-		{"max_temp_directory_size", strconv.FormatUint(o.TempBytes, 10) + "B"},
-	}
+	settings := [][2]string{{"memory_limit", strconv.FormatUint(o.Memory, 10) + "B"}, {"threads", strconv.Itoa(o.Threads)}}
 	if o.TempDir != "" {
 		settings = append(settings, [2]string{"temp_directory", o.TempDir})
 	}
@@ -82,7 +79,8 @@ func Open(o Options) (*DB, error) {
 	err := d.register()
 	if err == nil {
 		// The last setting: none can be changed after it.
-		_, err = d.value("SET errors_as_json = true; SET lock_configuration = true; SELECT 'locked'")
+		// The limit of what is spilled does not hold where it is set before.
+		_, err = d.value(fmt.Sprintf("SET max_temp_directory_size = '%dB'; SET errors_as_json = true; SET lock_configuration = true; SELECT 'locked'", o.TempBytes))
 	}
 	if err != nil {
 		d.Close()

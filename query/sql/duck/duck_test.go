@@ -359,3 +359,55 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Errorf("after it: %v %v", got, err)
 	}
 }
+
+func TestWhatIsSpilledIsBounded(t *testing.T) {
+	dir := t.TempDir()
+	d, err := duck.Open(duck.Options{Memory: 64 << 20, TempDir: dir, TempBytes: 8 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	const text = `SELECT max(i), max(r) FROM (SELECT range AS i, row_number() OVER (ORDER BY hash(range)) AS r FROM range(4000000))`
+	if _, _, err = query(t.Context(), d, text, nil); !fault.Is(err, fault.TooBig) || !strings.Contains(err.Error(), "query.temp") {
+		t.Errorf("a sort that spills more than it may: %v", err)
+	}
+	more, err := duck.Open(duck.Options{Memory: 64 << 20, TempDir: t.TempDir(), TempBytes: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer more.Close()
+	if got, _, err := query(t.Context(), more, text, nil); err != nil || got[0] != "3999999|4000000" {
+		t.Errorf("one that spills what it may: %v, %v", got, err)
+	}
+}
+
+// TestManyAndDeepConditions is more of them than one scan takes: the rest is
+// DuckDB's, and no row is lost.
+func TestManyAndDeepConditions(t *testing.T) {
+	d := open(t)
+	var many []string
+	for i := range 1500 {
+		many = append(many, fmt.Sprintf("id <> %d", i))
+	}
+	deep := "id = 4"
+	for i := range 80 {
+		deep = fmt.Sprintf("(label = %d AND (id = %d OR %s))", i%10, i, deep)
+	}
+	for _, c := range []struct{ where, want string }{
+		{strings.Join(many, " AND "), "500"},
+		{"id < 3 AND id NOT IN (" + strings.Trim(strings.Join(strings.Fields(fmt.Sprint(make([]int, 5000))), ","), "[]") + ")", "2"},
+		{deep, "1"},
+		{"id < 9 AND " + strings.Repeat("NOT NOT ", 31) + "id > 2", "6"},
+		{"id < 9 AND " + strings.Repeat("NOT NOT ", 40) + "id > 2", "6"},
+		{"id < 9 AND name <> '" + strings.Repeat("x", 1<<17) + "'", "9"},
+	} {
+		got, plan, err := query(t.Context(), d, `SELECT count(*) FROM "p/t" WHERE `+c.where, map[string]*table{"p/t": numbers(2000)})
+		if err != nil || strings.Join(got, " ") != c.want {
+			t.Errorf("%.60s: %v, %v, not %s", c.where, got, err, c.want)
+			continue
+		}
+		if err := expr.Check(plan.Refs[0].Where); plan.Refs[0].Where != nil && err != nil {
+			t.Errorf("%.60s: %v", c.where, err)
+		}
+	}
+}
