@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -133,7 +134,7 @@ def kill_senders(numbered: Any, times: int, **options: Any) -> None:
     data = numbered.files(transform_fn=large)
     options |= {"num_workers": 2, "collate_fn": as_list, "multiprocessing_context": "fork"}
     loader = DataLoader(data, SIZE, shuffle=True, seed=seed, **options)
-    before = set(children())
+    before, files = set(children()), len(os.listdir("/proc/self/fd"))
     killer = Killer(random.Random(seed), before, times)
     killer.start()
     try:
@@ -164,6 +165,9 @@ def kill_senders(numbered: Any, times: int, **options: Any) -> None:
     assert killer.killed == times
     assert loader.stats()["restarts"] > 0
     data.close()
+    del walk, loader
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= files + 4  # of a queue and its pipe nothing stays
 
 
 @pytest.mark.timeout(180)

@@ -277,7 +277,8 @@ class Crew:
             ) from err
         self._restarted()
         at = f" at {self._making.where(due)}" if due is not None else ""
-        log.warning("%s: %s; started again%s, attempt %d of %d", err, how, at, self._fails, LIMIT - 1)
+        # Not the error itself: a handler that keeps records would keep the crew by its traceback.
+        log.warning("%s: %s; started again%s, attempt %d of %d", str(err), how, at, self._fails, LIMIT - 1)
         if self._fails >= ALONE_AFTER:
             # One process, one task: what dies now is the task that is due, not one after it.
             workers = int(self._options["num_workers"]) * int(self._options.get("prefetch_factor") or 2)
