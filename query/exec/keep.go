@@ -35,12 +35,13 @@ type keeper struct {
 	p     *plan
 	k     int
 	rows  []*kept // a heap, the last of them first
-	bytes uint64
+	bytes *uint64 // of them, and of the keepers beside this one
 	less  func(a, b *kept) int
+	local *keeper // what a chunk has for it, while that is looked at
 }
 
 func newKeeper(p *plan, k uint64) *keeper {
-	q := &keeper{p: p, k: int(k)}
+	q := &keeper{p: p, k: int(k), bytes: new(uint64)}
 	if p.top < 0 {
 		q.less = func(a, b *kept) int {
 			return cmp.Or(cmp.Compare(a.draw, b.draw), bytes.Compare(a.key, b.key), a.at.compare(b.at))
@@ -86,10 +87,10 @@ func (q *keeper) wants(r *kept) bool { return len(q.rows) < q.k || q.less(r, q.r
 // put takes a row that is wanted.
 func (q *keeper) put(r *kept) error {
 	if len(q.rows) == q.k {
-		q.bytes -= size(heap.Pop(q).(*kept))
+		*q.bytes -= size(heap.Pop(q).(*kept))
 	}
 	heap.Push(q, r)
-	if q.bytes += size(r); q.bytes > MaxKeptBytes {
+	if *q.bytes += size(r); *q.bytes > MaxKeptBytes {
 		return fault.New(fault.TooBig, "query.scan", "rows", "the %d rows that are kept take over %d MiB", q.k, MaxKeptBytes>>20).
 			Do("ask for fewer rows or columns; take the key first and read the rest by it")
 	}
@@ -158,18 +159,27 @@ func toRows(fields []expr.Field, rows []*kept) *Rows {
 type sampler struct {
 	p      *plan
 	strata map[string]*keeper
+	bytes  uint64 // of all strata
 }
+
+// maxStrata is how many values the column of a stratified sample may have.
+const maxStrata = 1 << 16
 
 func newSampler(p *plan) *sampler { return &sampler{p: p, strata: map[string]*keeper{}} }
 
 func (s *sampler) of(stratum []byte) (*keeper, error) {
 	q := s.strata[string(stratum)]
 	if q == nil {
-		if len(s.strata) >= 1<<16 {
+		if len(s.strata) >= maxStrata {
 			return nil, fault.New(fault.TooBig, "query.scan", s.p.Sample.By, "over %d strata", len(s.strata)).Do("take a column with fewer values")
 		}
 		q = newKeeper(s.p, s.p.Sample.N)
+		q.bytes = &s.bytes
 		s.strata[string(stratum)] = q
+		if s.bytes += uint64(len(stratum)); s.bytes > MaxKeptBytes {
+			return nil, fault.New(fault.TooBig, "query.scan", s.p.Sample.By, "the values of %d strata take over %d MiB", len(s.strata), MaxKeptBytes>>20).
+				Do("take a column with shorter values")
+		}
 	}
 	return q, nil
 }
@@ -184,14 +194,6 @@ func (s *sampler) merge(o *sampler) error {
 			return err
 		}
 	}
-	var total uint64
-	for _, q := range s.strata {
-		total += q.bytes
-	}
-	if total > MaxKeptBytes {
-		return fault.New(fault.TooBig, "query.scan", "rows", "the sampled rows take over %d MiB", MaxKeptBytes>>20).
-			Do("ask for fewer rows or columns")
-	}
 	return nil
 }
 
@@ -202,8 +204,4 @@ func (s *sampler) inOrder() []*kept {
 	}
 	slices.SortFunc(all, func(a, b *kept) int { return a.at.compare(b.at) })
 	return all
-}
-
-func sortByPlace(rows []*kept) {
-	slices.SortFunc(rows, func(a, b *kept) int { return a.at.compare(b.at) })
 }

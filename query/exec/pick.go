@@ -2,6 +2,7 @@ package exec
 
 import (
 	"context"
+	"slices"
 
 	"daos/query/expr"
 )
@@ -73,26 +74,36 @@ func (w *worker) best(ctx context.Context, c Chunk, have map[int]expr.Vector, ro
 			}
 		}
 	}
-	return w.fill(ctx, c, have, local, q)
+	all := make([]candidate, len(local.rows))
+	for i, r := range local.rows {
+		all[i] = candidate{r, q}
+	}
+	return w.fill(ctx, c, have, all)
 }
 
-// fill reads the cells of the rows of a chunk and puts them into a keeper.
-func (w *worker) fill(ctx context.Context, c Chunk, have map[int]expr.Vector, local, q *keeper) error {
-	if len(local.rows) == 0 {
+// candidate is a row of this chunk and where it goes.
+type candidate struct {
+	*kept
+	q *keeper
+}
+
+// fill reads the cells of rows of a chunk, all at once, and puts them into their
+// keepers.
+func (w *worker) fill(ctx context.Context, c Chunk, have map[int]expr.Vector, rows []candidate) error {
+	if len(rows) == 0 {
 		return nil
 	}
-	order := local.rows
-	sortByPlace(order)
-	named := make([]uint32, len(order))
-	for i, r := range order {
+	slices.SortFunc(rows, func(a, b candidate) int { return a.at.compare(b.at) })
+	named := make([]uint32, len(rows))
+	for i, r := range rows {
 		named[i] = r.at.row
 	}
 	vs, err := w.read(ctx, c, have, w.p.out, named)
 	if err != nil {
 		return err
 	}
-	for i, r := range order {
-		if !q.wants(r) {
+	for i, r := range rows {
+		if !r.q.wants(r.kept) {
 			continue
 		}
 		r.cells = make([][]byte, len(vs))
@@ -101,7 +112,7 @@ func (w *worker) fill(ctx context.Context, c Chunk, have map[int]expr.Vector, lo
 				r.cells[k] = append(make([]byte, 0, 8), cell(&w.p.result[k], &vs[k], i)...)
 			}
 		}
-		if err := q.put(r); err != nil {
+		if err := r.q.put(r.kept); err != nil {
 			return err
 		}
 	}
@@ -120,9 +131,9 @@ func (w *worker) sampled(ctx context.Context, c Chunk, have map[int]expr.Vector,
 			return err
 		}
 	}
-	local := newSampler(w.p)
 	kf := &w.p.schema[w.p.key]
 	var stratum []byte
+	var touched []*keeper
 	for i, d := range draws {
 		if by != nil {
 			stratum = encode(stratum[:0], &w.p.schema[w.p.by], &by[0], i)
@@ -131,27 +142,29 @@ func (w *worker) sampled(ctx context.Context, c Chunk, have map[int]expr.Vector,
 		if err != nil {
 			return err
 		}
-		mine, err := local.of(stratum)
-		if err != nil {
-			return err
-		}
 		r := kept{draw: d, key: cell(kf, key, i), at: place{w.number, w.chunk, rowAt(rows, i)}}
-		if q.wants(&r) && mine.wants(&r) {
+		if !q.wants(&r) {
+			continue
+		}
+		// The best of this chunk alone, without cells.
+		if q.local == nil {
+			q.local = newKeeper(w.p, w.p.Sample.N)
+			touched = append(touched, q)
+		}
+		if q.local.wants(&r) {
 			one := r
 			one.key = append([]byte(nil), r.key...)
-			if err := mine.put(&one); err != nil {
+			if err := q.local.put(&one); err != nil {
 				return err
 			}
 		}
 	}
-	for k, mine := range local.strata {
-		q, err := w.run.sample.of([]byte(k))
-		if err != nil {
-			return err
+	var all []candidate
+	for _, q := range touched {
+		for _, r := range q.local.rows {
+			all = append(all, candidate{r, q})
 		}
-		if err := w.fill(ctx, c, have, mine, q); err != nil {
-			return err
-		}
+		q.local = nil
 	}
-	return nil
+	return w.fill(ctx, c, have, all)
 }

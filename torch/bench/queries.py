@@ -40,7 +40,7 @@ def pieces(count: int) -> Iterator[pa.Table]:
         captions = words[picks[:, 0]]
         for k in range(1, 6):
             captions = captions + " " + words[picks[:, k]]
-        image = rng.integers(0, 256, n * 48, dtype="u1")
+        image = pa.py_buffer(rng.bytes(n * 48))
         yield pa.table(
             {
                 "id": np.arange(first, first + n, dtype="i8"),
@@ -50,7 +50,7 @@ def pieces(count: int) -> Iterator[pa.Table]:
                 "score": rng.normal(size=n),
                 "size": rng.lognormal(10, 2, n).astype("i8"),
                 "caption": pa.array(captions, pa.string()),
-                "image": pa.FixedSizeListArray.from_arrays(pa.array(image), 48),
+                "image": pa.Array.from_buffers(pa.binary(48), n, [None, image]).cast(pa.binary()),
             }
         )
 
