@@ -320,6 +320,15 @@ func (a *app) sliceTensor(ctx context.Context, c *client.Client, x address.Addre
 	if t.axes, _, err = parseSlice(slice, shape); err != nil {
 		return err
 	}
+	for d, ax := range t.axes[1:] {
+		if ax.GetCount() == 0 {
+			return fault.New(fault.Invalid, "query.slice", x.String(), "nothing is left of a sample along its axis %d", d).Do("take at least one position of it")
+		}
+	}
+	if format == "npy" && len(t.cols) != 1 {
+		return fault.New(fault.Invalid, "query.slice", x.String(), "an .npy file has one column, the dataset has %d", len(t.cols)).
+			Do("name one: %s/%s[...]", x.DatasetName(), names[0])
+	}
 	first := t.axes[0]
 	t.at, t.step, t.alone = first.GetStart(), max(first.GetStep(), 1), first.GetStep() == 0
 	req := &tensorv1.ReadRequest{Dataset: x.DatasetName(), Start: t.at, Stop: t.at, Step: t.step, Epoch: d.GetEpoch()}
