@@ -65,6 +65,7 @@ def _run(server: Server, seconds: float, seed: int) -> int:
                     case 0 | 1 | 2:
                         key = _key(rng, x.shape)
                         value = rng.normal(size=x[key].shape)
+                        value[rng.random(value.shape) < rng.choice([0, 0.1, 1])] = np.nan
                         a[key] = value
                         x[key] = value
                     case 3 | 4:
@@ -86,19 +87,24 @@ def _run(server: Server, seconds: float, seed: int) -> int:
                         frozen.append((f"s{step}", x.copy()))
                     case _:
                         key = _key(rng, x.shape)
-                        assert np.array_equal(a[key], x[key])
+                        assert np.array_equal(a[key], x[key], equal_nan=True)
                 if step % 10 == 0:
-                    assert a.shape == x.shape and np.array_equal(a[...], x)
+                    assert a.shape == x.shape and np.array_equal(a[...], x, equal_nan=True)
         finally:
             killer.done.set()
             killer.join(60)
-        assert np.array_equal(a[...], x)
+        assert np.array_equal(a[...], x, equal_nan=True)
         for chunk in a.chunk_stats():
             part = x[tuple(slice(c * n, (c + 1) * n) for c, n in zip(chunk.coords, a.chunks))]
-            assert part.size == chunk.elements and chunk.min <= part.min() and chunk.max >= part.max()
-            assert not chunk.exact or (chunk.min, chunk.max) == (part.min(), part.max())
+            nans = int(np.isnan(part).sum())
+            assert part.size == chunk.elements
+            assert chunk.nans == nans if chunk.exact else chunk.nans >= nans
+            if nans < part.size:
+                low, high = np.nanmin(part), np.nanmax(part)
+                assert chunk.min <= low and chunk.max >= high
+                assert not chunk.exact or (chunk.min, chunk.max) == (low, high)
         for name, want in frozen:
-            assert np.array_equal(made.at(name)["x"][...], want)  # type: ignore[index]
+            assert np.array_equal(made.at(name)["x"][...], want, equal_nan=True)  # type: ignore[index]
         assert killer.kills > 0
         return step
 

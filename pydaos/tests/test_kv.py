@@ -267,7 +267,16 @@ class Model:
     def step(self, kv: pydaos.KV) -> None:
         key, akey = name = self.name()
         have = self.pairs.get(name)
-        match self.rng.randrange(9):
+        match self.rng.randrange(11):
+            case 9:  # in one request, which goes as columns
+                some = {key: self.value() for key, _ in (self.name() for _ in range(4))}
+                self.pairs.update({(k, akey): v for k, v in some.items()})
+                kv.put_many(some, akey=akey)
+            case 10:
+                prefix, reverse = self.rng.choice([b"a", b"k", b"\xff"]), self.rng.randrange(2) == 1
+                want = sorted((n for n in self.pairs if n[0].startswith(prefix)), reverse=reverse)
+                got = kv.entries(prefix=prefix, reverse=reverse, limit=3)
+                assert [((e.key, e.akey), e.value) for e in got] == [(n, self.pairs[n]) for n in want[:3]]
             case 0:
                 self.pairs[name] = value = self.value()
                 kv.put(key, value, akey=akey)
