@@ -6,12 +6,10 @@ import (
 	"io"
 	"math"
 	"slices"
-	"strings"
 	"sync"
 
 	"daos/dataset/array"
 	"daos/internal/fault"
-	"daos/internal/half"
 	"daos/query/exec"
 	"daos/query/expr"
 )
@@ -37,81 +35,18 @@ type ElementsTable struct {
 // element type that is no column type.
 func Elements(name string, s *array.Scan) (*ElementsTable, error) {
 	t := &ElementsTable{name: name, s: s, spec: s.Spec()}
-	for d := range t.spec.Shape {
-		axis := "dim_" + string(rune('0'+d%10))
-		if d >= 10 {
-			axis = "dim_" + string(rune('0'+d/10)) + string(rune('0'+d%10))
-		}
-		if t.spec.Dims != nil && t.spec.Dims[d] != "" {
-			axis = t.spec.Dims[d]
-		}
-		for t.schema.Index(axis) >= 0 || strings.EqualFold(axis, "value") || axis == RowID {
-			axis = "dim." + axis
-		}
+	for d, axis := range AxisNames(t.spec.Dims, len(t.spec.Shape)) {
 		t.schema = append(t.schema, expr.Field{Name: axis, Type: expr.Uint64})
 		t.grid = append(t.grid, (t.spec.Shape[d]+t.spec.Chunks[d]-1)/t.spec.Chunks[d])
 	}
-	var ty expr.Type
-	for i := expr.Bool; i <= expr.Float64; i++ {
-		if i.String() == t.spec.DType.Name() {
-			ty = i
-		}
-	}
-	switch t.spec.DType.Name() {
-	case "timestamp[ns]", "timestamp[ns, tz=UTC]":
-		ty = expr.Time
-	case "date64", "duration[ns]", "duration[us]", "duration[ms]", "duration[s]", "time64[us]", "time64[ns]", "timestamp[s]", "timestamp[ms]", "timestamp[us]":
-		ty = expr.Int64
-	case "date32", "time32[s]", "time32[ms]", "interval[month]":
-		ty = expr.Int32
-	case "bfloat16":
-		ty, t.widen = expr.Float32, func(b []byte) []byte {
-			out := make([]byte, 2*len(b))
-			for i := 0; i < len(b); i += 2 {
-				out[2*i+2], out[2*i+3] = b[i], b[i+1]
-			}
-			return out
-		}
-	case "float8_e5m2":
-		ty, t.widen = expr.Float32, func(b []byte) []byte {
-			out := make([]byte, 0, 4*len(b))
-			for _, x := range b {
-				out = binary.LittleEndian.AppendUint32(out, math.Float32bits(half.Float32(uint16(x)<<8)))
-			}
-			return out
-		}
-	case "float8_e4m3fn":
-		ty, t.widen = expr.Float32, func(b []byte) []byte {
-			out := make([]byte, 0, 4*len(b))
-			for _, x := range b {
-				out = binary.LittleEndian.AppendUint32(out, math.Float32bits(e4m3(x)))
-			}
-			return out
-		}
-	}
-	if ty == expr.Null {
+	ty, widen, known := ElementType(t.spec.DType)
+	t.widen = widen
+	if !known {
 		return nil, fault.New(fault.Unsupported, "query.open", name, "elements of type %s are no column of a table", t.spec.DType).
 			Do("read slices instead: daos array slice %s", name)
 	}
 	t.schema = append(t.schema, expr.Field{Name: "value", Type: ty}, expr.Field{Name: RowID, Type: expr.Uint64})
 	return t, nil
-}
-
-// e4m3 is the value of a float8_e4m3fn number (Micikevicius et al. 2022): no
-// infinities, one NaN of each sign.
-func e4m3(x byte) float32 {
-	sign := float32(1)
-	if x&0x80 != 0 {
-		sign = -1
-	}
-	exp, frac := int(x>>3&15), float32(x&7)
-	switch {
-	case x&0x7f == 0x7f:
-		return float32(math.NaN())
-	case exp == 0:
-		return sign * frac / 8 * float32(math.Ldexp(1, -6))
-	}
-	return sign * (1 + frac/8) * float32(math.Ldexp(1, exp-7))
 }
 
 // Name is its address.

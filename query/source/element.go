@@ -72,3 +72,20 @@ func each(value func(byte) float32) func([]byte) []byte {
 		return out
 	}
 }
+
+// e4m3 is the value of a float8_e4m3fn number (Micikevicius et al. 2022): no
+// infinities, one NaN of each sign.
+func e4m3(x byte) float32 {
+	sign := float32(1)
+	if x&0x80 != 0 {
+		sign = -1
+	}
+	exp, frac := int(x>>3&15), float32(x&7)
+	switch {
+	case x&0x7f == 0x7f:
+		return float32(math.NaN())
+	case exp == 0:
+		return sign * frac / 8 * float32(math.Ldexp(1, -6))
+	}
+	return sign * (1 + frac/8) * float32(math.Ldexp(1, exp-7))
+}
