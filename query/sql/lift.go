@@ -2,6 +2,7 @@ package sql
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 
 	"daos/query/expr"
@@ -33,6 +34,9 @@ func (l *lifter) lift(m map[string]any) (expr.Expr, string) {
 	case "CONSTANT", "CAST":
 		if v, ok := constant(m); ok {
 			return &expr.Literal{Value: v, Pos: -1}, ""
+		}
+		if class == "CAST" && str(child(m, "child"), "class") != "CONSTANT" {
+			return nil, "a cast is left to SQL"
 		}
 		return nil, "a constant of this type is not lifted"
 	case "CONJUNCTION":
@@ -179,6 +183,11 @@ func constant(m map[string]any) (expr.Value, bool) {
 		return expr.NullValue(), true
 	}
 	switch x := v["value"].(type) {
+	case map[string]any: // what is beyond 63 bits comes as two numbers
+		upper, _ := x["upper"].(json.Number)
+		lower, _ := x["lower"].(json.Number)
+		u, err := strconv.ParseUint(lower.String(), 10, 64)
+		return expr.UintValue(u), id == "HUGEINT" && upper == "0" && err == nil
 	case bool:
 		return expr.BoolValue(x), id == "BOOLEAN"
 	case string:
@@ -220,7 +229,10 @@ func decimal(digits string, scale int) (expr.Value, bool) {
 	for len(digits) <= scale {
 		digits = "0" + digits
 	}
-	v, err := expr.DecimalValue(sign + digits[:len(digits)-scale] + "." + digits[len(digits)-scale:] + "0")
+	if scale == 0 {
+		digits, scale = digits+"0", 1 // "3." is no number
+	}
+	v, err := expr.DecimalValue(sign + digits[:len(digits)-scale] + "." + digits[len(digits)-scale:])
 	return v, err == nil
 }
 

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 
 	"daos/internal/fault"
@@ -171,14 +173,17 @@ func (w *rewriter) node(x any, s *scope) error {
 			_, err := w.table(v, s)
 			return err
 		}
-		for _, c := range v {
-			if err := w.node(c, s); err != nil {
+		for _, k := range keys(v) {
+			if err := w.node(v[k], s); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
 }
+
+// keys are the keys of an object in an order that is always the same.
+func keys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
 
 // query walks a node that can have common table expressions.
 func (w *rewriter) query(q map[string]any, outer *scope) error {
@@ -198,9 +203,9 @@ func (w *rewriter) query(q map[string]any, outer *scope) error {
 	if str(q, "type") == "SELECT_NODE" {
 		return w.selects(q, s)
 	}
-	for k, c := range q {
+	for _, k := range keys(q) {
 		if k != "cte_map" {
-			if err := w.node(c, s); err != nil {
+			if err := w.node(q[k], s); err != nil {
 				return err
 			}
 		}
@@ -222,11 +227,11 @@ func (w *rewriter) selects(q map[string]any, s *scope) error {
 			return err
 		}
 	}
-	for k, c := range q {
+	for _, k := range keys(q) {
 		if k == "cte_map" || k == "from_table" {
 			continue
 		}
-		if err := w.node(c, s); err != nil { // subqueries in expressions
+		if err := w.node(q[k], s); err != nil { // subqueries in expressions
 			return err
 		}
 	}
@@ -279,16 +284,20 @@ func (w *rewriter) from(f map[string]any, s *scope) ([]source, error) {
 		}
 		kind, how := str(f, "join_type"), str(f, "ref_type")
 		regular := how == "REGULAR" || how == "CROSS" || how == "NATURAL" || how == "DEPENDENT"
+		why := "its side of the " + strings.ToLower(kind) + " join is filled up with NULLs, or decides what is joined"
+		if !regular {
+			why = "what is on its side of the " + strings.ToLower(how) + " join decides what is joined"
+		}
 		if kind != "INNER" && kind != "LEFT" || !regular {
-			block(left, "it is on the side of a "+strings.ToLower(kind)+" join that is filled up with NULLs, or decides what is joined")
+			block(left, why)
 		}
 		if kind != "INNER" && kind != "RIGHT" || !regular {
-			block(right, "it is on the side of a "+strings.ToLower(kind)+" join that is filled up with NULLs, or decides what is joined")
+			block(right, why)
 		}
 		return append(left, right...), nil
 	}
-	for _, c := range f {
-		if err := w.node(c, s); err != nil {
+	for _, k := range keys(f) {
+		if err := w.node(f[k], s); err != nil {
 			return nil, err
 		}
 	}
@@ -500,7 +509,54 @@ func (w *rewriter) show(m map[string]any, x expr.Expr) string {
 	if lo > hi || hi > len(w.text) {
 		return strings.ToLower(str(m, "type"))
 	}
-	return strings.TrimSpace(w.text[lo:min(len(w.text), wordEnd(w.text, hi))])
+	return strings.TrimSpace(w.text[opened(w.text, lo, hi):closed(w.text, lo, min(len(w.text), wordEnd(w.text, hi)))])
+}
+
+// opened moves the beginning of a part of a text before the brackets that are
+// closed in it, and the names of functions before them.
+func opened(text string, lo, hi int) int {
+	for depth := unclosed(text[lo:hi], ')', '('); depth > 0 && lo > 0; {
+		if lo--; text[lo] == '(' {
+			depth--
+		}
+	}
+	for lo > 0 && (text[lo] == '(' || isWord(text[lo])) && isWord(text[lo-1]) {
+		lo--
+	}
+	return lo
+}
+
+// closed moves the end behind the brackets that are opened, the END of a CASE,
+// and what an operator at the end is applied to.
+func closed(text string, lo, hi int) int {
+	if s := strings.ToLower(text[lo:hi]); strings.HasPrefix(s, "case ") && !strings.Contains(s, " end") {
+		if i := strings.Index(strings.ToLower(text[hi:]), "end"); i >= 0 {
+			hi += i + len("end")
+		}
+	}
+	for i := hi; i < len(text) && hi > lo && strings.IndexByte("=<>!~+-*/%|", text[hi-1]) >= 0; i++ {
+		if text[i] != ' ' && text[i] != '\t' && text[i] != '\n' {
+			hi = wordEnd(text, i)
+		}
+	}
+	for depth := unclosed(text[lo:hi], '(', ')'); depth > 0 && hi < len(text); hi++ {
+		switch text[hi] {
+		case '(':
+			depth++
+		case ')':
+			depth--
+		}
+	}
+	return hi
+}
+
+// unclosed is how many brackets of one kind have none of the other.
+func unclosed(s string, open, shut byte) int {
+	return max(0, strings.Count(s, string(open))-strings.Count(s, string(shut)))
+}
+
+func isWord(c byte) bool {
+	return c == '_' || 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9'
 }
 
 // span is the first and last place that a tree mentions.

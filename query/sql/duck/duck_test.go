@@ -41,6 +41,7 @@ func (t *table) Schema() expr.Schema {
 func (t *table) Rows() (uint64, bool) { return uint64(t.rows.N), true }
 
 func (t *table) Open(columns []int) (duck.Reader, error) {
+	t.opened = columns
 	if t.of != nil {
 		t.of.opened = columns
 	}
@@ -83,6 +84,7 @@ func (r *reader) Next() (*exec.Rows, error) {
 	time.Sleep(r.t.slow)
 	rows := r.keep[r.at:min(len(r.keep), r.at+1000)]
 	r.at += len(rows)
+	r.t.out += len(rows)
 	if r.t.of != nil {
 		r.t.of.out += len(rows)
 	}
