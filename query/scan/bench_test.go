@@ -7,9 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"daos/dataset/posix"
 	"daos/engine"
 	"daos/engine/object"
+	"daos/query/exec"
+	"daos/query/expr"
 	"daos/query/scan"
 )
 
@@ -115,4 +119,33 @@ func BenchmarkScan(b *testing.B) {
 		}
 		b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "entries/s")
 	})
+}
+
+// BenchmarkFind is a query of paths over 220,000 files.
+func BenchmarkFind(b *testing.B) {
+	fs := fill(b, onEngine(b), 220, 1000, 0)
+	v, err := fs.Head(context.Background(), 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, w := range []string{"type = 'file' and size > 0 and name like '%.json'", "name like '%7.png'", "path like 'train/n00017/%' and size = 0"} {
+		x, err := expr.Parse(w)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(w, func(b *testing.B) {
+			began, rows := cpu(), uint64(0)
+			for b.Loop() {
+				_, _, n := tableRows(b, scan.NewTable("p/d", fs, v, ""), exec.Request{Where: x, Columns: []string{"path"}})
+				rows += n.RowsScanned
+			}
+			b.ReportMetric(float64(cpu()-began)/float64(max(rows, 1)), "cpu-ns/entry")
+		})
+	}
+}
+
+func cpu() int64 {
+	var u unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &u)
+	return u.Utime.Nano() + u.Stime.Nano()
 }
