@@ -20,10 +20,18 @@ import (
 func newQuery(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "query", Short: "Datasets as tables: filter, sample, order, group",
-		Long: "Datasets of every type are tables: the files of a posix dataset, the pairs of a kv dataset, the elements of an array, the\n" +
-			"rows of a tensor dataset. Conditions are evaluated next to the data, at one epoch.\n\n" +
-			"A condition: label = 3 and quality > 0.8, path like 'train/%' and size between 1_000 and 2e6, name not in ('a', 'b'),\n" +
-			"isnan(x) or y is null, length(tokens) > 512, mtime > '2026-01-31', tokens[1] = 7. NULL and NaN mean what they mean in DuckDB.",
+		Long: `Datasets of every type are tables: the files of a posix dataset, the pairs of a kv dataset, the elements of an array, the
+samples of a tensor dataset (daos query schema shows their columns). find takes the rows that meet a condition, slice and kv
+take them by place and by key, sample draws some, sql joins and computes. All is evaluated next to the data, at one epoch.
+
+A condition: label = 3 and quality > 0.8, path like 'train/%' and size between 1_000 and 2e6, name not in ('a', 'b'),
+isnan(x) or y is null, length(tokens) > 512, mtime > '2026-01-31', tokens[1] = 7. NULL and NaN mean what they mean in DuckDB.
+
+Results go to standard output, as a table on a terminal and as a JSON object a line (ndjson) on a pipe, or to a file (-o),
+in the form that its name or --format tells: csv, json (one array of objects), ndjson, arrow, parquet, npy (one column).
+What was done is said on standard error; -q leaves that out. A view keeps a result for training: --save-view, daos view.`,
+		Example: "  daos query find p/photos@v1 --name '*.png' --larger 4KiB\n  daos query sql 'SELECT label, count(*) FROM \"p/train\" GROUP BY label'\n" +
+			"  daos query slice 'p/weather/t2m[0:24, ::2, 5]'\n  daos query kv p/runs --prefix run7/\n  daos query shell",
 	}
 	cmd.AddCommand(querySQL(a), queryFind(a), querySlice(a), queryKV(a), querySample(a), querySchema(a), queryStats(a), queryExplain(a), queryPs(a), queryKill(a), queryShell(a))
 	return cmd
