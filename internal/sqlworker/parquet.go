@@ -41,7 +41,6 @@ type parquet struct {
 	shown  *columnar.Schema // the same, with names that SQL tells apart
 	fields expr.Schema      // of those of its columns that conditions can compare
 	places []int            // of fields in the schema
-	rows   *uint64          // where there is one file
 }
 
 // parquetFile is one of them.
@@ -107,6 +106,11 @@ func (j *job) parquet(ctx context.Context, r *sql.Ref, names []string) (*resolve
 		if err != nil {
 			return nil, err
 		}
+		if epoch != 0 {
+			if err := j.keep(ctx, a, epoch); err != nil {
+				return nil, err
+			}
+		}
 		p.files = append(p.files, files...)
 		if len(p.files) > maxFiles {
 			return nil, fault.New(fault.TooBig, "query.parquet", name, "more than %d files", maxFiles).Do("name fewer, or join them")
@@ -140,7 +144,7 @@ func (j *job) findFiles(ctx context.Context, a address.Address, epoch uint64) ([
 	case err == nil:
 		return []*parquetFile{file(a.Path, x.GetSize())}, nil
 	case fault.Is(wire.Fault(err), fault.IsDirectory), a.Path == "":
-		out, err := j.list(ctx, a, epoch, func(path string) bool { return isParquet(path) }, file)
+		out, err := j.list(ctx, a, epoch, isParquet, file)
 		if err == nil && len(out) == 0 {
 			err = fault.New(fault.NotFound, "query.parquet", a.String(), "no file below it is called *.parquet, *.parq or *.pq").Do("name the files: '%s/**'", a)
 		}
@@ -166,6 +170,19 @@ func (j *job) findFiles(ctx context.Context, a address.Address, epoch uint64) ([
 		err = fault.New(fault.NotFound, "query.parquet", a.String(), "no file matches").Do("see what is there: SELECT path FROM \"%s\"", a.WithPath(strings.TrimSuffix(base, "/")))
 	}
 	return out, err
+}
+
+// keep keeps the epoch of a live dataset readable: a scan does, reads of files
+// don't.
+func (j *job) keep(ctx context.Context, a address.Address, epoch uint64) error {
+	st, err := j.c.Query.Scan(ctx, &queryv1.ScanRequest{Dataset: a.DatasetName(), Epoch: epoch, Columns: []string{"inode"}, Limit: 1, Label: "files of a statement"})
+	for err == nil {
+		_, err = st.Recv()
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return wire.Fault(err)
 }
 
 // list are the wanted files below a folder.

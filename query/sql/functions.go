@@ -380,7 +380,11 @@ func (r *Ref) keys(a *argument) (why string) {
 		bound(expr.Lt, a.v.S)
 	default:
 		bound(expr.Ge, a.v.S)
-		if end := strings.TrimRight(a.v.S, "\xff"); end != "" { // the first key behind all that begin so
+		end := a.v.S
+		for strings.HasSuffix(end, "\xff") {
+			end = end[:len(end)-1]
+		}
+		if end != "" { // the first key behind all that begin so
 			bound(expr.Lt, end[:len(end)-1]+string([]byte{end[len(end)-1] + 1}))
 		}
 	}

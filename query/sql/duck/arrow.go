@@ -334,8 +334,8 @@ func putNumbers(name string, dst duckdb.Vector, a arrow.Array, at, n int) error 
 
 // interval is DuckDB's.
 type interval struct {
-	months, days int32
-	micros       int64
+	_      [2]int32 // months, days
+	micros int64
 }
 
 func floorDiv(a, b int64) int64 {
