@@ -26,11 +26,12 @@ const (
 	zoneRows  = 256     // versions, at first
 	maxZones  = 1 << 16 // of a dataset: beyond, neighbours are joined
 	allZones  = 1 << 17 // of all datasets of a target
-	maxLate   = 1 << 18 // marks written while zones are made
+	maxLate   = 1 << 16 // marks written while zones are made
 	freshRows = 4096    // written before zones are made anew, and half of their rows
 )
 
-// zoneTable is the zones of all datasets of a target.
+// zoneTable is the zones of all datasets of a target. Its mu is taken before that
+// of a zoneMap, never while that is held.
 type zoneTable struct {
 	// writing is held shared from before a batch's marks are noted until its
 	// versions are in the index, and alone when zones begin to be kept: a batch is
@@ -162,9 +163,13 @@ func (s *zoneTable) note(mark object.Marker, b *target.Batch) {
 	s.mu.Lock()
 	z := s.maps[b.Dataset]
 	s.mu.Unlock()
-	if z == nil {
-		return
+	if z != nil && z.note(mark, b) {
+		s.drop(b.Dataset)
 	}
+}
+
+// note reports whether the zones have had their day.
+func (z *zoneMap) note(mark object.Marker, b *target.Batch) (worn bool) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	for i := range b.Writes {
@@ -187,9 +192,8 @@ func (s *zoneTable) note(mark object.Marker, b *target.Batch) {
 			z.late, z.failed = nil, true
 		}
 	}
-	if z.noted += len(b.Writes); z.ready && z.noted > z.rows/2+freshRows || z.failed {
-		s.drop(b.Dataset)
-	}
+	z.noted += len(b.Writes)
+	return z.ready && z.noted > z.rows/2+freshRows || z.failed
 }
 
 // widen takes a mark into its zone.

@@ -196,7 +196,7 @@ func (l *lister) list(ctx context.Context, d *dir, oid object.ID) (sub []found, 
 			p.from, p.to, p.entries = p.to, to, 0
 		}
 		p.entries++
-		raw := posix.Raw(e.Value)
+		var raw posix.Raw
 		if e.Value == nil {
 			raw, bad = l.t.v.EntryRaw(ctx, oid, e.Name)
 		} else {
