@@ -9,23 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.flight as fl
 import pytest
+from flightclient import ERRORS, ROWS, Caller, command, connect, flat, images, scan, upload
 
 from pydaos._proto.daos.flight.v1 import flight_pb2
 from pydaos._proto.daos.query.v1 import query_service_pb2 as query_pb2
-
-# pyarrow chooses the class of an error by its gRPC code; not all are FlightErrors.
-ERRORS = (fl.FlightError, pa.ArrowException)
-ROWS = 60_000
-
-
-def flat(column):
-    array = column.combine_chunks()
-    return np.asarray(getattr(array, "storage", array).flatten())
-
-
-def connect(server):
-    options = fl.FlightCallOptions(headers=[(b"authorization", f"Bearer {server.token}".encode())], timeout=60)
-    return fl.connect(f"grpc://{server.address}"), options
 
 
 @pytest.fixture
@@ -33,47 +20,6 @@ def flight(server):
     client, options = connect(server)
     with client:
         yield Caller(client, options)
-
-
-class Caller:
-    """A client with its options."""
-
-    def __init__(self, client, options):
-        self.client, self.options = client, options
-
-    def info(self, descriptor):
-        return self.client.get_flight_info(descriptor, self.options)
-
-    def get(self, ticket):
-        return self.client.do_get(ticket, self.options).read_all()
-
-    def read(self, descriptor):
-        info = self.info(descriptor)
-        tables = [self.get(e.ticket) for e in info.endpoints]
-        assert all(t.schema == info.schema for t in tables)
-        return pa.concat_tables(tables)
-
-
-def command(**of):
-    """A command as anybody writes it by hand: JSON."""
-    return fl.FlightDescriptor.for_command(json.dumps(of).encode())
-
-
-def scan(dataset, **fields):
-    return command(scan={"dataset": dataset, **fields})
-
-
-def images(rows=ROWS, seed=0, width=600):
-    rng = np.random.default_rng(seed)
-    flat = rng.integers(0, 256, rows * width, dtype=np.uint8)
-    return pa.table(
-        {
-            "image": pa.FixedSizeListArray.from_arrays(pa.array(flat), width),
-            "label": pa.array(np.sort(rng.integers(0, 10, rows)), pa.int64()),
-            "quality": pa.array(rng.random(rows), pa.float64()),
-            "name": pa.array([f"img-{i}.jpg" for i in range(rows)], pa.string()),
-        }
-    )
 
 
 @pytest.fixture(scope="session")
@@ -93,15 +39,6 @@ def train(server, session_flight):
         upload(session_flight, d.address, data)
         d.snapshot("v1")
     return "flightscan/train@v1", data
-
-
-def upload(flight, address, data):
-    descriptor = fl.FlightDescriptor.for_path(*address.split("/"))
-    writer, reader = flight.client.do_put(descriptor, data.schema, options=flight.options)
-    with writer:
-        writer.write_table(data, max_chunksize=10_000)
-        writer.done_writing()
-        return json.loads(reader.read().to_pybytes())
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 
 	"daos/internal/fault"
@@ -130,10 +132,30 @@ func (g *Guard) Stream() grpc.StreamServerInterceptor {
 		limit = StreamTimeout
 	}
 	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		return wire.Status(g.Do(ss.Context(), info.FullMethod, limit, func(ctx context.Context) error {
+		err := wire.Status(g.Do(ss.Context(), info.FullMethod, limit, func(ctx context.Context) error {
 			return handler(srv, &guarded{ServerStream: ss, ctx: ctx})
 		}))
+		if strings.HasPrefix(info.FullMethod, flightService) && ss.Context().Err() == nil {
+			return aborted(err)
+		}
+		return err
 	}
+}
+
+// flightService is how the methods of Arrow Flight begin.
+const flightService = "/arrow.flight.protocol."
+
+// aborted gives a call of Flight that was ended here the code ABORTED; its detail
+// says CANCELED as always. pyarrow takes the code CANCELLED in the middle of a
+// stream for its own user's Ctrl-C, and interrupts the main thread of the process.
+func aborted(err error) error {
+	st, ok := status.FromError(err)
+	if !ok || st.Code() != codes.Canceled {
+		return err
+	}
+	p := st.Proto()
+	p.Code = int32(codes.Aborted)
+	return status.ErrorProto(p)
 }
 
 // guarded is a stream with the context that Do has made.

@@ -40,7 +40,7 @@ func (s *Server) DoGet(t *flight.Ticket, out flight.FlightService_DoGetServer) e
 	defer end()
 	err = s.answer(ctx, &to, id, &interruptible{ctx: ctx, to: out})
 	if cause := context.Cause(ctx); err != nil && cause != nil && ctx.Err() != nil {
-		return cause
+		err = cause
 	}
 	return err
 }
