@@ -82,7 +82,7 @@ func (a *app) showSchema(ctx context.Context, c *client.Client, dataset string, 
 		if err := t.print(w, width(w, a.getenv)); err != nil || s.Rows == nil || a.quiet {
 			return err
 		}
-		_, err := fmt.Fprintf(w, "%s rows\n", formatCount(s.GetRows()))
+		_, err := fmt.Fprintln(w, rowsText(s.GetRows()))
 		return err
 	})
 }
@@ -214,7 +214,7 @@ func (a *app) showStats(ctx context.Context, c *client.Client, r *queryv1.ScanRe
 	}{all, out}
 	return f.printMade(a, v, columnsOf("column", "type", "values uint64", "min", "max"), rows, func(w io.Writer) error {
 		if !a.quiet {
-			fmt.Fprintf(w, "%s rows\n", formatCount(all))
+			fmt.Fprintln(w, rowsText(all))
 		}
 		return t.print(w, width(w, a.getenv))
 	})

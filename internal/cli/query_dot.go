@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"daos/internal/columnar"
 	"daos/internal/fault"
 	"daos/internal/near"
 	datasetv1 "daos/proto/gen/daos/dataset/v1"
@@ -91,9 +90,6 @@ func (s *shell) doFormat(_ context.Context, arg string) error {
 		return nil
 	}
 	if err := checkFormat(arg); err != nil {
-		if n := near.Name(arg, columnar.ResultFormats()); n != "" {
-			return fault.New(fault.Invalid, "query.format", arg, "not a format").Do("did you mean %s?", n)
-		}
 		return err
 	}
 	s.f.format = arg

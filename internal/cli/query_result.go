@@ -15,6 +15,7 @@ import (
 	"daos/internal/client"
 	"daos/internal/columnar"
 	"daos/internal/fault"
+	"daos/internal/near"
 	queryv1 "daos/proto/gen/daos/query/v1"
 	"daos/query/exec"
 	"daos/query/expr"
@@ -53,10 +54,17 @@ func (a *app) runScan(ctx context.Context, c *client.Client, r *queryv1.ScanRequ
 	}
 	n := last.GetCounters()
 	if !a.quiet && !f.silent {
-		fmt.Fprintf(a.err, "%s rows in %s; scanned %s, chunks pruned %s of %s, read %s, epoch %d\n", formatCount(n.GetRowsOut()), formatDuration(time.Since(began)),
+		fmt.Fprintf(a.err, "%s in %s; scanned %s, chunks pruned %s of %s, read %s, epoch %d\n", rowsText(n.GetRowsOut()), formatDuration(time.Since(began)),
 			formatCount(n.GetRowsScanned()), formatCount(n.GetChunksPruned()), formatCount(n.GetChunks()), formatSize(n.GetBytesRead()), last.GetEpoch())
 	}
 	return n, nil
+}
+
+func rowsText(n uint64) string {
+	if n == 1 {
+		return "1 row"
+	}
+	return formatCount(n) + " rows"
 }
 
 // incomplete is the error of an answer without its proof of completeness.
@@ -96,7 +104,11 @@ func checkFormat(format string) error {
 	if slices.Contains(columnar.ResultFormats(), format) {
 		return nil
 	}
-	return fault.New(fault.Invalid, "query.format", format, "not a format").Do("use one of %s", strings.Join(columnar.ResultFormats(), ", "))
+	e := fault.New(fault.Invalid, "query.format", format, "not a format")
+	if n := near.Name(format, columnar.ResultFormats()); n != "" {
+		return e.Do("did you mean %s?", n)
+	}
+	return e.Do("use one of %s", strings.Join(columnar.ResultFormats(), ", "))
 }
 
 // toOutput lets fn write where the result is to go. A file appears whole or not

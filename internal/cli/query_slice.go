@@ -57,6 +57,9 @@ func querySlice(a *app) *cobra.Command {
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
 			addr, slice := cutSlice(args[0])
+			if i := strings.LastIndexAny(addr, "[]/"); i >= 0 && addr[i] == '[' {
+				return fault.New(fault.Invalid, "query.slice", args[0], "the bracket of the slice is not closed").Do("write %s]", args[0])
+			}
 			x, err := a.parse(addr)
 			if err != nil {
 				return err

@@ -169,7 +169,7 @@ func (a *app) runSQL(ctx context.Context, c *client.Client, r *queryv1.SqlReques
 	}
 	if !a.quiet && !f.silent {
 		n := last.GetCounters()
-		fmt.Fprintf(a.err, "%s rows in %s; scanned %s, matched %s, chunks pruned %s of %s, read %s\n", formatCount(n.GetRowsOut()), formatDuration(time.Since(began)),
+		fmt.Fprintf(a.err, "%s in %s; scanned %s, matched %s, chunks pruned %s of %s, read %s\n", rowsText(n.GetRowsOut()), formatDuration(time.Since(began)),
 			formatCount(n.GetRowsScanned()), formatCount(n.GetRowsMatched()), formatCount(n.GetChunksPruned()), formatCount(n.GetChunks()), formatSize(n.GetBytesRead()))
 	}
 	return nil

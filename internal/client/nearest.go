@@ -7,6 +7,7 @@ import (
 
 	"daos/internal/address"
 	"daos/internal/near"
+	arrayv1 "daos/proto/gen/daos/array/v1"
 	datasetv1 "daos/proto/gen/daos/dataset/v1"
 	poolv1 "daos/proto/gen/daos/pool/v1"
 	posixv1 "daos/proto/gen/daos/posix/v1"
@@ -63,14 +64,9 @@ func (c *Client) Nearest(ctx context.Context, x address.Address) string {
 func (c *Client) nearestPath(ctx context.Context, x address.Address) string {
 	parts := strings.Split(x.Path, "/")
 	for i, part := range parts {
-		dir := strings.Join(parts[:i], "/")
-		page, err := c.Posix.ListDir(ctx, &posixv1.ListDirRequest{Dataset: x.DatasetName(), Path: []byte(dir), Limit: 10000})
+		names, err := c.namesIn(ctx, x.DatasetName(), strings.Join(parts[:i], "/"))
 		if err != nil {
 			return ""
-		}
-		var names []string
-		for _, e := range page.GetEntries() {
-			names = append(names, string(e.GetName()))
 		}
 		if slices.Contains(names, part) {
 			continue
@@ -83,6 +79,24 @@ func (c *Client) nearestPath(ctx context.Context, x address.Address) string {
 		return x.WithPath(strings.Join(parts[:i+1], "/")).String()
 	}
 	return ""
+}
+
+// namesIn are the names in a directory of a posix dataset, or in a group of an
+// array dataset; not all of very many.
+func (c *Client) namesIn(ctx context.Context, dataset, dir string) ([]string, error) {
+	var names []string
+	page, err := c.Posix.ListDir(ctx, &posixv1.ListDirRequest{Dataset: dataset, Path: []byte(dir), Limit: 10000})
+	if err == nil {
+		for _, e := range page.GetEntries() {
+			names = append(names, string(e.GetName()))
+		}
+		return names, nil
+	}
+	group, err := c.Array.List(ctx, &arrayv1.ListRequest{Dataset: dataset, Path: dir})
+	for _, n := range group.GetNodes() {
+		names = append(names, n.GetPath()[strings.LastIndexByte(n.GetPath(), '/')+1:])
+	}
+	return names, err
 }
 
 func named(x address.Address, found string) string {
