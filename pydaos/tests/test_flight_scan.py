@@ -2,7 +2,9 @@
 
 import concurrent.futures
 import json
+import re
 import threading
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -315,3 +317,24 @@ def test_flight_sql_statement(flight, train):
     other = any_pb2.Any(type_url=url.replace("StatementQuery", "StatementUpdate"), value=body)
     with pytest.raises(ERRORS, match=r"not served"):
         flight.info(fl.FlightDescriptor.for_command(other.SerializeToString()))
+
+
+def test_the_example_of_the_docs_runs(server, client, session_flight, monkeypatch):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "query.md").read_text()
+    (code,) = re.findall(r"## From any Arrow client\n.*?```python\n(.*?)```", page, re.DOTALL)
+    data = images(2000, seed=6, width=4)
+    client.create_pool("p")
+    try:
+        d = client.create_dataset("p/train", type="tensor")
+        upload(session_flight, "p/train", data)
+        d.snapshot("v1")
+        monkeypatch.setenv("DAOS", server.address)
+        monkeypatch.setenv("TOKEN", server.token)
+        names = {}
+        exec(compile(code, "query.md", "exec"), names)
+    finally:
+        client.destroy_pool("p", force=True)
+    keep = np.flatnonzero((data["label"].to_numpy() == 3) & (data["quality"].to_numpy() > 0.8))
+    assert names["hits"]["_id"].to_pylist() == keep.tolist()
+    assert len(keep) > 10
+    assert sum(names["counts"]["n"].to_pylist()) == int(np.sum(data["quality"].to_numpy() > 0.8))
