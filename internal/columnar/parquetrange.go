@@ -87,7 +87,7 @@ func (p *ParquetFile) safely(what func() error) (err error) {
 				Do("write it with smaller pages or row groups, or give the server's query.memory more")
 		case r != nil:
 			err = fault.New(fault.Invalid, "query.parquet", p.name, "it is damaged, or not a Parquet file").Because(fmt.Errorf("%v", r))
-		case err != nil && !errors.Is(err, io.EOF):
+		case err != nil && err != io.EOF: //nolint:errorlint // within another one it is no end
 			var f *fault.Error
 			if !errors.As(err, &f) {
 				err = fault.New(fault.Invalid, "query.parquet", p.name, "it is damaged, or not a Parquet file: %s", err)
@@ -198,7 +198,7 @@ type Group struct {
 	p    *ParquetFile
 	rr   pqarrow.RecordReader
 	none *arrow.Schema // no column was asked for: rows are only counted
-	left int64
+	left int64         // rows
 	// Bytes are those of the columns, as they lie in the file.
 	Bytes uint64
 }
@@ -209,8 +209,9 @@ func (p *ParquetFile) Read(ctx context.Context, group int, columns []int) (*Grou
 	return g, p.safely(func() error {
 		md := p.rd.ParquetReader().MetaData().RowGroup(group)
 		rows := md.NumRows()
+		g.left = rows
 		if rows == 0 || len(columns) == 0 {
-			g.none, g.left = arrow.NewSchema(nil, nil), rows
+			g.none = arrow.NewSchema(nil, nil)
 			return nil
 		}
 		var stored []int
@@ -246,9 +247,17 @@ func (g *Group) Next() (rec Record, err error) {
 			return nil
 		}
 		if !g.rr.Next() {
-			return errOrEOF(g.rr.Err())
+			err := errOrEOF(g.rr.Err())
+			if errors.Is(err, io.EOF) && g.left > 0 {
+				return fault.New(fault.Invalid, "query.parquet", g.p.name, "it is damaged: %d rows of a row group are missing", g.left)
+			}
+			return err
 		}
 		rec = g.rr.Record()
+		if g.left -= rec.NumRows(); g.left < 0 {
+			rec = nil
+			return fault.New(fault.Invalid, "query.parquet", g.p.name, "it is damaged: a row group has more rows than it says")
+		}
 		rec.Retain()
 		return nil
 	})

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"runtime/debug"
 	"slices"
 	"sort"
 	"strings"
@@ -245,8 +246,10 @@ func (r *rangesOf) ReadAt(b []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// openFile reads the metadata of a file.
+// openFile reads the metadata of a file. Arrow reads structs in goroutines of its
+// own, where damage ends the process: then it says no more than why.
 func (j *job) openFile(ctx context.Context, f *parquetFile) (*columnar.ParquetFile, error) {
+	debug.SetTraceback("none")
 	return columnar.OpenParquetAt(f.name, &rangesOf{j, ctx, f}, f.size, int(min(max(j.task.GetMemoryBytes()/2, 64<<20), 1<<31)))
 }
 
