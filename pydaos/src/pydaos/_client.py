@@ -221,7 +221,8 @@ class Client:
             The first `k` rows by a column; ``"-size"``: the greatest first.
         sample, seed, stratify
             Draw a fraction of the rows (a float) or so many (an int; of each value of the column
-            `stratify`). The same seed draws the same rows.
+            `stratify`). The same seed draws the same rows. Directories and links are rows of a
+            posix dataset too: ``where="type = 'file'"`` leaves them out.
         group_by, aggregates
             One row for each value of columns; ``"count"``, ``"avg(size)"``; sum, min, max, avg, count.
         batch_rows
