@@ -86,7 +86,7 @@ func (s *Scan) summary(it object.Item) (*ChunkStats, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := decodeChunk(it.Value)
+	c, err := decodeChunk(it.Value, spec.DType.size)
 	if err != nil {
 		return nil, err
 	}

@@ -156,7 +156,7 @@ func (g *reading) box(b *box) error {
 		}
 	}
 	if g.spec.Fill != nil {
-		c, found, err := g.d.chunkRecord(g.ctx, g.at, g.oid, g.key)
+		c, found, err := g.d.chunkRecord(g.ctx, g.at, g.oid, g.key, g.spec.DType.size)
 		if err != nil {
 			return err
 		}
@@ -172,8 +172,9 @@ func (g *reading) box(b *box) error {
 	return g.span(b.runs)
 }
 
-// chunkRecord reads the record of a chunk, if it was ever written.
-func (d *Dataset) chunkRecord(ctx context.Context, at object.Epoch, oid object.ID, key []byte) (c chunk, found bool, err error) {
+// chunkRecord reads the record of a chunk of elements of so many bytes, if it was
+// ever written.
+func (d *Dataset) chunkRecord(ctx context.Context, at object.Epoch, oid object.ID, key []byte, size int) (c chunk, found bool, err error) {
 	b, _, err := d.st.Get(ctx, at, oid, key, akeyRecord)
 	if fault.Is(err, fault.NotFound) {
 		return chunk{}, false, nil
@@ -181,7 +182,7 @@ func (d *Dataset) chunkRecord(ctx context.Context, at object.Epoch, oid object.I
 	if err != nil {
 		return chunk{}, false, err
 	}
-	c, err = decodeChunk(b)
+	c, err = decodeChunk(b, size)
 	return c, true, err
 }
 

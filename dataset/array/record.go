@@ -134,7 +134,8 @@ func (c *chunk) encode() []byte {
 	return append(b, c.max...)
 }
 
-func decodeChunk(b []byte) (chunk, error) {
+// decodeChunk reads a record of elements of so many bytes.
+func decodeChunk(b []byte, size int) (chunk, error) {
 	const fixed = 2 + 2*8
 	if len(b) < fixed+2 || b[0] != recordVersion || b[1] > flagExact|flagSparse {
 		return chunk{}, corrupt("chunk record", "a chunk record is not readable")
@@ -147,12 +148,14 @@ func decodeChunk(b []byte) (chunk, error) {
 		if len(rest) < 1 || len(rest) < 1+int(rest[0]) {
 			return chunk{}, corrupt("chunk record", "a chunk record is cut short")
 		}
-		if rest[0] > 0 {
-			*p = append([]byte(nil), rest[1:1+rest[0]]...)
+		n := 1 + int(rest[0])
+		if n > 1 {
+			*p = append([]byte(nil), rest[1:n]...)
 		}
-		rest = rest[1+rest[0]:]
+		rest = rest[n:]
 	}
-	if len(rest) != 0 || c.count > MaxChunkBytes || (c.min == nil) != (c.max == nil) {
+	if len(rest) != 0 || c.count > MaxChunkBytes || (c.min == nil) != (c.max == nil) ||
+		c.min != nil && (len(c.min) != size || len(c.max) != size) {
 		return chunk{}, corrupt("chunk record", "a chunk record has impossible values")
 	}
 	return c, nil

@@ -185,7 +185,7 @@ func (w *writing) box(b *box) error {
 		w.c.put(w.oid, key, akeyRecord, c.encode())
 		return nil
 	}
-	old, found, err := w.d.chunkRecord(w.ctx, w.c.tx.ReadAt, w.oid, key)
+	old, found, err := w.d.chunkRecord(w.ctx, w.c.tx.ReadAt, w.oid, key, w.spec.DType.size)
 	if err != nil {
 		return err
 	}
