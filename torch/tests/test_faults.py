@@ -96,6 +96,7 @@ WAYS: list[dict[str, int]] = [{}, {"transform_threads": 4}, {"num_workers": 2}]
 # -- a worker --------------------------------------------------------------------
 
 
+@pytest.mark.timeout(300)  # spawned workers import torch
 @pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.long)])
 def test_a_killed_worker_is_replaced(numbers: Any, context: str, caplog: pytest.LogCaptureFixture) -> None:
     data = open_numbers(numbers)

@@ -272,6 +272,7 @@ def test_a_stateful_loader_goes_on_in_a_later_pass(part: Any) -> None:
 
 @pytest.mark.parametrize("context", ["spawn", "forkserver"])
 @pytest.mark.long
+@pytest.mark.timeout(300)  # spawned workers import torch
 def test_workers_that_share_no_memory(part: Any, context: str) -> None:
     mix = Mixture([(part("a", transform_fn=first_id), 3), (part("c", transform_fn=first_id), 1)], seed=6)
     want = [int(i) for b in DataLoader(mix, batch_size=8, shuffle=True) for i in b]
