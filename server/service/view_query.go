@@ -239,7 +239,8 @@ func mentioned(names []string, of string) (string, error) {
 		case 1:
 			return names[0], nil
 		case 0:
-			return "", fault.New(fault.Invalid, "view.save", "statement", "it reads no dataset").Do("select from one: FROM \"POOL/DATASET\"")
+			return "", fault.New(fault.Invalid, "view.save", "statement", "it names no dataset of which the samples could be").
+				Do("select from one, FROM \"POOL/DATASET\", or say of which they are: --of POOL/DATASET@SNAPSHOT, of=")
 		}
 		return "", fault.New(fault.Invalid, "view.save", "statement", "it reads several datasets: %s", strings.Join(names, ", ")).
 			Do("say of which the samples are: --of %s, of=", names[0])
@@ -265,7 +266,11 @@ func mentioned(names []string, of string) (string, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return "", fault.New(fault.Invalid, "view.save", of, "the statement does not read it; it reads %s", strings.Join(names, ", "))
+		if want.Snapshot != "" { // rows of a function, or of other datasets, may name its samples
+			return of, nil
+		}
+		return "", fault.New(fault.Invalid, "view.save", of, "the statement does not read it; it reads %s", strings.Join(append(names, "no other")[:max(len(names), 1)], ", ")).
+			Do("say at which snapshot the samples are: %s@SNAPSHOT", of)
 	}
 	return "", fault.New(fault.Invalid, "view.save", of, "the statement reads it as %s", strings.Join(found, " and ")).Do("name one of them")
 }

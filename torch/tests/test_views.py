@@ -304,6 +304,57 @@ def test_a_large_random_selection_against_numpy(client, pool):
         data.source.fetch(np.array([0, len(want)], np.uint64))
 
 
+def test_a_view_of_a_view(client, photos):
+    client.query(f"{photos.address}@v1/train", where="size > 40", save_view="large")
+    text = f"SELECT path FROM view('{photos.address}', 'large') WHERE name LIKE '%7' ORDER BY path DESC"
+    with pytest.raises(pydaos.InvalidError, match=r"say of which they are"):
+        client.sql(text, save_view="some")
+    with pytest.raises(pydaos.InvalidError, match=r"at which snapshot"):
+        client.sql(text, save_view="some", of=photos.address)
+    view = client.sql(text, save_view="some", of=f"{photos.address}@v1").view
+    assert (view.snapshot, view.ordered) == ("v1", True)
+    data = Dataset(photos.address, view="some")
+    want = [i for i in in_order(photos) if i % 10 == 7 and size(i) > 40]
+    assert sorted(number(data[i]) for i in range(len(data))) == sorted(want) and len(want) > 5
+    changed = view.refresh()
+    assert (changed.added, changed.removed, view.snapshot, view.revision) == (0, 0, "v1", 2)
+
+
+def test_statements_over_several_datasets(client, photos, pool):
+    scores = client.create_dataset(f"{pool}/scores", type="tensor")
+    table = {"name": [f"f{i:03}" for i in range(N)], "score": np.arange(N) / N}
+    scores.define(table)
+    scores.append(table)
+    text = f'SELECT p.path FROM "{photos.address}" p JOIN "{scores.address}" s ON p.name = s.name WHERE s.score > 0.9'
+    with pytest.raises(pydaos.InvalidError, match=r"reads several datasets"):
+        client.sql(text, save_view="good")
+    view = client.sql(text, save_view="good", of=photos.address).view
+    assert (view.snapshot, view.samples, view.kind) == ("view-good-1", sum(i / N > 0.9 for i in range(N)), "sql")
+    photos.remove("train/c/f239")
+    scores.append({"name": ["f000"], "score": np.array([1.0])})
+    changed = view.refresh()
+    assert (changed.added_names, changed.removed_names) == ([b"train/a/f000"], [b"train/c/f239"])
+    # At a snapshot of the dataset that the view is of; the others are read as they are.
+    changed = view.refresh("v1")
+    assert (view.snapshot, view.owns_snapshot, changed.added_names) == ("v1", False, [b"train/c/f239"])
+
+
+def test_a_refreshed_view_ends_a_pass_when_the_server_was_restarted(own_server):
+    with own_server.connect() as client:
+        client.create_pool("p")
+        ds = client.create_dataset("p/t", type="tensor")
+        ds.define({"x": np.arange(100)})
+        ds.append({"x": np.arange(100)})
+        view = client.query("p/t", where="x < 50", save_view="half").view
+        data = Dataset("p/t", view="half", addr=own_server.unix)
+        ds.append({"x": np.arange(10)})
+        assert view.refresh().added_names == [str(i).encode() for i in range(100, 110)]
+        assert data.source.batch(data.source.fetch([49]))["x"].tolist() == [49], "what is open goes on"
+        own_server.restart()
+        with pytest.raises(pydaos.StaleError, match=r"view .half. is at revision 2 now.*revision 1.*refreshed"):
+            data.source.fetch([49])
+
+
 def test_server_killed_in_mid_pass(own_server):
     with own_server.connect() as client:
         client.create_pool("p")
