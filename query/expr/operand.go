@@ -82,6 +82,9 @@ func (p *parser) word1(t token) (Expr, error) {
 	case "timestamp", "date":
 		if s := p.peek(); s.kind == text {
 			p.next()
+			if strings.EqualFold(t.text, "date") && len(s.text) != len("2006-01-02") {
+				return nil, Problem(p.src, s.at, "'%.40s' is not a day", s.text).Do("write it as 2026-01-31, or a timestamp")
+			}
 			return p.time(s)
 		}
 	case "and", "or", "not", "in", "is", "like", "glob", "between":
@@ -214,8 +217,17 @@ func ParseTime(s string) (int64, bool) {
 	return 0, false
 }
 
+// offset reports whether a time says how far it is from UTC.
+func offset(s string) bool {
+	_, clock, _ := strings.Cut(strings.ReplaceAll(strings.TrimSpace(s), "T", " "), " ")
+	return strings.ContainsAny(clock, "Zz+-")
+}
+
 func (p *parser) time(t token) (Expr, error) {
 	ns, ok := ParseTime(t.text)
+	if ok && offset(t.text) { // DuckDB takes no notice of it in this type
+		return nil, Problem(p.src, t.at, "a timestamp is in UTC, '%.40s' is not", t.text).Do("write it in UTC: timestamp '%s'", time.Unix(0, ns).UTC().Format("2006-01-02 15:04:05"))
+	}
 	if !ok {
 		return nil, Problem(p.src, t.at, "'%.40s' is not a time between 1678 and 2261", t.text).Do("write it as 2026-01-31 12:00:00")
 	}

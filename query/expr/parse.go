@@ -141,39 +141,59 @@ func (p *parser) not() (Expr, error) {
 
 var comparisons = map[string]Fn{"=": Eq, "==": Eq, "<>": Ne, "!=": Ne, "<": Lt, "<=": Le, ">": Gt, ">=": Ge}
 
+// comparison reads comparisons and IS, whose operands are those of ranged: a = b
+// in (1) is a = (b in (1)), and a = b is null is (a = b) is null.
 func (p *parser) comparison() (Expr, error) {
+	x, err := p.ranged()
+	if err != nil {
+		return nil, err
+	}
+	compared := false
+	for {
+		t := p.peek()
+		if fn, ok := comparisons[t.text]; ok && t.kind == symbol {
+			if compared {
+				return nil, Problem(p.src, t.at, "two comparisons in a row").Do("put one of them in brackets, or join them by and")
+			}
+			p.next()
+			y, err := p.ranged()
+			if err != nil {
+				return nil, err
+			}
+			x, compared = &Call{fn, []Expr{x, y}, t.at}, true
+			continue
+		}
+		if t.kind != name || !p.word("is") {
+			return x, nil
+		}
+		fn := IsNull
+		if p.word("not") {
+			fn = NotNull
+		}
+		if !p.word("null") {
+			return nil, p.unexpected(p.peek(), "null")
+		}
+		if x, err = p.postfixes(&Call{fn, []Expr{x}, t.at}); err != nil {
+			return nil, err
+		}
+		compared = false
+	}
+}
+
+// ranged reads a sum with what is asked of it by between, in, like and glob.
+func (p *parser) ranged() (Expr, error) {
 	x, err := p.sum()
 	if err != nil {
 		return nil, err
 	}
+	return p.postfixes(x)
+}
+
+func (p *parser) postfixes(x Expr) (Expr, error) {
 	for {
 		t := p.peek()
-		if t.kind == symbol {
-			fn, ok := comparisons[t.text]
-			if !ok {
-				return x, nil
-			}
-			p.next()
-			y, err := p.sum()
-			if err != nil {
-				return nil, err
-			}
-			x = &Call{fn, []Expr{x, y}, t.at}
-			continue
-		}
 		if t.kind != name {
 			return x, nil
-		}
-		if p.word("is") {
-			fn := IsNull
-			if p.word("not") {
-				fn = NotNull
-			}
-			if !p.word("null") {
-				return nil, p.unexpected(p.peek(), "null")
-			}
-			x = &Call{fn, []Expr{x}, t.at}
-			continue
 		}
 		mark := p.at
 		negate := p.word("not")

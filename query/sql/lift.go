@@ -244,7 +244,7 @@ func timestamp(m map[string]any) (expr.Value, bool) {
 	if !ok || v.Type != expr.Text || str(c, "class") != "CONSTANT" || m["try_cast"] == true {
 		return expr.Value{}, false
 	}
-	if to != "TIMESTAMP" && to != "TIMESTAMP_NS" && to != "DATE" || len(v.S) > 29 || strings.ContainsAny(v.S, "Zz+") {
+	if to != "TIMESTAMP" && to != "TIMESTAMP_NS" && to != "DATE" || len(v.S) > 29 || strings.ContainsAny(v.S, "Zz+") || strings.Count(v.S, "-") > 2 {
 		return expr.Value{}, false
 	}
 	if to == "DATE" && len(v.S) != len("2006-01-02") {

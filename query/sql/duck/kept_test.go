@@ -22,6 +22,8 @@ func TestNothingIsLost(t *testing.T) {
 		{`SELECT 9007199254740993 = 9007199254740992e0`, "true"},
 		{`SELECT count(*) FROM "p/t" WHERE x > 1e400`, "715"},
 		{`SELECT count(*) FROM "p/t" WHERE x > -1e400 AND name <> '"value":Infinity'`, "5000"},
+		{`SELECT count(*) FROM "p/t" WHERE "when" >= TIMESTAMP '1970-01-01 00:00:10-00:01'`, "4990"}, // the offset is nothing to it
+		{`SELECT count(*) FROM "p/t" WHERE id > label IN (3)`, "4615"},
 		{`SELECT '"value":Infinity,\"value":-Infinity'`, `"value":Infinity,\"value":-Infinity`},
 	} {
 		got, _, err := query(t.Context(), d, c.text, map[string]*table{"p/t": numbers(5000)})
