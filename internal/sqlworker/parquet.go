@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"runtime/debug"
 	"slices"
 	"sort"
 	"strings"
@@ -247,9 +246,8 @@ func (r *rangesOf) ReadAt(b []byte, off int64) (n int, err error) {
 }
 
 // openFile reads the metadata of a file. Arrow reads structs in goroutines of its
-// own, where damage ends the process: then it says no more than why.
+// own, where damage ends the process.
 func (j *job) openFile(ctx context.Context, f *parquetFile) (*columnar.ParquetFile, error) {
-	debug.SetTraceback("none")
 	return columnar.OpenParquetAt(f.name, &rangesOf{j, ctx, f}, f.size, int(min(max(j.task.GetMemoryBytes()/2, 64<<20), 1<<31)))
 }
 

@@ -85,8 +85,8 @@ func (s *SQL) run(ctx context.Context, task *queryv1.SqlTask, fn func(*queryv1.S
 	cmd.Env = []string{"HOME=" + dir, "TMPDIR=" + dir, "LANG=C.UTF-8"}
 	cmd.Dir = dir
 	cmd.WaitDelay = 2 * time.Second
-	tail := &tailBuffer{}
-	cmd.Stderr = tail
+	said := &saidBuffer{}
+	cmd.Stderr = said
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return fault.Wrap(err, "query.sql", "statement")
@@ -127,25 +127,41 @@ func (s *SQL) run(ctx context.Context, task *queryv1.SqlTask, fn func(*queryv1.S
 	case context.Cause(ctx) != nil && !errors.Is(context.Cause(ctx), context.Canceled):
 		return fault.Wrap(context.Cause(ctx), "query.sql", "statement")
 	case wait != nil && (err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrClosed) || strings.Contains(err.Error(), "broken pipe")):
-		return fault.New(fault.Internal, "query.sql", "statement", "the process that ran it died (%s)%s", wait, tail).
+		return fault.New(fault.Internal, "query.sql", "statement", "the process that ran it died (%s)%s", wait, said).
 			Do("other queries are not touched; select less at once, or report the statement")
 	}
 	return err
 }
 
-// tailBuffer keeps the end of what a process says.
-type tailBuffer struct{ b bytes.Buffer }
+// saidMost is how much is kept of the beginning of what a process says, and of its
+// end.
+const saidMost = 1024
 
-func (t *tailBuffer) Write(p []byte) (int, error) {
-	t.b.Write(p)
-	if n := t.b.Len() - 2048; n > 0 {
-		t.b.Next(n)
+// saidBuffer keeps the beginning and the end of what a process says.
+type saidBuffer struct {
+	head []byte
+	tail bytes.Buffer
+}
+
+func (t *saidBuffer) Write(p []byte) (int, error) {
+	n := min(len(p), saidMost-len(t.head))
+	t.head = append(t.head, p[:n]...)
+	t.tail.Write(p[n:])
+	if over := t.tail.Len() - saidMost; over > 0 {
+		t.tail.Next(over)
 	}
 	return len(p), nil
 }
 
-func (t *tailBuffer) String() string {
-	if s := strings.TrimSpace(strings.ToValidUTF8(t.b.String(), "")); s != "" {
+// String is why a process ended, where it is Go that says so: not where in its code.
+func (t *saidBuffer) String() string {
+	s := string(t.head)
+	for _, stack := range []string{"\n\ngoroutine ", "\n\nruntime stack:"} {
+		if i := strings.Index(s, stack); i >= 0 {
+			return ": " + strings.TrimSpace(strings.ToValidUTF8(s[:i], ""))
+		}
+	}
+	if s = strings.TrimSpace(strings.ToValidUTF8(s+t.tail.String(), "")); s != "" {
 		return ": " + s
 	}
 	return ""
