@@ -264,7 +264,7 @@ func (s *Server) openServices(o Options, token string) error {
 		return err
 	}
 	fl, err := flight.New(flight.Options{
-		Catalog: s.pools, Tree: s.datasets.OpenTree, Pairs: s.datasets.OpenKV, Manifest: s.loader.Table, Queries: service.FlightQueries{Query: s.services.Query.(*service.Query)}, Key: ticketKey(token), Actions: flight.DatasetActions(s.services.Dataset), Log: s.log,
+		Catalog: s.pools, Tree: s.datasets.OpenTree, Pairs: s.datasets.OpenKV, Manifest: s.loader.Table, View: s.loader.View, Queries: service.FlightQueries{Query: s.services.Query.(*service.Query)}, Key: ticketKey(token), Actions: flight.DatasetActions(s.services.Dataset), Log: s.log,
 	})
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ type target struct {
 	array   *flightv1.ArrayRead
 	scan    *queryv1.ScanRequest
 	sql     *queryv1.SqlRequest
+	view    *flightv1.ViewRead
 	// In tickets alone.
 	scanPart *flightv1.ScanPart
 	sqlPart  *flightv1.SqlPart
@@ -55,6 +56,9 @@ func parseDescriptor(d *flight.FlightDescriptor) (target, error) {
 func parsePath(path []string) (target, error) {
 	if len(path) == 0 {
 		return target{}, fault.New(fault.Invalid, "flight.descriptor", "", "an empty path").Do(describe)
+	}
+	if len(path) == 3 && path[1] == "view" && strings.Contains(path[0], "/") { // no address: its first component would be a pool
+		return targetOf(&flightv1.Command{Of: &flightv1.Command_View{View: &flightv1.ViewRead{Dataset: path[0], Name: path[2]}}})
 	}
 	if len(path) > 1 && (strings.Contains(path[0], "/") || strings.Contains(path[1], "/")) {
 		return target{}, fault.New(fault.Invalid, "flight.descriptor", strings.Join(path, "/"), "a '/' in a component of a path").Do(describe)
@@ -107,6 +111,8 @@ func targetOf(c *flightv1.Command) (target, error) {
 		return t, nil
 	case *flightv1.Command_Entries:
 		t.entries, name = of.Entries, of.Entries.GetDataset()
+	case *flightv1.Command_View:
+		t.view, name = of.View, of.View.GetDataset()
 	case *flightv1.Command_Tensor:
 		t.tensor, name = of.Tensor, of.Tensor.GetDataset()
 	case *flightv1.Command_Write:
@@ -138,6 +144,8 @@ func (t *target) epoch() uint64 {
 		return t.kv.GetEpoch()
 	case t.array != nil:
 		return t.array.GetEpoch()
+	case t.view != nil:
+		return t.view.GetEpoch()
 	}
 	return t.scanPart.GetScan().GetEpoch()
 }
@@ -151,6 +159,8 @@ func (t *target) command() string {
 		return "scan"
 	case t.sql != nil, t.sqlPart != nil:
 		return "sql"
+	case t.view != nil:
+		return "view"
 	case t.tensor != nil:
 		return "tensor"
 	case t.kv != nil:

@@ -25,7 +25,7 @@ func isJSON(b []byte) bool {
 	return len(b) > 0 && (b[0] == '{' || strings.IndexByte(" \t\r\n", b[0]) >= 0 && json.Valid(b))
 }
 
-const envelope = `write {"scan": {"dataset": "POOL/DATASET", "where": "size > 3", "columns": ["path"]}}, {"sql": "SELECT ...", "params": {}}, or one of entries, tensor, kv, array and write with the fields of daos.flight.v1`
+const envelope = `write {"scan": {"dataset": "POOL/DATASET", "where": "size > 3", "columns": ["path"]}}, {"sql": "SELECT ...", "params": {}}, or one of view, entries, tensor, kv, array and write with the fields of daos.flight.v1`
 
 // commandOfJSON reads a command as people write it: the JSON form of a Command,
 // and shorter where that is long. "sql" may be the text alone, with "params"
@@ -72,6 +72,9 @@ func commandOfJSON(b []byte) (*flightv1.Command, error) {
 		case "entries":
 			of := &flightv1.Command_Entries{Entries: &scanv1.ScanRequest{}}
 			c.Of, into = of, of.Entries
+		case "view":
+			of := &flightv1.Command_View{View: &flightv1.ViewRead{}}
+			c.Of, into = of, of.View
 		case "tensor":
 			of := &flightv1.Command_Tensor{Tensor: &flightv1.TensorRead{}}
 			c.Of, into = of, of.Tensor

@@ -73,6 +73,8 @@ func (s *Server) answer(ctx context.Context, to *target, id object.DatasetID, ou
 	switch {
 	case to.scanPart != nil:
 		return s.getScan(ctx, to.scanPart, out)
+	case to.view != nil:
+		return s.getView(ctx, to.view, r.Dataset.Type, out)
 	case to.entries != nil && r.Dataset.Type == pool.TypePosix:
 		return s.getEntries(ctx, to.entries, r, out)
 	case to.tensor != nil && r.Dataset.Type == pool.TypeTensor:

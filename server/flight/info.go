@@ -36,6 +36,8 @@ type info struct {
 	bytes      int64 // -1: not known
 	statistics *statistics
 	statement  bool // its ticket names the sources
+	view       string
+	revision   uint64
 	commands   []*flightv1.Command
 }
 
@@ -136,6 +138,8 @@ func (s *Server) ListFlights(c *flight.Criteria, out flight.FlightService_ListFl
 type infoMeta struct {
 	*sourceMeta              // of one dataset
 	Sources     []sourceMeta `json:"sources,omitempty"` // of a statement
+	View        string       `json:"view,omitempty"`
+	Revision    uint64       `json:"revision,omitempty"` // of the view
 	Statistics  *statistics  `json:"statistics,omitempty"`
 }
 
@@ -151,7 +155,7 @@ func (i *info) flightInfo(d *flight.FlightDescriptor) (*flight.FlightInfo, error
 	if err != nil {
 		return nil, err
 	}
-	meta := infoMeta{Statistics: i.statistics}
+	meta := infoMeta{Statistics: i.statistics, View: i.view, Revision: i.revision}
 	for _, x := range i.sources {
 		meta.Sources = append(meta.Sources, sourceMeta{Dataset: x.Dataset.Address(), Type: x.Dataset.Type.String(), Epoch: uint64(x.epoch), Snapshot: x.Address.Snapshot})
 	}
@@ -178,6 +182,8 @@ func (s *Server) info(ctx context.Context, d *flight.FlightDescriptor) (*info, e
 		return s.scanInfo(ctx, t.scan)
 	case t.sql != nil:
 		return s.sqlInfo(ctx, t.sql)
+	case t.view != nil:
+		return s.viewInfo(ctx, &t)
 	}
 	r, err := s.o.Catalog.Resolve(ctx, t.address)
 	if err != nil {

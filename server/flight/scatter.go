@@ -42,6 +42,7 @@ type tableSender struct {
 	m       *manifest.Manifest
 	cols    []tensor.Column
 	buffers *buffers
+	names   bool // the first column, before cols, is what samples are called
 }
 
 // rowsFor is how many samples are likely to have so many bytes.
@@ -72,7 +73,14 @@ func (t *tableSender) send(ctx context.Context, indices []uint64, limit uint64, 
 				return err
 			}
 		}
-		msg, err := t.message(b, app)
+		var names []manifest.Name
+		if t.names {
+			if names, err = t.m.Names(ctx, indices[:k]); err != nil {
+				b.Release()
+				return err
+			}
+		}
+		msg, err := t.message(b, names, app)
 		b.Release()
 		if err != nil {
 			return err
@@ -104,7 +112,7 @@ func (t *tableSender) slice(ctx context.Context, start, stop uint64) error {
 }
 
 // message copies a batch and lays it out as Arrow does.
-func (t *tableSender) message(b *batch.Batch, app []byte) (*codec.Message, error) {
+func (t *tableSender) message(b *batch.Batch, names []manifest.Name, app []byte) (*codec.Message, error) {
 	lay, err := batch.ParseMeta(b.Meta(), b.Size())
 	if err != nil {
 		return nil, err
@@ -115,6 +123,9 @@ func (t *tableSender) message(b *batch.Batch, app []byte) (*codec.Message, error
 		return nil, err
 	}
 	r := recordHeader{rows: int64(lay.Count)}
+	if t.names {
+		r.texts(names)
+	}
 	for i := range t.cols {
 		if err := r.column(&t.cols[i], &lay.Columns[i], *buf, int(lay.Count)); err != nil {
 			pin.Release()
@@ -122,6 +133,19 @@ func (t *tableSender) message(b *batch.Batch, app []byte) (*codec.Message, error
 		}
 	}
 	return codec.NewMessage(r.encode(), app, r.body, pin), nil
+}
+
+// texts adds a column of what samples are called.
+func (r *recordHeader) texts(names []manifest.Name) {
+	ends, values := make([]byte, 4, 4*len(names)+4), []byte(nil)
+	for i := range names {
+		values = append(values, names[i].Path...)
+		ends = binary.LittleEndian.AppendUint32(ends, uint32(len(values)))
+	}
+	r.node(int64(len(names)), 0)
+	r.buffer(nil)
+	r.buffer(ends)
+	r.buffer(values)
 }
 
 // column adds a column of the payload: field nodes, buffers and their bytes.

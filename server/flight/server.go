@@ -39,6 +39,9 @@ type Options struct {
 	// which samples are read with the least work; nil: they are read through
 	// the table, as those of a live dataset are.
 	Manifest func(ctx context.Context, r *pool.Resolved, columns []string) (*manifest.Manifest, error)
+	// View opens the manifest of a view of a dataset, at its snapshot; nil: views
+	// are not served.
+	View func(ctx context.Context, dataset, name string, columns []string) (*manifest.Manifest, error)
 	// Queries runs scans of tables and statements; nil: those are not served.
 	Queries Queries
 	// Key signs tickets: 32 bytes, the same after a restart.

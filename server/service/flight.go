@@ -7,6 +7,7 @@ import (
 	"daos/internal/fault"
 	"daos/internal/querywire"
 	"daos/loader/manifest"
+	loaderv1 "daos/proto/gen/daos/loader/v1"
 	queryv1 "daos/proto/gen/daos/query/v1"
 	"daos/query/exec"
 	"daos/server/flight"
@@ -34,6 +35,19 @@ func (s *Loader) Table(ctx context.Context, r *pool.Resolved, columns []string) 
 	}
 	m, _, _, err := s.library.Open(ctx, req)
 	return m, fullName(r.Address, err)
+}
+
+// View opens the manifest of a view, for Flight.
+func (s *Loader) View(ctx context.Context, dataset, name string, columns []string) (*manifest.Manifest, error) {
+	p, a, err := s.request(ctx, &loaderv1.OpenManifestRequest{Dataset: dataset, View: name, Columns: columns})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.makeFolder(p.Base.Info.DatasetID); err != nil {
+		return nil, err
+	}
+	m, _, _, err := s.library.OpenPicked(ctx, p)
+	return m, fullName(a, err)
 }
 
 // FlightQueries is Query as Flight uses it.

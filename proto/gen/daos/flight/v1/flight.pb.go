@@ -42,6 +42,7 @@ type Command struct {
 	//	*Command_Array
 	//	*Command_Scan
 	//	*Command_Sql
+	//	*Command_View
 	//	*Command_ScanPart
 	//	*Command_SqlPart
 	Of            isCommand_Of `protobuf_oneof:"of"`
@@ -149,6 +150,15 @@ func (x *Command) GetSql() *v11.SqlRequest {
 	return nil
 }
 
+func (x *Command) GetView() *ViewRead {
+	if x != nil {
+		if x, ok := x.Of.(*Command_View); ok {
+			return x.View
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetScanPart() *ScanPart {
 	if x != nil {
 		if x, ok := x.Of.(*Command_ScanPart); ok {
@@ -206,6 +216,11 @@ type Command_Sql struct {
 	Sql *v11.SqlRequest `protobuf:"bytes,7,opt,name=sql,proto3,oneof"`
 }
 
+type Command_View struct {
+	// Samples of a view.
+	View *ViewRead `protobuf:"bytes,8,opt,name=view,proto3,oneof"`
+}
+
 type Command_ScanPart struct {
 	// In tickets alone: a piece of a scan.
 	ScanPart *ScanPart `protobuf:"bytes,9,opt,name=scan_part,json=scanPart,proto3,oneof"`
@@ -230,9 +245,111 @@ func (*Command_Scan) isCommand_Of() {}
 
 func (*Command_Sql) isCommand_Of() {}
 
+func (*Command_View) isCommand_Of() {}
+
 func (*Command_ScanPart) isCommand_Of() {}
 
 func (*Command_SqlPart) isCommand_Of() {}
+
+// ViewRead asks for the samples of a view, in its order: what a loader of it
+// reads, behind the path or the key of each where samples have one.
+type ViewRead struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "POOL/DATASET".
+	Dataset string `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	// Name of the view.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Columns of a tensor dataset; empty: all.
+	Columns []string `protobuf:"bytes,3,rep,name=columns,proto3" json:"columns,omitempty"`
+	// First sample of the view.
+	Start uint64 `protobuf:"varint,4,opt,name=start,proto3" json:"start,omitempty"`
+	// End (exclusive); 0: the end.
+	Stop uint64 `protobuf:"varint,5,opt,name=stop,proto3" json:"stop,omitempty"`
+	// In tickets: the epoch, and the id of the manifest, which says which samples.
+	Epoch         uint64 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Manifest      string `protobuf:"bytes,7,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ViewRead) Reset() {
+	*x = ViewRead{}
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ViewRead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ViewRead) ProtoMessage() {}
+
+func (x *ViewRead) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ViewRead.ProtoReflect.Descriptor instead.
+func (*ViewRead) Descriptor() ([]byte, []int) {
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ViewRead) GetDataset() string {
+	if x != nil {
+		return x.Dataset
+	}
+	return ""
+}
+
+func (x *ViewRead) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ViewRead) GetColumns() []string {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *ViewRead) GetStart() uint64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *ViewRead) GetStop() uint64 {
+	if x != nil {
+		return x.Stop
+	}
+	return 0
+}
+
+func (x *ViewRead) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ViewRead) GetManifest() string {
+	if x != nil {
+		return x.Manifest
+	}
+	return ""
+}
 
 // ScanPart is a scan with its epoch, and which of its parts are meant.
 type ScanPart struct {
@@ -256,7 +373,7 @@ type ScanPart struct {
 
 func (x *ScanPart) Reset() {
 	*x = ScanPart{}
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[1]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -268,7 +385,7 @@ func (x *ScanPart) String() string {
 func (*ScanPart) ProtoMessage() {}
 
 func (x *ScanPart) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[1]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -281,7 +398,7 @@ func (x *ScanPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanPart.ProtoReflect.Descriptor instead.
 func (*ScanPart) Descriptor() ([]byte, []int) {
-	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{1}
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ScanPart) GetScan() *v11.ScanRequest {
@@ -339,7 +456,7 @@ type SqlPart struct {
 
 func (x *SqlPart) Reset() {
 	*x = SqlPart{}
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[2]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -351,7 +468,7 @@ func (x *SqlPart) String() string {
 func (*SqlPart) ProtoMessage() {}
 
 func (x *SqlPart) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[2]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -364,7 +481,7 @@ func (x *SqlPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SqlPart.ProtoReflect.Descriptor instead.
 func (*SqlPart) Descriptor() ([]byte, []int) {
-	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{2}
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *SqlPart) GetStatement() *v11.SqlRequest {
@@ -396,7 +513,7 @@ type SqlSource struct {
 
 func (x *SqlSource) Reset() {
 	*x = SqlSource{}
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[3]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +525,7 @@ func (x *SqlSource) String() string {
 func (*SqlSource) ProtoMessage() {}
 
 func (x *SqlSource) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[3]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +538,7 @@ func (x *SqlSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SqlSource.ProtoReflect.Descriptor instead.
 func (*SqlSource) Descriptor() ([]byte, []int) {
-	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{3}
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SqlSource) GetAddress() string {
@@ -464,7 +581,7 @@ type TensorRead struct {
 
 func (x *TensorRead) Reset() {
 	*x = TensorRead{}
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[4]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -476,7 +593,7 @@ func (x *TensorRead) String() string {
 func (*TensorRead) ProtoMessage() {}
 
 func (x *TensorRead) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[4]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -489,7 +606,7 @@ func (x *TensorRead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TensorRead.ProtoReflect.Descriptor instead.
 func (*TensorRead) Descriptor() ([]byte, []int) {
-	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{4}
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TensorRead) GetDataset() string {
@@ -554,7 +671,7 @@ type KvRead struct {
 
 func (x *KvRead) Reset() {
 	*x = KvRead{}
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[5]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -566,7 +683,7 @@ func (x *KvRead) String() string {
 func (*KvRead) ProtoMessage() {}
 
 func (x *KvRead) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[5]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -579,7 +696,7 @@ func (x *KvRead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KvRead.ProtoReflect.Descriptor instead.
 func (*KvRead) Descriptor() ([]byte, []int) {
-	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{5}
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *KvRead) GetDataset() string {
@@ -656,7 +773,7 @@ type ArrayRead struct {
 
 func (x *ArrayRead) Reset() {
 	*x = ArrayRead{}
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[6]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -668,7 +785,7 @@ func (x *ArrayRead) String() string {
 func (*ArrayRead) ProtoMessage() {}
 
 func (x *ArrayRead) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[6]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -681,7 +798,7 @@ func (x *ArrayRead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrayRead.ProtoReflect.Descriptor instead.
 func (*ArrayRead) Descriptor() ([]byte, []int) {
-	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{6}
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ArrayRead) GetDataset() string {
@@ -731,7 +848,7 @@ type TensorWrite struct {
 
 func (x *TensorWrite) Reset() {
 	*x = TensorWrite{}
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[7]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -743,7 +860,7 @@ func (x *TensorWrite) String() string {
 func (*TensorWrite) ProtoMessage() {}
 
 func (x *TensorWrite) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[7]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -756,7 +873,7 @@ func (x *TensorWrite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TensorWrite.ProtoReflect.Descriptor instead.
 func (*TensorWrite) Descriptor() ([]byte, []int) {
-	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{7}
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TensorWrite) GetDataset() string {
@@ -814,7 +931,7 @@ type Ticket struct {
 
 func (x *Ticket) Reset() {
 	*x = Ticket{}
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[8]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -826,7 +943,7 @@ func (x *Ticket) String() string {
 func (*Ticket) ProtoMessage() {}
 
 func (x *Ticket) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[8]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -839,7 +956,7 @@ func (x *Ticket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ticket.ProtoReflect.Descriptor instead.
 func (*Ticket) Descriptor() ([]byte, []int) {
-	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{8}
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Ticket) GetVersion() uint32 {
@@ -874,7 +991,7 @@ var File_daos_flight_v1_flight_proto protoreflect.FileDescriptor
 
 const file_daos_flight_v1_flight_proto_rawDesc = "" +
 	"\n" +
-	"\x1bdaos/flight/v1/flight.proto\x12\x0edaos.flight.v1\x1a!daos/array/v1/array_service.proto\x1a!daos/query/v1/query_service.proto\x1a\x1fdaos/scan/v1/scan_service.proto\"\xde\x03\n" +
+	"\x1bdaos/flight/v1/flight.proto\x12\x0edaos.flight.v1\x1a!daos/array/v1/array_service.proto\x1a!daos/query/v1/query_service.proto\x1a\x1fdaos/scan/v1/scan_service.proto\"\x8e\x04\n" +
 	"\aCommand\x125\n" +
 	"\aentries\x18\x01 \x01(\v2\x19.daos.scan.v1.ScanRequestH\x00R\aentries\x124\n" +
 	"\x06tensor\x18\x02 \x01(\v2\x1a.daos.flight.v1.TensorReadH\x00R\x06tensor\x123\n" +
@@ -882,11 +999,20 @@ const file_daos_flight_v1_flight_proto_rawDesc = "" +
 	"\x02kv\x18\x04 \x01(\v2\x16.daos.flight.v1.KvReadH\x00R\x02kv\x121\n" +
 	"\x05array\x18\x05 \x01(\v2\x19.daos.flight.v1.ArrayReadH\x00R\x05array\x120\n" +
 	"\x04scan\x18\x06 \x01(\v2\x1a.daos.query.v1.ScanRequestH\x00R\x04scan\x12-\n" +
-	"\x03sql\x18\a \x01(\v2\x19.daos.query.v1.SqlRequestH\x00R\x03sql\x127\n" +
+	"\x03sql\x18\a \x01(\v2\x19.daos.query.v1.SqlRequestH\x00R\x03sql\x12.\n" +
+	"\x04view\x18\b \x01(\v2\x18.daos.flight.v1.ViewReadH\x00R\x04view\x127\n" +
 	"\tscan_part\x18\t \x01(\v2\x18.daos.flight.v1.ScanPartH\x00R\bscanPart\x124\n" +
 	"\bsql_part\x18\n" +
 	" \x01(\v2\x17.daos.flight.v1.SqlPartH\x00R\asqlPartB\x04\n" +
-	"\x02of\"\xa0\x01\n" +
+	"\x02of\"\xae\x01\n" +
+	"\bViewRead\x12\x18\n" +
+	"\adataset\x18\x01 \x01(\tR\adataset\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\acolumns\x18\x03 \x03(\tR\acolumns\x12\x14\n" +
+	"\x05start\x18\x04 \x01(\x04R\x05start\x12\x12\n" +
+	"\x04stop\x18\x05 \x01(\x04R\x04stop\x12\x14\n" +
+	"\x05epoch\x18\x06 \x01(\x04R\x05epoch\x12\x1a\n" +
+	"\bmanifest\x18\a \x01(\tR\bmanifest\"\xa0\x01\n" +
 	"\bScanPart\x12.\n" +
 	"\x04scan\x18\x01 \x01(\v2\x1a.daos.query.v1.ScanRequestR\x04scan\x12\x12\n" +
 	"\x04want\x18\x02 \x01(\rR\x04want\x12\x14\n" +
@@ -950,41 +1076,43 @@ func file_daos_flight_v1_flight_proto_rawDescGZIP() []byte {
 	return file_daos_flight_v1_flight_proto_rawDescData
 }
 
-var file_daos_flight_v1_flight_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_daos_flight_v1_flight_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_daos_flight_v1_flight_proto_goTypes = []any{
 	(*Command)(nil),         // 0: daos.flight.v1.Command
-	(*ScanPart)(nil),        // 1: daos.flight.v1.ScanPart
-	(*SqlPart)(nil),         // 2: daos.flight.v1.SqlPart
-	(*SqlSource)(nil),       // 3: daos.flight.v1.SqlSource
-	(*TensorRead)(nil),      // 4: daos.flight.v1.TensorRead
-	(*KvRead)(nil),          // 5: daos.flight.v1.KvRead
-	(*ArrayRead)(nil),       // 6: daos.flight.v1.ArrayRead
-	(*TensorWrite)(nil),     // 7: daos.flight.v1.TensorWrite
-	(*Ticket)(nil),          // 8: daos.flight.v1.Ticket
-	(*v1.ScanRequest)(nil),  // 9: daos.scan.v1.ScanRequest
-	(*v11.ScanRequest)(nil), // 10: daos.query.v1.ScanRequest
-	(*v11.SqlRequest)(nil),  // 11: daos.query.v1.SqlRequest
-	(*v12.Axis)(nil),        // 12: daos.array.v1.Axis
+	(*ViewRead)(nil),        // 1: daos.flight.v1.ViewRead
+	(*ScanPart)(nil),        // 2: daos.flight.v1.ScanPart
+	(*SqlPart)(nil),         // 3: daos.flight.v1.SqlPart
+	(*SqlSource)(nil),       // 4: daos.flight.v1.SqlSource
+	(*TensorRead)(nil),      // 5: daos.flight.v1.TensorRead
+	(*KvRead)(nil),          // 6: daos.flight.v1.KvRead
+	(*ArrayRead)(nil),       // 7: daos.flight.v1.ArrayRead
+	(*TensorWrite)(nil),     // 8: daos.flight.v1.TensorWrite
+	(*Ticket)(nil),          // 9: daos.flight.v1.Ticket
+	(*v1.ScanRequest)(nil),  // 10: daos.scan.v1.ScanRequest
+	(*v11.ScanRequest)(nil), // 11: daos.query.v1.ScanRequest
+	(*v11.SqlRequest)(nil),  // 12: daos.query.v1.SqlRequest
+	(*v12.Axis)(nil),        // 13: daos.array.v1.Axis
 }
 var file_daos_flight_v1_flight_proto_depIdxs = []int32{
-	9,  // 0: daos.flight.v1.Command.entries:type_name -> daos.scan.v1.ScanRequest
-	4,  // 1: daos.flight.v1.Command.tensor:type_name -> daos.flight.v1.TensorRead
-	7,  // 2: daos.flight.v1.Command.write:type_name -> daos.flight.v1.TensorWrite
-	5,  // 3: daos.flight.v1.Command.kv:type_name -> daos.flight.v1.KvRead
-	6,  // 4: daos.flight.v1.Command.array:type_name -> daos.flight.v1.ArrayRead
-	10, // 5: daos.flight.v1.Command.scan:type_name -> daos.query.v1.ScanRequest
-	11, // 6: daos.flight.v1.Command.sql:type_name -> daos.query.v1.SqlRequest
-	1,  // 7: daos.flight.v1.Command.scan_part:type_name -> daos.flight.v1.ScanPart
-	2,  // 8: daos.flight.v1.Command.sql_part:type_name -> daos.flight.v1.SqlPart
-	10, // 9: daos.flight.v1.ScanPart.scan:type_name -> daos.query.v1.ScanRequest
-	11, // 10: daos.flight.v1.SqlPart.statement:type_name -> daos.query.v1.SqlRequest
-	3,  // 11: daos.flight.v1.SqlPart.sources:type_name -> daos.flight.v1.SqlSource
-	12, // 12: daos.flight.v1.ArrayRead.axes:type_name -> daos.array.v1.Axis
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	10, // 0: daos.flight.v1.Command.entries:type_name -> daos.scan.v1.ScanRequest
+	5,  // 1: daos.flight.v1.Command.tensor:type_name -> daos.flight.v1.TensorRead
+	8,  // 2: daos.flight.v1.Command.write:type_name -> daos.flight.v1.TensorWrite
+	6,  // 3: daos.flight.v1.Command.kv:type_name -> daos.flight.v1.KvRead
+	7,  // 4: daos.flight.v1.Command.array:type_name -> daos.flight.v1.ArrayRead
+	11, // 5: daos.flight.v1.Command.scan:type_name -> daos.query.v1.ScanRequest
+	12, // 6: daos.flight.v1.Command.sql:type_name -> daos.query.v1.SqlRequest
+	1,  // 7: daos.flight.v1.Command.view:type_name -> daos.flight.v1.ViewRead
+	2,  // 8: daos.flight.v1.Command.scan_part:type_name -> daos.flight.v1.ScanPart
+	3,  // 9: daos.flight.v1.Command.sql_part:type_name -> daos.flight.v1.SqlPart
+	11, // 10: daos.flight.v1.ScanPart.scan:type_name -> daos.query.v1.ScanRequest
+	12, // 11: daos.flight.v1.SqlPart.statement:type_name -> daos.query.v1.SqlRequest
+	4,  // 12: daos.flight.v1.SqlPart.sources:type_name -> daos.flight.v1.SqlSource
+	13, // 13: daos.flight.v1.ArrayRead.axes:type_name -> daos.array.v1.Axis
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_daos_flight_v1_flight_proto_init() }
@@ -1000,17 +1128,18 @@ func file_daos_flight_v1_flight_proto_init() {
 		(*Command_Array)(nil),
 		(*Command_Scan)(nil),
 		(*Command_Sql)(nil),
+		(*Command_View)(nil),
 		(*Command_ScanPart)(nil),
 		(*Command_SqlPart)(nil),
 	}
-	file_daos_flight_v1_flight_proto_msgTypes[7].OneofWrappers = []any{}
+	file_daos_flight_v1_flight_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_daos_flight_v1_flight_proto_rawDesc), len(file_daos_flight_v1_flight_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -27,7 +27,7 @@ from pydaos._proto.daos.query.v1 import query_service_pb2 as daos_dot_query_dot_
 from pydaos._proto.daos.scan.v1 import scan_service_pb2 as daos_dot_scan_dot_v1_dot_scan__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x64\x61os/flight/v1/flight.proto\x12\x0e\x64\x61os.flight.v1\x1a!daos/array/v1/array_service.proto\x1a!daos/query/v1/query_service.proto\x1a\x1f\x64\x61os/scan/v1/scan_service.proto\"\x9d\x03\n\x07\x43ommand\x12,\n\x07\x65ntries\x18\x01 \x01(\x0b\x32\x19.daos.scan.v1.ScanRequestH\x00\x12,\n\x06tensor\x18\x02 \x01(\x0b\x32\x1a.daos.flight.v1.TensorReadH\x00\x12,\n\x05write\x18\x03 \x01(\x0b\x32\x1b.daos.flight.v1.TensorWriteH\x00\x12$\n\x02kv\x18\x04 \x01(\x0b\x32\x16.daos.flight.v1.KvReadH\x00\x12*\n\x05\x61rray\x18\x05 \x01(\x0b\x32\x19.daos.flight.v1.ArrayReadH\x00\x12*\n\x04scan\x18\x06 \x01(\x0b\x32\x1a.daos.query.v1.ScanRequestH\x00\x12(\n\x03sql\x18\x07 \x01(\x0b\x32\x19.daos.query.v1.SqlRequestH\x00\x12-\n\tscan_part\x18\t \x01(\x0b\x32\x18.daos.flight.v1.ScanPartH\x00\x12+\n\x08sql_part\x18\n \x01(\x0b\x32\x17.daos.flight.v1.SqlPartH\x00\x42\x04\n\x02of\"{\n\x08ScanPart\x12(\n\x04scan\x18\x01 \x01(\x0b\x32\x1a.daos.query.v1.ScanRequest\x12\x0c\n\x04want\x18\x02 \x01(\r\x12\r\n\x05parts\x18\x03 \x01(\r\x12\x0c\n\x04\x66rom\x18\x04 \x01(\r\x12\n\n\x02to\x18\x05 \x01(\r\x12\x0e\n\x06\x62ounds\x18\x06 \x01(\x06\"c\n\x07SqlPart\x12,\n\tstatement\x18\x01 \x01(\x0b\x32\x19.daos.query.v1.SqlRequest\x12*\n\x07sources\x18\x02 \x03(\x0b\x32\x19.daos.flight.v1.SqlSource\"?\n\tSqlSource\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\x04\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"Z\n\nTensorRead\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x02 \x03(\t\x12\r\n\x05start\x18\x03 \x01(\x04\x12\x0c\n\x04stop\x18\x04 \x01(\x04\x12\r\n\x05\x65poch\x18\x05 \x01(\x04\"\x86\x01\n\x06KvRead\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x02 \x03(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\x0c\x12\r\n\x05start\x18\x04 \x01(\x0c\x12\x0c\n\x04stop\x18\x05 \x01(\x0c\x12\x0f\n\x07reverse\x18\x06 \x01(\x08\x12\r\n\x05limit\x18\x07 \x01(\x04\x12\r\n\x05\x65poch\x18\x08 \x01(\x04\"\\\n\tArrayRead\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12!\n\x04\x61xes\x18\x03 \x03(\x0b\x32\x13.daos.array.v1.Axis\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\"\x82\x01\n\x0bTensorWrite\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x11\n\toverwrite\x18\x02 \x01(\x08\x12\r\n\x05start\x18\x03 \x01(\x04\x12\x1a\n\rexpect_length\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x05 \x01(\x0c\x42\x10\n\x0e_expect_length\"K\n\x06Ticket\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\x0c\x12\x0b\n\x03mac\x18\x03 \x01(\x0c\x12\x12\n\ndataset_id\x18\x04 \x01(\x04\x42(Z&daos/proto/gen/daos/flight/v1;flightv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x64\x61os/flight/v1/flight.proto\x12\x0e\x64\x61os.flight.v1\x1a!daos/array/v1/array_service.proto\x1a!daos/query/v1/query_service.proto\x1a\x1f\x64\x61os/scan/v1/scan_service.proto\"\xc7\x03\n\x07\x43ommand\x12,\n\x07\x65ntries\x18\x01 \x01(\x0b\x32\x19.daos.scan.v1.ScanRequestH\x00\x12,\n\x06tensor\x18\x02 \x01(\x0b\x32\x1a.daos.flight.v1.TensorReadH\x00\x12,\n\x05write\x18\x03 \x01(\x0b\x32\x1b.daos.flight.v1.TensorWriteH\x00\x12$\n\x02kv\x18\x04 \x01(\x0b\x32\x16.daos.flight.v1.KvReadH\x00\x12*\n\x05\x61rray\x18\x05 \x01(\x0b\x32\x19.daos.flight.v1.ArrayReadH\x00\x12*\n\x04scan\x18\x06 \x01(\x0b\x32\x1a.daos.query.v1.ScanRequestH\x00\x12(\n\x03sql\x18\x07 \x01(\x0b\x32\x19.daos.query.v1.SqlRequestH\x00\x12(\n\x04view\x18\x08 \x01(\x0b\x32\x18.daos.flight.v1.ViewReadH\x00\x12-\n\tscan_part\x18\t \x01(\x0b\x32\x18.daos.flight.v1.ScanPartH\x00\x12+\n\x08sql_part\x18\n \x01(\x0b\x32\x17.daos.flight.v1.SqlPartH\x00\x42\x04\n\x02of\"x\n\x08ViewRead\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x03 \x03(\t\x12\r\n\x05start\x18\x04 \x01(\x04\x12\x0c\n\x04stop\x18\x05 \x01(\x04\x12\r\n\x05\x65poch\x18\x06 \x01(\x04\x12\x10\n\x08manifest\x18\x07 \x01(\t\"{\n\x08ScanPart\x12(\n\x04scan\x18\x01 \x01(\x0b\x32\x1a.daos.query.v1.ScanRequest\x12\x0c\n\x04want\x18\x02 \x01(\r\x12\r\n\x05parts\x18\x03 \x01(\r\x12\x0c\n\x04\x66rom\x18\x04 \x01(\r\x12\n\n\x02to\x18\x05 \x01(\r\x12\x0e\n\x06\x62ounds\x18\x06 \x01(\x06\"c\n\x07SqlPart\x12,\n\tstatement\x18\x01 \x01(\x0b\x32\x19.daos.query.v1.SqlRequest\x12*\n\x07sources\x18\x02 \x03(\x0b\x32\x19.daos.flight.v1.SqlSource\"?\n\tSqlSource\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\x04\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"Z\n\nTensorRead\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x02 \x03(\t\x12\r\n\x05start\x18\x03 \x01(\x04\x12\x0c\n\x04stop\x18\x04 \x01(\x04\x12\r\n\x05\x65poch\x18\x05 \x01(\x04\"\x86\x01\n\x06KvRead\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x02 \x03(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\x0c\x12\r\n\x05start\x18\x04 \x01(\x0c\x12\x0c\n\x04stop\x18\x05 \x01(\x0c\x12\x0f\n\x07reverse\x18\x06 \x01(\x08\x12\r\n\x05limit\x18\x07 \x01(\x04\x12\r\n\x05\x65poch\x18\x08 \x01(\x04\"\\\n\tArrayRead\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12!\n\x04\x61xes\x18\x03 \x03(\x0b\x32\x13.daos.array.v1.Axis\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\"\x82\x01\n\x0bTensorWrite\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x11\n\toverwrite\x18\x02 \x01(\x08\x12\r\n\x05start\x18\x03 \x01(\x04\x12\x1a\n\rexpect_length\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x05 \x01(\x0c\x42\x10\n\x0e_expect_length\"K\n\x06Ticket\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\x0c\x12\x0b\n\x03mac\x18\x03 \x01(\x0c\x12\x12\n\ndataset_id\x18\x04 \x01(\x04\x42(Z&daos/proto/gen/daos/flight/v1;flightv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,21 +36,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'Z&daos/proto/gen/daos/flight/v1;flightv1'
   _globals['_COMMAND']._serialized_start=151
-  _globals['_COMMAND']._serialized_end=564
-  _globals['_SCANPART']._serialized_start=566
-  _globals['_SCANPART']._serialized_end=689
-  _globals['_SQLPART']._serialized_start=691
-  _globals['_SQLPART']._serialized_end=790
-  _globals['_SQLSOURCE']._serialized_start=792
-  _globals['_SQLSOURCE']._serialized_end=855
-  _globals['_TENSORREAD']._serialized_start=857
-  _globals['_TENSORREAD']._serialized_end=947
-  _globals['_KVREAD']._serialized_start=950
-  _globals['_KVREAD']._serialized_end=1084
-  _globals['_ARRAYREAD']._serialized_start=1086
-  _globals['_ARRAYREAD']._serialized_end=1178
-  _globals['_TENSORWRITE']._serialized_start=1181
-  _globals['_TENSORWRITE']._serialized_end=1311
-  _globals['_TICKET']._serialized_start=1313
-  _globals['_TICKET']._serialized_end=1388
+  _globals['_COMMAND']._serialized_end=606
+  _globals['_VIEWREAD']._serialized_start=608
+  _globals['_VIEWREAD']._serialized_end=728
+  _globals['_SCANPART']._serialized_start=730
+  _globals['_SCANPART']._serialized_end=853
+  _globals['_SQLPART']._serialized_start=855
+  _globals['_SQLPART']._serialized_end=954
+  _globals['_SQLSOURCE']._serialized_start=956
+  _globals['_SQLSOURCE']._serialized_end=1019
+  _globals['_TENSORREAD']._serialized_start=1021
+  _globals['_TENSORREAD']._serialized_end=1111
+  _globals['_KVREAD']._serialized_start=1114
+  _globals['_KVREAD']._serialized_end=1248
+  _globals['_ARRAYREAD']._serialized_start=1250
+  _globals['_ARRAYREAD']._serialized_end=1342
+  _globals['_TENSORWRITE']._serialized_start=1345
+  _globals['_TENSORWRITE']._serialized_end=1475
+  _globals['_TICKET']._serialized_start=1477
+  _globals['_TICKET']._serialized_end=1552
 # @@protoc_insertion_point(module_scope)

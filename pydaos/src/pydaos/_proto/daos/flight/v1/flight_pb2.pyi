@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Command(_message.Message):
-    __slots__ = ("entries", "tensor", "write", "kv", "array", "scan", "sql", "scan_part", "sql_part")
+    __slots__ = ("entries", "tensor", "write", "kv", "array", "scan", "sql", "view", "scan_part", "sql_part")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     TENSOR_FIELD_NUMBER: _ClassVar[int]
     WRITE_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +18,7 @@ class Command(_message.Message):
     ARRAY_FIELD_NUMBER: _ClassVar[int]
     SCAN_FIELD_NUMBER: _ClassVar[int]
     SQL_FIELD_NUMBER: _ClassVar[int]
+    VIEW_FIELD_NUMBER: _ClassVar[int]
     SCAN_PART_FIELD_NUMBER: _ClassVar[int]
     SQL_PART_FIELD_NUMBER: _ClassVar[int]
     entries: _scan_service_pb2.ScanRequest
@@ -27,9 +28,28 @@ class Command(_message.Message):
     array: ArrayRead
     scan: _query_service_pb2.ScanRequest
     sql: _query_service_pb2.SqlRequest
+    view: ViewRead
     scan_part: ScanPart
     sql_part: SqlPart
-    def __init__(self, entries: _Optional[_Union[_scan_service_pb2.ScanRequest, _Mapping]] = ..., tensor: _Optional[_Union[TensorRead, _Mapping]] = ..., write: _Optional[_Union[TensorWrite, _Mapping]] = ..., kv: _Optional[_Union[KvRead, _Mapping]] = ..., array: _Optional[_Union[ArrayRead, _Mapping]] = ..., scan: _Optional[_Union[_query_service_pb2.ScanRequest, _Mapping]] = ..., sql: _Optional[_Union[_query_service_pb2.SqlRequest, _Mapping]] = ..., scan_part: _Optional[_Union[ScanPart, _Mapping]] = ..., sql_part: _Optional[_Union[SqlPart, _Mapping]] = ...) -> None: ...
+    def __init__(self, entries: _Optional[_Union[_scan_service_pb2.ScanRequest, _Mapping]] = ..., tensor: _Optional[_Union[TensorRead, _Mapping]] = ..., write: _Optional[_Union[TensorWrite, _Mapping]] = ..., kv: _Optional[_Union[KvRead, _Mapping]] = ..., array: _Optional[_Union[ArrayRead, _Mapping]] = ..., scan: _Optional[_Union[_query_service_pb2.ScanRequest, _Mapping]] = ..., sql: _Optional[_Union[_query_service_pb2.SqlRequest, _Mapping]] = ..., view: _Optional[_Union[ViewRead, _Mapping]] = ..., scan_part: _Optional[_Union[ScanPart, _Mapping]] = ..., sql_part: _Optional[_Union[SqlPart, _Mapping]] = ...) -> None: ...
+
+class ViewRead(_message.Message):
+    __slots__ = ("dataset", "name", "columns", "start", "stop", "epoch", "manifest")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    name: str
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    start: int
+    stop: int
+    epoch: int
+    manifest: str
+    def __init__(self, dataset: _Optional[str] = ..., name: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., start: _Optional[int] = ..., stop: _Optional[int] = ..., epoch: _Optional[int] = ..., manifest: _Optional[str] = ...) -> None: ...
 
 class ScanPart(_message.Message):
     __slots__ = ("scan", "want", "parts", "to", "bounds")
