@@ -133,6 +133,36 @@ def test_files_are_rows(client: Client, pool: str) -> None:
     assert client.schema(f"{pool}/files")["mtime"] == "timestamp"
 
 
+def test_paths_and_times_leave_files_unread(client: Client, pool: str) -> None:
+    address = f"{pool}/many"
+    files = client.create_dataset(address, type="posix")
+    for d in range(12):
+        for f in range(25):
+            files.write_bytes(f"d{d:02d}/f{f:02d}", b"x" * f, parents=True)
+            files.setattr(f"d{d:02d}/f{f:02d}", mtime_ns=(d * 1000 + f) * 10**9)
+
+    def ask(where: str) -> tuple[list[str], int, str]:
+        q = client.query(address, where=where, columns=["path"])
+        found = sorted(q.to_arrow()["path"].to_pylist())
+        return found, q.stats.rows_scanned, q.explain()[0].why
+
+    below, scanned, why = ask("path like 'd03/%' and size > 22")
+    assert below == ["d03/f23", "d03/f24"]
+    assert scanned == 25
+    assert why == "only the directories that it leaves over are read"
+    at = "timestamp '1970-01-01 01:23:2{}'"  # 5000 s and more
+    times, _, why = ask(f"mtime >= {at.format(0)} and mtime < {at.format(3)}")
+    assert times == ["d05/f00", "d05/f01", "d05/f02"]
+    assert why == "stretches of the index without such times are not read"
+    # A file that changes is found by its new time, and no longer by its old one.
+    files.setattr("d05/f01", mtime_ns=1)
+    files.setattr("d11/f24", mtime_ns=5002 * 10**9)
+    files.remove("d05/f02")
+    times, _, _ = ask(f"mtime between {at.format(0)} and {at.format(2)}")
+    assert times == ["d05/f00", "d11/f24"]
+    assert ask("mtime < timestamp '1970-01-01 00:00:00.000000005'")[0] == ["d00/f00", "d05/f01"]
+
+
 @pytest.mark.parametrize(
     ("where", "says"),
     [
