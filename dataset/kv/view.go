@@ -131,6 +131,24 @@ func (v *View) lookUp(ctx context.Context, names []Name, out []Value) error {
 }
 
 func (v *View) lookUpPart(ctx context.Context, names []Name, out []Value) error {
+	if many, ok := v.d.st.(object.ManyGetter); ok && len(names) > 1 {
+		wanted := make([]object.Name, len(names))
+		for i := range names {
+			wanted[i] = object.Name{Dkey: names[i].Key, Akey: valueAkey(names[i].Akey)}
+		}
+		var failed error
+		err := many.GetMany(ctx, v.at, v.d.values, wanted, func(i int, b []byte, version object.Epoch) {
+			p, err := decodePlace(b, names[i].Key)
+			if err != nil {
+				failed = err
+			}
+			out[i] = Value{Version: version, Size: p.size, place: p}
+		})
+		if err == nil {
+			err = failed
+		}
+		return err
+	}
 	for i := range names {
 		x, err := v.Get(ctx, names[i].Key, names[i].Akey)
 		if err != nil && !fault.Is(err, fault.NotFound) {

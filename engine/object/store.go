@@ -154,6 +154,17 @@ type Mapping interface {
 	Release()
 }
 
+// Name names a single value of an object.
+type Name struct{ Dkey, Akey []byte }
+
+// ManyGetter is an ability that a store may have beside Store: it looks several
+// single values up for less than one after another.
+type ManyGetter interface {
+	// GetMany calls fn for those of names that are there, in any order; value is
+	// fn's to keep.
+	GetMany(ctx context.Context, at Epoch, oid ID, names []Name, fn func(i int, value []byte, version Epoch)) error
+}
+
 // Store is everything that one dataset offers. Packages above take the parts
 // they need.
 type Store interface {

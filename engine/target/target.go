@@ -143,6 +143,19 @@ type RegionReader interface {
 	Regions(ds object.DatasetID, r object.Record, skip, n uint64, out *object.Regions) error
 }
 
+// Named names a single value.
+type Named struct {
+	Place
+	Dkey, Akey []byte
+}
+
+// ManyGetter is implemented by targets that look several single values up for
+// less than one after another.
+type ManyGetter interface {
+	// GetMany calls fn for those of names that are there, until it fails.
+	GetMany(at object.Epoch, names []Named, fn func(i int, v Version) error) error
+}
+
 // ArrayEnder is implemented by targets that find the end of the last visible
 // byte of an array (0: none) without listing its extents.
 type ArrayEnder interface {
