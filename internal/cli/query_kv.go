@@ -66,7 +66,8 @@ func queryKV(a *app) *cobra.Command {
 		Use: "kv POOL/DATASET[@SNAPSHOT]", Short: "Print pairs of a kv dataset by key and by condition", Args: cobra.ExactArgs(1),
 		Long: "Print pairs of a kv dataset in the order of their keys: those that begin so, those of a range, and of these the ones that\n" +
 			"meet a condition. Only the range is read. Fields of a declared schema are columns (`daos query schema` shows them);\n" +
-			"without a schema the value is one, in hexadecimal. `daos kv ls` lists keys, `daos kv get` gives one value as it is.",
+			"without a schema the value is one, as bytes: in JSON and CSV in hexadecimal. `daos kv ls` lists keys, `daos kv get` gives\n" +
+			"one value as it is.",
 		Example: "  daos query kv p/runs --prefix run7/\n  daos query kv p/runs@v1 --from a --to c -w 'lr > 0.1' -c key_text,lr --format csv\n" +
 			"  daos query kv p/runs --prefix log/ --reverse --limit 10",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {

@@ -66,10 +66,7 @@ func show(col arrow.Array, i int) string {
 	}
 	switch a := col.(type) {
 	case *array.Binary:
-		if b := a.Value(i); len(b) > 32 {
-			return fmt.Sprintf("<%d bytes>", len(b))
-		}
-		return "x'" + hex.EncodeToString(a.Value(i)) + "'"
+		return showBytes(a.Value(i))
 	case *array.FixedSizeList, *array.List:
 		s, e := a.(array.ListLike).ValueOffsets(i)
 		if e-s > 8 {
@@ -77,6 +74,25 @@ func show(col arrow.Array, i int) string {
 		}
 	}
 	return plainText(cellOf(col, i))
+}
+
+// showBytes is bytes for people, as DuckDB shows them: ASCII as it is, others as
+// \\xNN; long ones are cut.
+func showBytes(b []byte) string {
+	const most = 48
+	var out strings.Builder
+	for i, c := range b {
+		if out.Len() >= most {
+			fmt.Fprintf(&out, "... (%d bytes)", len(b))
+			return out.String()
+		}
+		if c < ' ' || c > '~' || c == '\\' {
+			fmt.Fprintf(&out, "\\x%02X", b[i])
+		} else {
+			out.WriteByte(c)
+		}
+	}
+	return out.String()
 }
 
 // plainText is a cell as text, without quotes.

@@ -135,6 +135,16 @@ func TestWriteResult_Files(t *testing.T) {
 	}
 }
 
+func TestShowBytes(t *testing.T) {
+	for in, want := range map[string]string{
+		"0.1": "0.1", "": "", "a\\b": `a\x5Cb`, "\x00\xff": `\x00\xFF`, "é": `\xC3\xA9`, strings.Repeat("x", 50): strings.Repeat("x", 48) + "... (50 bytes)",
+	} {
+		if got := showBytes([]byte(in)); got != want {
+			t.Errorf("%q: %s", in, got)
+		}
+	}
+}
+
 func TestWriteSample(t *testing.T) {
 	s := expr.Schema{{Name: "x", Type: expr.Float64}}
 	sent := false
