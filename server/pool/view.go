@@ -15,10 +15,10 @@ import (
 
 // Limits of views.
 const (
-	MaxViews    = 10_000 // of one dataset
-	MaxViewName = 100    // characters: its snapshots have a longer name
+	MaxViews    = 1000 // of one dataset
+	MaxViewName = 100  // characters: its snapshots have a longer name
 	// MaxViewQuery is the bytes of a query that is kept.
-	MaxViewQuery = 256 << 10
+	MaxViewQuery = 64 << 10
 	// ReplacedTTL is how long the snapshot of an earlier revision lives after its
 	// last use: a pass over it goes on.
 	ReplacedTTL = 24 * time.Hour

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"strings"
 	"sync"
 
 	"daos/engine/object"
@@ -218,6 +219,9 @@ func viewDataset(addr string) (address.Address, error) {
 	return a, err
 }
 
+// maxListed is how much of a query a list shows; GetView has all of it.
+const maxListed = 4096
+
 // ListViews implements the service.
 func (s *Views) ListViews(ctx context.Context, r *viewv1.ListViewsRequest) (*viewv1.ListViewsResponse, error) {
 	a, err := viewDataset(r.GetDataset())
@@ -230,7 +234,9 @@ func (s *Views) ListViews(ctx context.Context, r *viewv1.ListViewsRequest) (*vie
 	}
 	out := &viewv1.ListViewsResponse{}
 	for _, v := range all {
-		out.Views = append(out.Views, s.message(a, v))
+		m := s.message(a, v)
+		m.Query = strings.ToValidUTF8(m.GetQuery()[:min(len(m.GetQuery()), maxListed)], "") // the cut may be within a letter
+		out.Views = append(out.Views, m)
 	}
 	return out, nil
 }

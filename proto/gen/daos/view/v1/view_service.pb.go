@@ -56,7 +56,7 @@ type View struct {
 	LeftOut uint64 `protobuf:"varint,12,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
 	// "scan" or "sql".
 	Kind string `protobuf:"bytes,13,opt,name=kind,proto3" json:"kind,omitempty"`
-	// The query as text.
+	// The query as text; in a list, up to 4096 bytes of it.
 	Query string `protobuf:"bytes,14,opt,name=query,proto3" json:"query,omitempty"`
 	// Who made it, as authenticated.
 	User string `protobuf:"bytes,15,opt,name=user,proto3" json:"user,omitempty"`
