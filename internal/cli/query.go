@@ -55,7 +55,8 @@ type queryFlags struct {
 	format       string
 	output       string
 	maxRows      int
-	silent       bool // the shell says itself what was done
+	silent       bool   // nothing is said of what was done
+	more         string // how the rest of a table can be seen; "": as a flag says
 }
 
 func (f *queryFlags) filters(cmd *cobra.Command) {

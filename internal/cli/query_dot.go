@@ -101,12 +101,14 @@ func (s *shell) doOnce(_ context.Context, arg string) error {
 		return fault.New(fault.Invalid, "query.shell", ".once", "the file is missing").Do("write .once FILE")
 	}
 	f := queryFlags{output: arg}
-	if s.f.format == "" {
-		if _, err := f.formatOf(s.a); err != nil {
+	format, err := f.formatOf(s.a)
+	if err != nil {
+		if s.f.format == "" {
 			return err
 		}
+		format = s.f.format
 	}
-	s.f.output = arg
+	s.once = once{arg, format}
 	return nil
 }
 

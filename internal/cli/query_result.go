@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -147,12 +148,12 @@ func (f *queryFlags) write(a *app, in io.Reader, format string, before func()) e
 		if err != nil {
 			return err
 		}
-		return a.printRows(out, got)
+		return f.printRows(a, out, got)
 	})
 }
 
 // printRows prints a result for people.
-func (a *app) printRows(out io.Writer, got *columnar.Table) error {
+func (f *queryFlags) printRows(a *app, out io.Writer, got *columnar.Table) error {
 	t := &table{empty: "no rows"}
 	for i, h := range got.Heads {
 		t.columns = append(t.columns, column{head: printable(h), right: got.Right[i], shrink: !got.Right[i]})
@@ -167,7 +168,8 @@ func (a *app) printRows(out io.Writer, got *columnar.Table) error {
 		return err
 	}
 	if n := got.Total - int64(len(got.Rows)); n > 0 {
-		_, err := fmt.Fprintf(out, "(%s rows, %s shown; --max-rows shows more, --format csv all)\n", formatCount(got.Total), formatCount(int64(len(got.Rows))))
+		more := cmp.Or(f.more, "--max-rows shows more, --format csv all")
+		_, err := fmt.Fprintf(out, "(%s rows, %s shown; %s)\n", formatCount(got.Total), formatCount(int64(len(got.Rows))), more)
 		return err
 	}
 	return nil

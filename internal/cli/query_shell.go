@@ -34,6 +34,7 @@ func queryShell(a *app) *cobra.Command {
 		Use: "shell", Short: "Type SQL and see its results", Args: cobra.NoArgs, Long: shellLong,
 		Example: "  daos query shell\n  daos query shell --format csv < report.sql",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, _ []string) error {
+			f.more = ".rows shows more, .format csv all"
 			s := &shell{a: a, c: c, f: f, timing: width(a.out, a.getenv) > 0}
 			if f.format != "" {
 				if err := checkFormat(f.format); err != nil {
@@ -93,6 +94,7 @@ type shell struct {
 	a       *app
 	c       *client.Client
 	f       queryFlags
+	once    once // where the next result goes
 	timing  bool
 	explain bool
 	pending string // of a statement that has no end yet
@@ -101,6 +103,9 @@ type shell struct {
 	live    bool              // with a person: errors are said, and it goes on
 	stopped bool              // Ctrl-C has ended the last statement
 }
+
+// once is a file and the form of what is written to it.
+type once struct{ file, format string }
 
 var errQuit = errors.New("quit")
 
@@ -204,13 +209,14 @@ func (s *shell) statement(ctx context.Context, text string) error {
 		return s.a.explainSQL(ctx, s.c, &queryv1.SqlRequest{Text: inner}, analyze, &f)
 	}
 	if s.explain {
-		plan := f
-		plan.output = ""
-		if err := s.a.explainSQL(ctx, s.c, &queryv1.SqlRequest{Text: text}, false, &plan); err != nil {
+		if err := s.a.explainSQL(ctx, s.c, &queryv1.SqlRequest{Text: text}, false, &f); err != nil {
 			return err
 		}
 	}
-	s.f.output = ""
+	if s.once.file != "" {
+		f.output, f.format = s.once.file, s.once.format
+		s.once = once{}
+	}
 	return s.a.runSQL(ctx, s.c, &queryv1.SqlRequest{Text: text}, &f)
 }
 
