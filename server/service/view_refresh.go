@@ -50,7 +50,7 @@ func (s *Views) RefreshView(ctx context.Context, r *viewv1.RefreshViewRequest) (
 	if err != nil {
 		return nil, err
 	}
-	if q.scan != nil && r.GetSnapshot() == "" { // at the present state, whatever it was made at
+	if q.scan != nil { // at the present state or at the snapshot, whatever it was made at
 		x, err := address.Parse(q.scan.GetDataset())
 		if err != nil {
 			return nil, err

@@ -304,6 +304,19 @@ def test_a_large_random_selection_against_numpy(client, pool):
         data.source.fetch(np.array([0, len(want)], np.uint64))
 
 
+def test_a_view_of_a_query_that_has_run_is_of_what_was_seen(client, photos):
+    query = client.query(photos.address, where="size > 50 and type = 'file'")
+    rows = query.to_arrow().num_rows
+    photos.remove("train/top")
+    view = query.save_view("seen")
+    assert view.samples == rows and view.owns_snapshot and query.view is view
+    assert "train/top" in Dataset(photos.address, view="seen").paths(range(rows))
+    changed = view.refresh()
+    assert changed.removed_names == [b"train/top"] and view.samples == rows - 1
+    changed = view.refresh("v1", names=0)
+    assert (changed.added, changed.added_names, view.samples, view.snapshot) == (1, [], rows, "v1")
+
+
 def test_a_view_of_a_view(client, photos):
     client.query(f"{photos.address}@v1/train", where="size > 40", save_view="large")
     text = f"SELECT path FROM view('{photos.address}', 'large') WHERE name LIKE '%7' ORDER BY path DESC"
