@@ -220,6 +220,10 @@ class Conditions:
 
     def time(self) -> str:
         days = ["1970-01-01", "1969-12-31 23:59:59", "2026-01-01 00:00:00", "2000-02-29", "1970-01-01 00:00:00.000001"]
+        if self.rng.random() < 0.2:
+            return "DATE '1970-01-01'"
+        if self.rng.random() < 0.3:  # a text is a TIMESTAMP_NS
+            return f"'{self.rng.choice([*days, '1970-01-01 00:00:00.000000001', '1970-01-01 00:01:00+00:01'])}'"
         return f"TIMESTAMP '{self.rng.choice(days)}'"
 
     def compare(self) -> str:

@@ -66,7 +66,7 @@ func TestErrorsAreInTheWritersWords(t *testing.T) {
 	d := open(t)
 	for _, c := range []struct{ text, what, at, do string }{
 		{`SELECT nme FROM "p/t"`, `no column "nme"`, "nme FROM", `did you mean "name"?`},
-		{`SELECT id, lenght(name) FROM "p/t"`, `no function "lenght"`, "lenght", `did you mean "length"?`},
+		{`SELECT id, lengt(name) FROM "p/t"`, `no function "lengt"`, "lengt", `did you mean "length"?`},
 		{`SELECT id FROM "p/t" WHERE lable = 3 AND id < 5`, `no column "lable"`, "lable", `did you mean "label"?`},
 		{"SELECT id\nFROM \"p/t\"\nWHERE id > 3 AND\n  qality > 1", `no column "qality"`, "qality", "there are h, id, label, name, tokens, v, when, x"},
 		{`SELECT a.nme FROM "p/t" a JOIN "p/u" b USING (id)`, `"a" does not have a column named "nme"`, "a.nme", `did you mean "name"?`},

@@ -247,8 +247,9 @@ func getVector(v *expr.Vector, f *expr.Field, src duckdb.Vector, n int) {
 // an array, zeros.
 func getLists(v *expr.Vector, f *expr.Field, src duckdb.Vector, n int, ok func(int) bool) {
 	w := f.Elem.Size()
-	child, length := duckdb.Vector{}, 0
+	var child duckdb.Vector
 	var entries [][2]uint64
+	length := 0
 	if f.Shape != nil {
 		child, length = duckdb.ArrayVectorGetChild(src), int(f.Shape[0])
 		v.Values = make([]byte, 0, n*length*w)
