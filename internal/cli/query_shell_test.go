@@ -4,7 +4,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // A prompt begins a line; it is drawn again with every letter.
@@ -115,8 +118,8 @@ func TestShell_CtrlC(t *testing.T) {
 	if got := x.expect(prompt); !strings.Contains(got, "42") {
 		t.Errorf("the shell does not go on:\n%s", got)
 	}
-	// SIGTERM ends it, and gives the terminal back.
-	if err := x.cmd.Process.Signal(os.Interrupt); err != nil { // at the prompt: nothing runs
+	// Another at the prompt, where nothing runs, does not end it either.
+	if err := x.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
 	x.send(".timing\r")
@@ -124,6 +127,33 @@ func TestShell_CtrlC(t *testing.T) {
 	x.send("\x04")
 	if code := x.wait(); code != 0 {
 		t.Errorf("exit %d", code)
+	}
+}
+
+// SIGTERM ends a shell at its prompt and gives the terminal back as it was.
+func TestShell_Terminated(t *testing.T) {
+	w := shellWorld(t)
+	x := w.terminal(80, "query", "shell")
+	x.expect(prompt)
+	echoes := func() bool {
+		mode, err := unix.IoctlGetTermios(int(x.pty.Fd()), unix.TCGETS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return mode.Lflag&unix.ECHO != 0 && mode.Lflag&unix.ICANON != 0 && mode.Lflag&unix.ISIG != 0
+	}
+	if echoes() {
+		t.Fatal("lines are not edited")
+	}
+	if err := x.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	x.wait()
+	if st, ok := x.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !st.Signaled() || st.Signal() != syscall.SIGTERM {
+		t.Errorf("it ended with %v", x.cmd.ProcessState)
+	}
+	if !echoes() {
+		t.Error("the terminal is left as editing needs it")
 	}
 }
 
