@@ -114,7 +114,7 @@ def run(bench: Bench) -> None:
                     if not np.array_equal(source[slices(i)], want):
                         raise AssertionError(f"{what}: {source} gives something else")
             small = want.nbytes < SMALL
-            times = 64 if small else max(2, (32 << 20) // want.nbytes) if want.nbytes < 32 << 20 else 2
+            times = 256 if small else max(2, (32 << 20) // want.nbytes) if want.nbytes < 32 << 20 else 2
             if bench.quick:
                 times = max(2, times // 4)
 
