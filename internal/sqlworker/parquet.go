@@ -276,7 +276,7 @@ func (t *parquetTable) Schema() expr.Schema { return t.files.fields }
 
 // Rows is the number of rows where one file has them.
 func (t *parquetTable) Rows() (uint64, bool) {
-	if n := t.j.known[t.ref.Address].rows; n != nil {
+	if n := t.j.known[keyOf(t.ref)].rows; n != nil {
 		return *n, true
 	}
 	return 0, false

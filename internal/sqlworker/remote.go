@@ -35,7 +35,7 @@ func (t *remote) Schema() expr.Schema { return t.ref.Columns() }
 
 // Rows is the number of rows where the server knows it.
 func (t *remote) Rows() (uint64, bool) {
-	if n := t.j.known[t.ref.Address].rows; n != nil && t.ref.Where == nil {
+	if n := t.j.known[keyOf(t.ref)].rows; n != nil && t.ref.Where == nil {
 		return *n, true
 	}
 	return 0, false

@@ -40,15 +40,23 @@ type resolved struct {
 	files  *parquet // nil: it is read as a scan
 }
 
+// keyOf is one text for all mentions of the same table.
+func keyOf(r *sql.Ref) string {
+	if r.Call == nil {
+		return r.Address
+	}
+	return strings.Join(append([]string{"", r.Call.Name, r.Call.Dataset}, r.Call.Args...), "\x00") // an address has no NUL
+}
+
 // table fills in a mention of a table.
 func (j *job) table(ctx context.Context, r *sql.Ref) error {
-	known := j.known[r.Address]
+	known := j.known[keyOf(r)]
 	if known == nil {
 		var err error
 		if known, err = j.resolve(ctx, r); err != nil {
 			return err
 		}
-		j.known[r.Address] = known
+		j.known[keyOf(r)] = known
 	}
 	r.Schema, r.Kind = known.schema, known.kind
 	if known.files != nil {
@@ -90,7 +98,7 @@ func liveOf(r *sql.Ref) string {
 	switch {
 	case c == nil:
 		return r.Address
-	case c.Name == "diff" && len(c.Args) == 1 && snapshotOf(c.Dataset) != "":
+	case c.Name == "diff" && len(c.Args) == 1 && snapshotOf(c.Args[0]) == "":
 		return c.Args[0]
 	case c.Name == "view" || c.Name == "snapshots":
 		return "" // at an epoch of its own, or at none
@@ -160,7 +168,7 @@ func (j *job) suggest(ctx context.Context, name string, err error) error {
 func (j *job) open(ctx context.Context, plan *sql.Plan) map[string]duck.Table {
 	tables := map[string]duck.Table{}
 	for _, r := range plan.Refs {
-		if f := j.known[r.Address].files; f != nil {
+		if f := j.known[keyOf(r)].files; f != nil {
 			t := &parquetTable{j: j, ctx: ctx, ref: r, files: f}
 			tables[r.Handle] = t
 			j.files = append(j.files, t)

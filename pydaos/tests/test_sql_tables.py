@@ -6,6 +6,7 @@ import os
 import random
 from typing import Any
 
+import flightclient
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -384,6 +385,33 @@ def test_what_is_lifted_to_functions(held: tuple[Client, str]) -> None:
     assert statement.to_arrow().num_rows == 1
     assert [c.pushed for c in statement.explain()] == [True]
     assert statement.stats.rows_out == 1
+
+
+def test_arguments_are_conditions_of_the_plan(held: tuple[Client, str]) -> None:
+    client, pool = held
+    plan = client.sql(f"from kv('{pool}/kv', start := 'label/28', stop := 'p') where size > 1").explain()
+    assert [(c.conjunct, c.pushed) for c in plan] == [
+        ("key >= x'6c6162656c2f3238'", True),
+        ("key < x'70'", True),
+        ("size > 1", True),
+    ]
+
+
+def test_any_flight_client_reads_them_where_they_stay_the_same(held: tuple[Client, str], server: Any) -> None:
+    _, pool = held
+    client, options = flightclient.connect(server)
+    with client:
+        flight = flightclient.Caller(client, options)
+        text = f"select change, path from diff('{pool}/f@v1', '{pool}/f@v2')"
+        got = flight.read(flightclient.command(sql=text)).to_pylist()
+        assert [tuple(r.values()) for r in got] == [f[:2] for f in FILES]
+        got = flight.read(flightclient.command(sql=f"select _id from slice('{pool}/a@v1/g/temp[3, 4]')"))
+        assert got["_id"].to_pylist() == list(range(3 * 60 + 4 * 6, 3 * 60 + 5 * 6))
+        for source in ("sys.datasets", f"snapshots('{pool}/f')"):
+            with pytest.raises(flightclient.ERRORS, match=r"shows what is there now"):
+                flight.info(flightclient.command(sql=f"from {source}"))
+        with pytest.raises(flightclient.ERRORS, match=r"no descriptor of its own"):
+            flight.info(flightclient.scan(f"{pool}/t", function={"name": "chunks"}))
 
 
 def test_all_mentions_of_a_live_dataset_are_of_one_epoch(held: tuple[Client, str]) -> None:

@@ -193,6 +193,9 @@ func (w *rewriter) function(t map[string]any) (*Ref, error) {
 	if err := w.resolve(t, ref, args[0].at); err != nil {
 		return nil, err
 	}
+	for _, x := range expr.Conjuncts(ref.Where) {
+		w.plan.Conjuncts = append(w.plan.Conjuncts, Conjunct{Table: ref.Address, Conjunct: x.String(), Pushed: true, Why: "an argument of " + f.Name + ", evaluated at the targets"})
+	}
 	if f.kind != "" && ref.Kind != "" && ref.Kind != f.kind {
 		e := Problem(w.text, args[0].at, fault.Invalid, "%s: %s is a dataset of type %s, not %s", f.Name, address, ref.Kind, f.kind)
 		return nil, e.Do(`name it alone: FROM "%s"`, address)
