@@ -9,6 +9,9 @@
 // join that is filled up with NULLs, past a sample, or where a name could mean
 // something else.
 //
+// What FROM calls is a table too: table functions (Functions), whose arguments are
+// read here, and tables of the server (SystemTables).
+//
 // It is pure; query/sql/duck runs statements.
 //
 // Start at Rewrite.
