@@ -111,3 +111,64 @@ def test_empty_and_listed(flight, options, kv):
     assert read(flight, options, path(kv.address)).num_rows == 0
     mine = [i for i in flight.list_flights(kv.address.encode(), options)]
     assert len(mine) == 1 and mine[0].schema.names == ["key", "akey", "value", "version"]
+
+
+def put(flight, options, address, data, batch=None, meta=None):
+    writer, reader = flight.do_put(path(address), data.schema, options=options)
+    with writer:
+        for i, part in enumerate(data.to_batches(max_chunksize=batch)):
+            if meta and i == 0:
+                writer.write_with_metadata(part, json.dumps(meta).encode())
+            else:
+                writer.write_batch(part)
+        writer.done_writing()
+        return json.loads(reader.read().to_pybytes())
+
+
+def test_pairs_are_put(flight, options, kv):
+    rng = np.random.default_rng(7)
+    want = {f"run/{i:06d}".encode(): rng.bytes(int(rng.integers(0, 200))) for i in range(40_000)}
+    want[b"large"] = rng.bytes(20 << 20)
+    data = pa.table({"key": pa.array(list(want), pa.binary()), "value": pa.array(list(want.values()), pa.binary())})
+    for _ in range(2):  # a retry puts the same
+        answer = put(flight, options, kv.address, data)
+        assert answer["count"] == len(want)
+        got = read(flight, options, path(kv.address))
+        assert dict(zip(got["key"].to_pylist(), got["value"].to_pylist(), strict=True)) == want
+    assert kv["run/000007"] == want[b"run/000007"]
+    two = pa.table({"value": ["b", "c"], "akey": ["", "x"], "key": ["a", "a"]})
+    assert put(flight, options, kv.address, two)["count"] == 2
+    assert kv.get("a", akey="x") == b"c"
+    assert kv["a"] == b"b"
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (pa.table({"key": ["a"]}), r"columns key and value"),
+        (pa.table({"key": [1], "value": ["x"]}), r"column \W*key\W* of this type"),
+        (pa.table({"key": ["a"], "value": ["x"], "extra": ["y"]}), r"extra"),
+        (pa.table({"key": ["a", None], "value": ["x", "y"]}), r"a null among the keys"),
+        (pa.table({"key": [""], "value": ["x"]}), r"empty key"),
+        (pa.table({"key": ["k" * 2000], "value": ["x"]}), r"1024|key"),
+    ],
+)
+def test_uploads_that_are_no_pairs(flight, options, kv, data, says):
+    with pytest.raises(ERRORS, match=says):
+        put(flight, options, kv.address, data)
+    assert len(list(kv)) == 0
+    with pytest.raises(ERRORS, match=r"no places"):
+        put(
+            flight,
+            options,
+            kv.address,
+            pa.table({"key": ["a"], "value": ["b"]}),
+            meta={"mode": "overwrite", "start": 3},
+        )
+
+
+def test_an_upload_that_fails_says_what_is_stored(flight, options, kv):
+    data = pa.table({"key": ["a", "b", "c", None], "value": ["1", "2", "3", "4"]})
+    with pytest.raises(ERRORS, match=r"2 pairs before that are stored"):
+        put(flight, options, kv.address, data, batch=2)
+    assert sorted(kv) == [b"a", b"b"]

@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/flight"
 
+	"daos/dataset/kv"
 	"daos/dataset/tensor"
 	"daos/dataset/tensor/tensorarrow"
 	"daos/engine/object"
@@ -47,8 +48,8 @@ type upload struct {
 	terms  flightv1.TensorWrite
 }
 
-// DoPut appends the uploaded rows to a tensor dataset, or overwrites some: all
-// of them in one atomic step when the client has ended its stream. A dataset
+// DoPut puts pairs into a KV dataset (put_kv.go), appends the uploaded rows to a
+// tensor dataset, or overwrites some: all of them in one atomic step when the client has ended its stream. A dataset
 // without columns gets those of the upload. Memory does not grow with its size.
 func (s *Server) DoPut(in flight.FlightService_DoPutServer) error {
 	ctx := in.Context()
@@ -75,11 +76,19 @@ func (s *Server) DoPut(in flight.FlightService_DoPutServer) error {
 	if err != nil {
 		return err
 	}
-	if r.Dataset.Type != pool.TypeTensor || u.to.address.Path != "" {
-		return fault.New(fault.Invalid, "flight.put", u.to.address.String(), "DoPut writes to tensor datasets, this one has type %s", r.Dataset.Type).
-			Do("create the dataset with --type tensor")
+	var answer putAnswer
+	switch {
+	case r.Dataset.Type == pool.TypeTensor && u.to.address.Path == "":
+		answer, err = u.store(ctx, tensor.Open(r.Store, r.Address.DatasetName()))
+	case r.Dataset.Type == pool.TypeKV && u.to.address.Path == "" && s.o.Pairs != nil:
+		var d *kv.Dataset
+		if d, err = s.o.Pairs(&r); err == nil {
+			answer, err = u.storePairs(ctx, d)
+		}
+	default:
+		err = fault.New(fault.Invalid, "flight.put", u.to.address.String(), "DoPut writes to tensor and KV datasets, named alone; this one has type %s", r.Dataset.Type).
+			Do("create the dataset with --type tensor or --type kv")
 	}
-	answer, err := u.store(ctx, tensor.Open(r.Store, r.Address.DatasetName()))
 	if err != nil {
 		return err
 	}
