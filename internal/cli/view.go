@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -53,7 +54,36 @@ func newView(a *app) *cobra.Command {
 			"the dataset, counts towards its quota and goes with it.",
 	}
 	cmd.AddCommand(viewList(a), viewShow(a), viewRefresh(a), viewRemove(a))
+	for _, c := range cmd.Commands() {
+		if c.Name() != "ls" {
+			c.ValidArgsFunction = a.completeView
+		}
+	}
 	return cmd
+}
+
+// completeView lists datasets, and behind one its views.
+func (a *app) completeView(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Second)
+	defer cancel()
+	if len(args) == 0 {
+		return a.complete(ctx, word, true, false)
+	}
+	c, err := a.connect(ctx)
+	if err != nil || len(args) > 1 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	r, err := c.View.ListViews(ctx, &viewv1.ListViewsRequest{Dataset: args[0]})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var out []string
+	for _, v := range r.GetViews() {
+		if strings.HasPrefix(v.GetName(), word) {
+			out = append(out, v.GetName())
+		}
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
 func viewList(a *app) *cobra.Command {
