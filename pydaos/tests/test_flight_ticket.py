@@ -47,16 +47,19 @@ def wait_until(true, seconds=10.0):
         time.sleep(0.002)
 
 
-def cancel(caller, info):
-    """Flight's own CancelFlightInfo, by hand: CancelFlightInfoRequest{info = 1}."""
-    body = info.serialize()
+def field1(body):
+    """A message whose field 1 is another."""
     n, size = len(body), b""
     while True:
         size += bytes([n & 127 | (128 if n > 127 else 0)])
         n >>= 7
         if not n:
-            break
-    (result,) = caller.client.do_action(("CancelFlightInfo", b"\x0a" + size + body), caller.options)
+            return b"\x0a" + size + body
+
+
+def cancel(caller, info):
+    """Flight's own CancelFlightInfo, by hand: CancelFlightInfoRequest{info = 1}."""
+    (result,) = caller.client.do_action(("CancelFlightInfo", field1(info.serialize())), caller.options)
     return result.body.to_pybytes()  # CancelFlightInfoResult{status = 1}: 1 cancelled, 3 not cancellable
 
 
@@ -265,7 +268,21 @@ def test_huge_results_take_little_memory_of_the_server(flight, server, client, p
 def test_expiration_is_of_live_datasets_alone(flight, table):
     live = flight.info(scan(table.address, columns=["_id"]))
     assert 9 * 60 < live.endpoints[0].expiration_time.as_py().timestamp() - time.time() < 11 * 60
-    assert flight.info(scan(f"{table.address}@v1", columns=["_id"])).endpoints[0].expiration_time is None
+    kept = flight.info(scan(f"{table.address}@v1", columns=["_id"]))
+    assert kept.endpoints[0].expiration_time is None
+
+    def renew(endpoint):
+        (result,) = flight.client.do_action(("RenewFlightEndpoint", field1(endpoint.serialize())), flight.options)
+        return fl.FlightEndpoint.deserialize(result.body.to_pybytes())
+
+    time.sleep(0.01)
+    renewed = renew(live.endpoints[0])
+    assert renewed.ticket == live.endpoints[0].ticket
+    assert renewed.expiration_time.as_py() > live.endpoints[0].expiration_time.as_py()
+    assert renew(kept.endpoints[0]).expiration_time is None
+    table.destroy_snapshot("v1")
+    with pytest.raises(ERRORS, match=r"v1"):
+        renew(kept.endpoints[0])
 
 
 def test_wrong_tokens_read_nothing(server, flight, table):

@@ -2,11 +2,14 @@ package flight
 
 import (
 	"context"
+	"time"
 
 	"github.com/apache/arrow/go/v17/arrow/flight"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"daos/internal/fault"
+	"daos/server/pool"
 )
 
 // Action is something that DoAction can do.
@@ -73,6 +76,42 @@ func (s *Server) cancelAction() Action {
 	}
 }
 
+// renewAction is Flight's own RenewFlightEndpoint: what the ticket reads stays
+// readable for pool.PinTTL from now on.
+func (s *Server) renewAction() Action {
+	return Action{
+		Name:        flight.RenewFlightEndpointActionType,
+		Description: "keeps what an endpoint's ticket reads readable for ten more minutes (RenewFlightEndpointRequest -> FlightEndpoint)",
+		Run: func(ctx context.Context, body []byte) ([][]byte, error) {
+			var req flight.RenewFlightEndpointRequest
+			if err := proto.Unmarshal(body, &req); err != nil {
+				return nil, fault.New(fault.Invalid, "flight.action", flight.RenewFlightEndpointActionType, "the request can't be read").Because(err)
+			}
+			to, id, err := openTicket(s.o.Key, req.GetEndpoint().GetTicket().GetTicket())
+			if err != nil {
+				return nil, err
+			}
+			all, err := to.sources(id)
+			if err != nil {
+				return nil, err
+			}
+			out := &flight.FlightEndpoint{Ticket: req.GetEndpoint().GetTicket(), Location: req.GetEndpoint().GetLocation(), AppMetadata: req.GetEndpoint().GetAppMetadata()}
+			for _, x := range all {
+				r, stop, err := s.open(ctx, x.address, x.id, x.epoch)
+				if err != nil {
+					return nil, err
+				}
+				stop()
+				if r.Snapshot == nil && to.view == nil {
+					out.ExpirationTime = timestamppb.New(time.Now().Add(pool.PinTTL))
+				}
+			}
+			b, err := proto.Marshal(out)
+			return [][]byte{b}, err
+		},
+	}
+}
+
 func clip(s string) string {
 	if len(s) > 200 {
 		return s[:200] + "..."
@@ -81,5 +120,5 @@ func clip(s string) string {
 }
 
 func (s *Server) allActions() []Action {
-	return append(append([]Action(nil), s.o.Actions...), s.cancelAction())
+	return append(append([]Action(nil), s.o.Actions...), s.cancelAction(), s.renewAction())
 }

@@ -46,31 +46,26 @@ func (s *Server) DoGet(t *flight.Ticket, out flight.FlightService_DoGetServer) e
 }
 
 func (s *Server) answer(ctx context.Context, to *target, id object.DatasetID, out stream) error {
-	if to.sqlPart != nil {
-		for _, x := range to.sqlPart.GetSources() {
-			a, err := address.Parse(x.GetAddress())
-			if err != nil {
-				return err
-			}
-			_, stop, err := s.open(ctx, a, object.DatasetID(x.GetDatasetId()), object.Epoch(x.GetEpoch()))
-			if err != nil {
-				return err
-			}
-			defer stop()
-		}
-		return s.getSQL(ctx, to.sqlPart, out)
-	}
 	if to.scanPart != nil {
 		if err := checkPart(to.scanPart); err != nil {
 			return err
 		}
 	}
-	r, stop, err := s.open(ctx, to.address, id, object.Epoch(to.epoch()))
+	all, err := to.sources(id)
 	if err != nil {
 		return err
 	}
-	defer stop()
+	var r *pool.Resolved
+	for _, x := range all {
+		var stop func()
+		if r, stop, err = s.open(ctx, x.address, x.id, x.epoch); err != nil {
+			return err
+		}
+		defer stop()
+	}
 	switch {
+	case to.sqlPart != nil:
+		return s.getSQL(ctx, to.sqlPart, out)
 	case to.scanPart != nil:
 		return s.getScan(ctx, to.scanPart, out)
 	case to.view != nil:

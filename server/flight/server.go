@@ -82,7 +82,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{o: o, actions: map[string]Action{}, uploads: make(chan struct{}, o.Uploads)}
 	s.running.calls = map[string]map[*context.CancelCauseFunc]struct{}{}
-	for _, a := range append(o.Actions, s.cancelAction()) {
+	for _, a := range s.allActions() {
 		s.actions[a.Name] = a
 	}
 	return s, nil

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"daos/engine/object"
+	"daos/internal/address"
 	"daos/internal/fault"
 	flightv1 "daos/proto/gen/daos/flight/v1"
 )
@@ -55,4 +56,27 @@ func openTicket(key, b []byte) (target, object.DatasetID, error) {
 	}
 	to, err := parseCommand(t.GetCommand())
 	return to, object.DatasetID(t.GetDatasetId()), err
+}
+
+// reading is a dataset that a ticket reads.
+type reading struct {
+	address address.Address
+	id      object.DatasetID
+	epoch   object.Epoch
+}
+
+// sources are the datasets that a ticket reads; id is the ticket's.
+func (t *target) sources(id object.DatasetID) ([]reading, error) {
+	if t.sqlPart == nil {
+		return []reading{{t.address, id, object.Epoch(t.epoch())}}, nil
+	}
+	var out []reading
+	for _, x := range t.sqlPart.GetSources() {
+		a, err := address.Parse(x.GetAddress())
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, reading{a, object.DatasetID(x.GetDatasetId()), object.Epoch(x.GetEpoch())})
+	}
+	return out, nil
 }
