@@ -204,6 +204,24 @@ def test_workers_killed_while_they_send_hundreds_of_times(numbered: Any) -> None
     kill_senders(numbered, 400)
 
 
+def test_no_lock_is_shared_that_a_dead_worker_may_hold(numbered: Any) -> None:
+    """torch's loop asks an Event for every batch, and holds its lock then; a worker killed there would keep it."""
+    data = numbered.files(transform_fn=slowly)
+    loader = DataLoader(data, 8, num_workers=2, multiprocessing_context="fork", persistent_workers=True)
+    walk = iter(loader)
+    seen = next(walk).tolist()
+    assert loader._crew is not None
+    event = loader._crew._iterator._workers_done_event
+    assert not hasattr(event, "_cond") and not event.is_set()
+    seen += [i for b in walk for i in b.tolist()]
+    assert seen == list(range(numbered.n))
+    workers = loader._crew._iterator._workers
+    loader.close()
+    assert event.is_set()
+    assert [w.exitcode for w in workers] == [0, 0]  # they were told, and ended by themselves
+    data.close()
+
+
 # -- interrupted while they are started -------------------------------------------------------------
 
 _STARTS = """

@@ -4,7 +4,8 @@
 iterator is torch's own but for three things: what is started of it is ended
 where starting fails or is interrupted, dead workers are found by who waits for
 a batch and not by a signal handler in the middle of a training step, and
-nothing waits for the rest of what a dead one was sending (`Inbox`).
+nothing waits for a dead one: neither for the rest of what it was sending
+(`Inbox`) nor for a lock that it held (`_Done`).
 """
 
 from __future__ import annotations
@@ -56,6 +57,14 @@ class _Iterator(_Stock):  # type: ignore[misc]
             queue.get = Inbox(queue).get
         self._results = queue
 
+    @property
+    def _workers_done_event(self) -> Any:
+        return self._done
+
+    @_workers_done_event.setter
+    def _workers_done_event(self, event: Any) -> None:
+        self._done = _Done()  # of an Event a worker that is killed may hold the lock
+
     def _reset(self, loader: Any, first_iter: bool = False) -> None:
         if first_iter:
             _unwatch(self)
@@ -64,6 +73,20 @@ class _Iterator(_Stock):  # type: ignore[misc]
             # From here on an exception finds all of them.
             self._held.end()
         super()._reset(loader, first_iter)
+
+
+class _Done:
+    """Whether the workers are to end: a byte that they share with the process that says so, without a lock."""
+
+    def __init__(self) -> None:
+        self._byte = torch.zeros(1, dtype=torch.uint8)
+        self._byte.share_memory_()  # type: ignore[no-untyped-call]
+
+    def set(self) -> None:
+        self._byte[0] = 1
+
+    def is_set(self) -> bool:
+        return bool(self._byte[0])
 
 
 class _HeldBack:
