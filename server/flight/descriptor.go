@@ -129,7 +129,9 @@ func targetOf(c *flightv1.Command) (target, error) {
 		parse = address.Parse // a table may be below a path
 	}
 	var err error
-	t.address, err = parse(name)
+	if t.address, err = parse(name); err == nil && t.address.Dataset == "" {
+		err = fault.New(fault.Invalid, "flight.descriptor", name, "the command names no dataset").Do(describe)
+	}
 	return t, err
 }
 

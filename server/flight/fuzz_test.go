@@ -23,11 +23,19 @@ func FuzzDescriptor(f *testing.F) {
 	good, _ := ticket(key, 7, read)
 	f.Add("p", "t@s1", b)
 	f.Add("p/t", "", good)
+	for _, c := range []string{
+		`{"scan": {"dataset": "p/t@s1/a", "where": "x > 3", "aggregates": ["avg(x)", {"function": 1}], "top": {"column": "x", "k": 3}}}`,
+		`{"sql": "SELECT $k", "params": {"k": 18446744073709551615, "t": "a", "n": null, "f": 1e300}}`, `{"sql": {"text": "SELECT ?"}, "params": [true]}`,
+		`{"view": {"dataset": "p/t", "name": "v"}}`, `{"kv": {"dataset": "p/kv", "prefix": "cnVu"}}`,
+		"\x0a\x40type.googleapis.com/arrow.flight.protocol.sql.CommandStatementQuery\x12\x0a\x0a\x08SELECT 1",
+	} {
+		f.Add("p", "t", []byte(c))
+	}
 	f.Fuzz(func(t *testing.T, a, b string, c []byte) {
 		if to, err := parsePath([]string{a, b}); err == nil && to.address.Dataset == "" {
 			t.Fatalf("path %q %q names no dataset", a, b)
 		}
-		if to, err := parseCommand(c); err == nil && (to.scan == nil && to.tensor == nil && to.write == nil || to.address.Dataset == "") {
+		if to, err := parseCommand(c); err == nil && (to.command() == "path" || to.address.Dataset == "" && to.command() != "sql") {
 			t.Fatalf("command %x asks for nothing: %+v", c, to)
 		}
 		if _, id, err := openTicket(key, c); err == nil {
