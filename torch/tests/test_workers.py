@@ -299,7 +299,7 @@ def interrupts(numbered: Any, tmp_path: Path, kind: str, times: int) -> None:
         start_new_session=True,
     )
     try:
-        out, err = process.communicate(timeout=60 + 2 * times)
+        out, err = process.communicate(timeout=60 + 6 * times)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
