@@ -16,6 +16,7 @@ import (
 	queryv1 "daos/proto/gen/daos/query/v1"
 	viewv1 "daos/proto/gen/daos/view/v1"
 	"daos/server"
+	"daos/server/pool"
 	"daos/server/wire"
 )
 
@@ -120,6 +121,30 @@ func TestListsAreRemoved(t *testing.T) {
 	}
 	if left, err := pools.AllLitter(ctx); err != nil || len(left) > 0 || len(lists(t, r, "p/d")) > 0 {
 		t.Fatalf("left: %v, %v: %v", left, lists(t, r, "p/d"), err)
+	}
+}
+
+// TestCollectLeavesListsThatBecameViews: which lists were left is read once, and
+// may be old when their turn comes.
+func TestCollectLeavesListsThatBecameViews(t *testing.T) {
+	r := newSite(t).start(server.Options{})
+	c, v, ctx := r.clients(), viewsOf(r), t.Context()
+	c.makePool("p")
+	c.makeDataset("p/d", datasetv1.Type_TYPE_POSIX)
+	c.put("p/d", "f", "x")
+	if _, err := v.SaveView(ctx, saveScan("big", "p/d", "")); err != nil {
+		t.Fatal(err)
+	}
+	one := lists(t, r, "p/d")
+	all, err := r.Views().Datasets.Pools().Datasets("p")
+	if err != nil || len(one) != 1 {
+		t.Fatalf("%v: %v", one, err)
+	}
+	if err := r.Views().CollectLists(ctx, []pool.Litter{{Dataset: all[0].ID, List: one[0]}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := lists(t, r, "p/d"); !slices.Equal(got, one) {
+		t.Fatalf("the view's list is gone: %v of %v", got, one)
 	}
 }
 

@@ -356,6 +356,12 @@ func (s *Service) AllLitter(ctx context.Context) ([]Litter, error) {
 	return out, nil
 }
 
+// IsLitter says whether no view has a list, still.
+func (s *Service) IsLitter(ctx context.Context, l Litter) (bool, error) {
+	_, ok, err := s.ctl.Get(ctx, litterKey(l))
+	return ok, err
+}
+
 // Cleared forgets a list that was removed.
 func (s *Service) Cleared(ctx context.Context, l Litter) error {
 	_, _, err := s.ctl.Commit(ctx, control.Txn{Then: []control.Op{control.Delete(litterKey(l))}})

@@ -114,12 +114,11 @@ func (s *Views) make(ctx context.Context, op string, q *viewQuery, t *target, v,
 		}
 	}
 	pools := s.Datasets.pools
-	l, err := pools.NewList(ctx, t.Dataset.ID)
+	l, err := s.begun(ctx, t.Dataset.ID)
 	if err != nil {
 		return nil, nil, err
 	}
-	s.hold(l, true)
-	defer s.hold(l, false)
+	defer s.ended(l)
 	defer func() {
 		if err != nil { // what this leaves Collect finds
 			s.clear(context.WithoutCancel(ctx), l, t.Store)
@@ -150,17 +149,25 @@ func (s *Views) make(ctx context.Context, op string, q *viewQuery, t *target, v,
 	return v, got, nil
 }
 
-// hold keeps Collect from a list while a call writes it.
-func (s *Views) hold(l pool.Litter, on bool) {
+// begun gives out the number of a list that Collect leaves alone until it is
+// ended.
+func (s *Views) begun(ctx context.Context, id object.DatasetID) (pool.Litter, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	l, err := s.Datasets.pools.NewList(ctx, id)
+	if err != nil {
+		return l, err
+	}
 	if s.writing == nil {
 		s.writing = map[pool.Litter]bool{}
 	}
-	if on {
-		s.writing[l] = true
-		return
-	}
+	s.writing[l] = true
+	return l, nil
+}
+
+func (s *Views) ended(l pool.Litter) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	delete(s.writing, l)
 }
 
@@ -177,11 +184,16 @@ func (s *Views) Collect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return s.CollectLists(ctx, all)
+}
+
+// CollectLists removes those of some lists that no view has and no call writes.
+// Removing takes a while: what was left when they were found may be a view's now.
+func (s *Views) CollectLists(ctx context.Context, all []pool.Litter) error {
 	for _, l := range all {
-		s.mu.Lock()
-		busy := s.writing[l]
-		s.mu.Unlock()
-		if busy {
+		if left, err := s.left(ctx, l); err != nil {
+			return err
+		} else if !left {
 			continue
 		}
 		d, st, err := s.Datasets.pools.ByID(ctx, l.Dataset)
@@ -198,6 +210,16 @@ func (s *Views) Collect(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// left says whether no view has a list, and no call that is under way will.
+func (s *Views) left(ctx context.Context, l pool.Litter) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.writing[l] {
+		return false, nil
+	}
+	return s.Datasets.pools.IsLitter(ctx, l)
 }
 
 // message describes a view.
