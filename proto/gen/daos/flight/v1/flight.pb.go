@@ -265,8 +265,9 @@ type ViewRead struct {
 	Start uint64 `protobuf:"varint,4,opt,name=start,proto3" json:"start,omitempty"`
 	// End (exclusive); 0: the end.
 	Stop uint64 `protobuf:"varint,5,opt,name=stop,proto3" json:"stop,omitempty"`
-	// In tickets: the epoch, and the id of the manifest, which says which samples.
-	Epoch         uint64 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// In tickets: the epoch.
+	Epoch uint64 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// In tickets: the id of the manifest, which says which samples.
 	Manifest      string `protobuf:"bytes,7,opt,name=manifest,proto3" json:"manifest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
