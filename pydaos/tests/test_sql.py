@@ -171,3 +171,10 @@ def test_a_statement_has_its_time(monkeypatch: pytest.MonkeyPatch, request: pyte
         client.sql("select count(*) from range(1000000000000) a, range(1000) b").to_arrow()
     assert time.monotonic() - began < 30
     assert client.sql("select 3 as three").to_arrow().to_pylist() == [{"three": 3}]
+
+
+def test_columns_whose_types_only_the_parameters_say(client):
+    text = "SELECT ?::INTEGER + 1 AS x, ?::VARCHAR AS t, ? IS NULL AS n, ? AS f"
+    table = client.sql(text, [1, "a", None, 0.5]).to_arrow()
+    assert table.to_pylist() == [{"x": 2, "t": "a", "n": True, "f": 0.5}]
+    assert [str(t) for t in table.schema.types] == ["int32", "string", "bool", "double"]

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -198,20 +199,37 @@ func (d *DB) Query(ctx context.Context, plan *sql.Plan, tables map[string]Table,
 	d.mu.Lock()
 	d.cause = nil
 	d.mu.Unlock()
-	text, err := d.value("SELECT json_deserialize_sql(?::JSON)::VARCHAR", string(plan.AST))
-	if err != nil {
+	run := &running{DB: d, plan: plan}
+	if err := run.write(plan.AST); err != nil {
 		return err
 	}
-	run := &running{DB: d, plan: plan, text: strings.TrimSuffix(strings.TrimSpace(text), ";")}
 	stop := context.AfterFunc(ctx, func() { duckdb.Interrupt(d.conn) })
 	defer stop()
 	p, fields, err := run.prepare(ctx)
 	if err != nil {
 		return err
 	}
-	defer duckdb.DestroyPrepare(&p)
+	defer func() { duckdb.DestroyPrepare(&p) }()
 	if err := bind(p, params); err != nil {
 		return err
+	}
+	// A parameter of a type that is not bound, or columns that depend on what is.
+	if run.untyped || slices.ContainsFunc(params, func(x Param) bool { return x.Value.Type == expr.Time }) {
+		duckdb.DestroyPrepare(&p)
+		values := map[string]expr.Value{}
+		for _, x := range params {
+			values[x.Name] = x.Value
+		}
+		ast, err := sql.WithValues(plan.AST, values)
+		if err != nil {
+			return err
+		}
+		if err := run.write(ast); err != nil {
+			return err
+		}
+		if p, fields, err = run.prepare(ctx); err != nil {
+			return err
+		}
 	}
 	if err := head(fields); err != nil {
 		return err
@@ -258,6 +276,16 @@ type running struct {
 	plan   *sql.Plan
 	text   string // what DuckDB made of the plan's tree
 	before int    // bytes that were put before it
+	// Whether the types of its columns depend on those of its parameters: DuckDB
+	// then knows one column, "unknown".
+	untyped bool
+}
+
+// write makes the text that runs of a tree.
+func (d *running) write(ast []byte) error {
+	text, err := d.value("SELECT json_deserialize_sql(?::JSON)::VARCHAR", string(ast))
+	d.text, d.before = strings.TrimSuffix(strings.TrimSpace(text), ";"), 0
+	return err
 }
 
 // prepare prepares a statement; columns of types that a result has not are cast
@@ -268,6 +296,7 @@ func (d *running) prepare(ctx context.Context) (p duckdb.PreparedStatement, fiel
 		duckdb.DestroyPrepare(&p)
 		return p, nil, err
 	}
+	d.untyped = duckdb.NParams(p) > 0 && duckdb.PreparedStatementColumnCount(p) == 1 && duckdb.PreparedStatementColumnName(p, 0) == "unknown"
 	casts := false
 	var list, names []string
 	taken := map[string]bool{}

@@ -1,0 +1,98 @@
+package sql
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"daos/internal/fault"
+	"daos/query/expr"
+)
+
+// WithValues is a tree with constants in the places of its parameters. DuckDB
+// finds the types of a statement's columns before it knows the values of the
+// parameters, and finds none where a type depends on them: SELECT ? + 1.
+func WithValues(ast []byte, values map[string]expr.Value) ([]byte, error) {
+	d := json.NewDecoder(bytes.NewReader(ast))
+	d.UseNumber()
+	var root any
+	if err := d.Decode(&root); err != nil {
+		return nil, fault.New(fault.Internal, "query.sql", "statement", "the tree of the statement is not readable").Because(err)
+	}
+	putValues(root, values)
+	return json.Marshal(root)
+}
+
+func putValues(x any, values map[string]expr.Value) {
+	switch v := x.(type) {
+	case []any:
+		for _, c := range v {
+			putValues(c, values)
+		}
+	case map[string]any:
+		if str(v, "class") != "PARAMETER" {
+			for _, c := range v {
+				putValues(c, values)
+			}
+			return
+		}
+		value, ok := values[str(v, "identifier")]
+		if !ok {
+			return // DuckDB says that it has none
+		}
+		alias, location := v["alias"], v["query_location"]
+		clear(v)
+		for k, c := range constantNode(value) {
+			v[k] = c
+		}
+		v["alias"], v["query_location"] = alias, location
+	}
+}
+
+// constantNode is the node of a constant as it is written in a statement; what
+// the tree would carry inexactly is a text that is cast.
+func constantNode(v expr.Value) map[string]any {
+	switch v.Type {
+	case expr.Null:
+		return plainNode("NULL", nil)
+	case expr.Bool:
+		return plainNode("BOOLEAN", v.B)
+	case expr.Int64:
+		if v.I < math.MinInt32 || v.I > math.MaxInt32 {
+			return castNode("BIGINT", strconv.FormatInt(v.I, 10))
+		}
+		return plainNode("INTEGER", v.I)
+	case expr.Uint64:
+		return castNode("UBIGINT", strconv.FormatUint(v.U, 10))
+	case expr.Float64:
+		return castNode("DOUBLE", strconv.FormatFloat(v.F, 'g', -1, 64))
+	case expr.Time:
+		return castNode("TIMESTAMP_NS", time.Unix(0, v.I).UTC().Format("2006-01-02 15:04:05.999999999"))
+	case expr.Bytes:
+		var text strings.Builder
+		for i := range len(v.S) {
+			fmt.Fprintf(&text, `\x%02X`, v.S[i])
+		}
+		return castNode("BLOB", text.String())
+	default:
+		return plainNode("VARCHAR", v.S)
+	}
+}
+
+func plainNode(id string, value any) map[string]any {
+	constant := map[string]any{"type": map[string]any{"id": id, "type_info": nil}, "is_null": value == nil}
+	if value != nil {
+		constant["value"] = value
+	}
+	return map[string]any{"class": "CONSTANT", "type": "VALUE_CONSTANT", "value": constant}
+}
+
+func castNode(id, text string) map[string]any {
+	inner := plainNode("VARCHAR", text)
+	inner["alias"], inner["query_location"] = "", json.Number("18446744073709551615")
+	return map[string]any{"class": "CAST", "type": "OPERATOR_CAST", "child": inner, "cast_type": map[string]any{"id": id, "type_info": nil}, "try_cast": false}
+}
