@@ -171,8 +171,12 @@ func (s *Views) ended(l pool.Litter) {
 	delete(s.writing, l)
 }
 
-// clear removes a list that no view has; what fails is left to Collect.
+// clear removes a list, unless a view has it: a call that was cancelled may have
+// made its view all the same. What fails is left to Collect.
 func (s *Views) clear(ctx context.Context, l pool.Litter, st view.Store) {
+	if left, err := s.Datasets.pools.IsLitter(ctx, l); err != nil || !left {
+		return
+	}
 	if view.Remove(ctx, st, l.List) == nil {
 		_ = s.Datasets.pools.Cleared(ctx, l)
 	}
