@@ -124,6 +124,34 @@ func TestListsAreRemoved(t *testing.T) {
 	}
 }
 
+// TestRefreshesAtTheSameTime: one of them has it, the others are told so.
+func TestRefreshesAtTheSameTime(t *testing.T) {
+	r := newSite(t).start(server.Options{})
+	c, v, ctx := r.clients(), viewsOf(r), t.Context()
+	c.makePool("p")
+	c.makeDataset("p/d", datasetv1.Type_TYPE_POSIX)
+	for i := range 40 {
+		c.put("p/d", fmt.Sprintf("f%02d", i), "x")
+	}
+	if _, err := v.SaveView(ctx, saveScan("all", "p/d", "")); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 10 {
+				if _, err := v.RefreshView(ctx, &viewv1.RefreshViewRequest{Dataset: "p/d", Name: "all"}); err != nil {
+					wantFault(t, "a refresh beside others", err, fault.Conflict)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if got, err := v.GetView(ctx, &viewv1.GetViewRequest{Dataset: "p/d", Name: "all"}); err != nil || got.GetView().GetRevision() < 2 {
+		t.Fatalf("%v: %v", got, err)
+	}
+}
+
 // TestCollectLeavesListsThatBecameViews: which lists were left is read once, and
 // may be old when their turn comes.
 func TestCollectLeavesListsThatBecameViews(t *testing.T) {

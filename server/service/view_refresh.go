@@ -70,7 +70,11 @@ func (s *Views) RefreshView(ctx context.Context, r *viewv1.RefreshViewRequest) (
 	v.Revision, v.Refreshed, v.RefreshedBy = old.Revision+1, s.Datasets.now().UnixNano(), userOf(ctx)
 	out := &viewv1.RefreshViewResponse{Changed: changed(t.at)}
 	made, _, err := s.make(ctx, op, q, t, &v, old, request, func(got *picked) error {
-		return s.compare(ctx, t, old, got, int(r.GetNames()), out)
+		err := s.compare(ctx, t, old, got, int(r.GetNames()), out)
+		if now, gone := pools.View(ctx, a, old.Name); err != nil && (gone != nil || now.List != old.List) {
+			return fault.New(fault.Conflict, op, a.String(), "view %q was changed meanwhile", old.Name).Do("try again")
+		}
+		return err
 	})
 	if err != nil {
 		return nil, run.why(ctx, err)
