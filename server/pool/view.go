@@ -213,8 +213,12 @@ func (s *Service) PutView(ctx context.Context, op string, a address.Address, v, 
 				}
 				txn.If = append(txn.If, control.Compare{Key: snapshotKey(d.ID, n.Name), Modified: n.modified})
 			}
-			if old != nil && old.OwnsSnapshot && old.Snapshot != row.Snapshot {
+			switch {
+			case old == nil || !old.OwnsSnapshot:
+			case old.Snapshot != row.Snapshot:
 				s.retire(d, old, &txn)
+			default: // it reads on what it has made
+				row.OwnsSnapshot = old.Epoch == row.Epoch
 			}
 			txn.Then = append(txn.Then, control.Put(key, encode(row)), control.Delete(litterKey(Litter{d.ID, row.List})))
 			if old != nil {

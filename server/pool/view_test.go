@@ -165,6 +165,30 @@ func TestAViewOfASnapshotNamesIt(t *testing.T) {
 	}
 }
 
+// TestAViewKeepsTheSnapshotThatItMade: also where its query is run again there.
+func TestAViewKeepsTheSnapshotThatItMade(t *testing.T) {
+	b, ctx := newBench(t), t.Context()
+	b.pool("p")
+	d := b.dataset("p/d")
+	a := addr(t, "p/d")
+	old, err := b.PutView(ctx, "view.save", a, b.newView(d, "w", 1), nil, object.RequestID{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if old, err = b.View(ctx, a, "w"); err != nil {
+		t.Fatal(err)
+	}
+	next := b.newView(d, "w", 2)
+	next.Snapshot, next.Epoch = old.Snapshot, old.Epoch
+	made, err := b.PutView(ctx, "view.refresh", a, next, old, object.RequestID{})
+	if err != nil || !made.OwnsSnapshot {
+		t.Fatalf("%+v: %v", made, err)
+	}
+	if _, gone, err := b.RemoveView(ctx, a, "w", object.RequestID{}); err != nil || !gone || len(b.snapshots("p/d")) > 0 {
+		t.Fatalf("its snapshot stays: %v: %v", b.snapshots("p/d"), err)
+	}
+}
+
 // TestViewsGoWithTheirDataset: also the lists that are known of.
 func TestViewsGoWithTheirDataset(t *testing.T) {
 	b, ctx := newBench(t), t.Context()
