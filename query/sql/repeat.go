@@ -44,7 +44,12 @@ func repeatable(x any, text string) error {
 				name, _ = names[0].(string)
 			}
 		}
-		if slices.Contains(changing, strings.ToLower(name)) {
+		low, call := strings.ToLower(name), str(n, "class") == "FUNCTION"
+		if call && (low == "query" || strings.HasPrefix(low, "duckdb_") || strings.HasPrefix(low, "pragma_")) {
+			return Problem(text, place(n), fault.Invalid, "%s shows what is only known when it runs, and this result must be the same whenever it is read", name).
+				Do("write the query itself, or run the statement with daos query sql")
+		}
+		if slices.Contains(changing, low) || call && low == "age" && len(list(n, "children")) == 1 { // the age today
 			return Problem(text, place(n), fault.Invalid, "%s has another value at every run, and this result must be the same whenever it is read", name).
 				Do("write the value itself, or run the statement with daos query sql")
 		}

@@ -14,6 +14,10 @@ func TestRepeatable_NamesWhatChanges(t *testing.T) {
 	for tree, bad := range map[string]bool{
 		`{"a":[{"class":"FUNCTION","function_name":"random","children":[]}]}`:                    true,
 		`{"a":[{"class":"FUNCTION","function_name":"abs","children":[]}]}`:                       false,
+		`{"a":[{"class":"FUNCTION","function_name":"query","children":[{}]}]}`:                   true,
+		`{"a":[{"class":"FUNCTION","function_name":"duckdb_settings","children":[]}]}`:           true,
+		`{"a":[{"class":"FUNCTION","function_name":"age","children":[{}]}]}`:                     true,
+		`{"a":[{"class":"FUNCTION","function_name":"age","children":[{},{}]}]}`:                  false,
 		`{"a":[{"class":"COLUMN_REF","column_names":["t","now"]}]}`:                              false,
 		`{"sample":{"sample_size":{"value":10},"method":"Reservoir","seed":-1}}`:                 true,
 		`{"sample":{"sample_size":{"value":10},"method":"Reservoir","seed":7}}`:                  false,
