@@ -26,7 +26,9 @@ const (
 	maxFooter     = 64 << 20 // bytes of a file's metadata
 	parquetRows   = 16 << 10 // rows of a record batch, at most
 	parquetBytes  = 8 << 20  // of it, roughly
-	parquetBuffer = 1 << 20  // of a column that is read
+	parquetBuffer = 1 << 20  // of a column that is read, where there are few
+	leastBuffer   = 64 << 10 // where there are many: a page's header lies in it whole
+	allBuffers    = 256 << 20
 )
 
 // ParquetFile is a Parquet file that is read by ranges: columns and row groups
@@ -38,6 +40,7 @@ type ParquetFile struct {
 	rd     *pqarrow.FileReader
 	schema *arrow.Schema
 	ranges *ranges
+	props  *parquet.ReaderProperties
 }
 
 // ranges keeps the error of a read: what Arrow makes of it is a text.
@@ -117,9 +120,9 @@ func OpenParquetAt(name string, r io.ReaderAt, size int64, most int) (*ParquetFi
 			return fault.New(fault.TooBig, "query.parquet", name, "its metadata has %d bytes, at most %d are read", n, maxFooter)
 		}
 		mem := bounded{memory.NewGoAllocator(), most}
-		props := parquet.NewReaderProperties(mem)
-		props.BufferedStreamEnabled, props.BufferSize = true, parquetBuffer
-		f, err := file.NewParquetReader(io.NewSectionReader(p.ranges, 0, size), file.WithReadProps(props))
+		p.props = parquet.NewReaderProperties(mem)
+		p.props.BufferedStreamEnabled = true
+		f, err := file.NewParquetReader(io.NewSectionReader(p.ranges, 0, size), file.WithReadProps(p.props))
 		if err != nil {
 			return err
 		}
@@ -227,6 +230,7 @@ func (p *ParquetFile) Read(ctx context.Context, group int, columns []int) (*Grou
 			wide += cc.TotalUncompressedSize()
 			g.Bytes += uint64(max(cc.TotalCompressedSize(), 0))
 		}
+		p.props.BufferSize = min(max(allBuffers/int64(len(stored)), leastBuffer), parquetBuffer)
 		p.rd.Props.BatchSize = min(max(parquetBytes/max(wide/rows, 1), 1), parquetRows)
 		var err error
 		g.rr, err = p.rd.GetRecordReader(ctx, stored, []int{group})

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -146,6 +148,40 @@ func TestColumnsOfAParquetFile(t *testing.T) {
 
 // TestDamagedParquetFiles reads files with bytes changed: an error or some rows,
 // never a panic, and no piece of memory beyond the bound.
+// TestParquetFilesOfManyColumns: what is read ahead of all columns together is
+// bounded, however many there are.
+func TestParquetFilesOfManyColumns(t *testing.T) {
+	const columns = 2000
+	fields, cells, all := make([]arrow.Field, columns), make([]arrow.Array, columns), make([]int, columns)
+	one := array.NewInt32Builder(memory.DefaultAllocator)
+	for i := range all {
+		one.Append(int32(i))
+		fields[i], cells[i], all[i] = arrow.Field{Name: fmt.Sprintf("c%d", i), Type: arrow.PrimitiveTypes.Int32}, one.NewArray(), i
+	}
+	schema := arrow.NewSchema(fields, nil)
+	var out bytes.Buffer
+	w, err := pqarrow.NewFileWriter(schema, &out, parquet.NewWriterProperties(), pqarrow.DefaultWriterProps())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Write(array.NewRecord(schema, cells, 1)), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	p, err := OpenParquetAt("p/f/x", bytes.NewReader(out.Bytes()), int64(out.Len()), 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := readAll(p, all); n != 1 || err != nil {
+		t.Fatalf("%d rows: %v", n, err)
+	}
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > 2*allBuffers {
+		t.Errorf("%d columns took %d MiB", columns, took>>20)
+	}
+}
+
 func TestDamagedParquetFiles(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
