@@ -40,8 +40,18 @@ func (s *state) add(a Aggregate, f *expr.Field, v *expr.Vector, ids []int32) err
 		}
 	case Min, Max:
 		s.best.add(v, ids, a.Fn == Max)
+		return s.fits(a)
 	default:
 		s.sums(f.Type, v, ids)
+	}
+	return nil
+}
+
+// fits is an error where the least or greatest values of all groups take too much.
+func (s *state) fits(a Aggregate) error {
+	if c, ok := s.best.(*cells); ok && c.bytes > MaxKeptBytes {
+		return fault.New(fault.TooBig, "query.scan", a.String(), "the values of %d groups take over %d MiB", len(s.count), MaxKeptBytes>>20).
+			Do("group by fewer columns, or take a column with shorter values")
 	}
 	return nil
 }

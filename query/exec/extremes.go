@@ -94,8 +94,9 @@ func (e *numbers[T]) cell(n int) []byte {
 
 // cells are extremes of anything, as they lie in memory.
 type cells struct {
-	f    *expr.Field
-	best [][]byte // nil: none yet
+	f     *expr.Field
+	best  [][]byte // nil: none yet
+	bytes uint64   // of them
 }
 
 func (e *cells) grow(n int) {
@@ -108,10 +109,12 @@ func (e *cells) add(v *expr.Vector, ids []int32, greatest bool) {
 	for i, id := range ids {
 		if valid(v, i) {
 			if b := cell(e.f, v, i); e.wants(b, int(id), greatest) {
+				e.bytes -= uint64(cap(e.best[id]))
 				e.best[id] = append(e.best[id][:0], b...)
 				if e.best[id] == nil {
 					e.best[id] = []byte{}
 				}
+				e.bytes += uint64(cap(e.best[id]))
 			}
 		}
 	}
@@ -127,7 +130,9 @@ func (e *cells) wants(b []byte, n int, greatest bool) bool {
 
 func (e *cells) merge(o extremes, from, to int, greatest bool) {
 	if b := o.(*cells).best[from]; b != nil && e.wants(b, to, greatest) {
+		e.bytes -= uint64(cap(e.best[to]))
 		e.best[to] = bytes.Clone(b)
+		e.bytes += uint64(cap(e.best[to]))
 	}
 }
 

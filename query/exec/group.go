@@ -86,6 +86,9 @@ func (g *groups) merge(o *groups) error {
 			s.addInt(int32(n), t.hi[m], t.lo[m])
 			if s.best != nil {
 				s.best.merge(t.best, m, n, g.p.Aggregates[i].Fn == Max)
+				if err := s.fits(g.p.Aggregates[i]); err != nil {
+					return err
+				}
 			}
 		}
 	}

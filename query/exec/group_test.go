@@ -3,12 +3,14 @@ package exec
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
 
+	"daos/internal/fault"
 	"daos/query/expr"
 )
 
@@ -129,5 +131,42 @@ func TestGroupsOfEveryType(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestExtremesAreBounded: long values of many groups end a query, in a part and
+// where parts come together; one group may have seen as many as there are.
+func TestExtremesAreBounded(t *testing.T) {
+	p := &plan{schema: expr.Schema{{Name: "k", Type: expr.Int64}, {Name: "v", Type: expr.Bytes}}, group: []int{0}, aggs: []int{1}}
+	p.Aggregates, p.result = []Aggregate{{Max, "v"}}, p.schema
+	value := bytes.Repeat([]byte("x"), MaxKeptBytes/16)
+	one := func(g *groups, key uint64) error {
+		k := expr.Vector{Values: binary.LittleEndian.AppendUint64(nil, key)}
+		return g.add([]expr.Vector{k, {Values: value, Offsets: []uint64{0, uint64(len(value))}}}, 1)
+	}
+	fill := func(from, to uint64) (g *groups, err error) {
+		g = newGroups(p)
+		for key := from; key < to && err == nil; key++ {
+			err = one(g, key)
+		}
+		return g, err
+	}
+	a, err := fill(0, 10)
+	for range 100 {
+		err = errors.Join(err, one(a, 3))
+	}
+	b, berr := fill(10, 20)
+	if err = errors.Join(err, berr); err != nil {
+		t.Fatal(err)
+	}
+	all := newGroups(p)
+	if err := all.merge(a); err != nil {
+		t.Fatal(err)
+	}
+	if err := all.merge(b); !fault.Is(err, fault.TooBig) {
+		t.Errorf("20 large values of two parts: %v", err)
+	}
+	if _, err := fill(0, 20); !fault.Is(err, fault.TooBig) {
+		t.Errorf("20 large values: %v", err)
 	}
 }
