@@ -414,6 +414,41 @@ func TestAFailedPartIsAnError(t *testing.T) {
 	}
 }
 
+// crashing has a part that panics, as a mistake in a source would.
+type crashing struct{ *table }
+
+type crashingPart struct{ Part }
+
+func (crashingPart) Next(context.Context) (Chunk, error) { panic("a mistake") }
+
+func (c crashing) Split(ctx context.Context, where expr.Expr, columns []int, want int) ([]Part, error) {
+	parts, err := c.table.Split(ctx, where, columns, want)
+	parts[len(parts)-1] = crashingPart{parts[len(parts)-1]}
+	return parts, err
+}
+
+// TestAPanicIsTheReaders: that of a worker would end the process.
+func TestAPanicIsTheReaders(t *testing.T) {
+	for _, r := range []Request{{}, {Group: []string{"label"}, Aggregates: []Aggregate{{Count, ""}}}} {
+		st, err := Open(context.Background(), crashing{makeTable(1, 3000)}, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		func() {
+			defer func() {
+				if p := fmt.Sprint(recover()); !strings.Contains(p, "a mistake") || !strings.Contains(p, "exec_test.go") {
+					t.Errorf("%+v: %s", r, p)
+				}
+			}()
+			for err == nil {
+				_, err = st.Next()
+			}
+			t.Errorf("%+v ends with %v", r, err)
+		}()
+		st.Close()
+	}
+}
+
 func TestCancelEndsAScan(t *testing.T) {
 	tb := makeTable(1, 200000)
 	tb.slow = true

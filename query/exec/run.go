@@ -2,6 +2,7 @@ package exec
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"runtime"
 	"runtime/debug"
@@ -86,6 +87,23 @@ func Open(ctx context.Context, s Source, r Request) (*Stream, error) {
 	return st, nil
 }
 
+// crashed is a panic of a worker. It goes on where the stream is read: that call
+// has a guard, a goroutine of ours has none.
+type crashed struct {
+	value any
+	stack []byte
+}
+
+func (c *crashed) Error() string { return fmt.Sprintf("%v\n\n%s", c.value, c.stack) }
+
+// failed is the error of a part.
+func failed(err error) error {
+	if c, ok := err.(*crashed); ok { //nolint:errorlint // guarded makes it
+		panic(c)
+	}
+	return err
+}
+
 // guarded runs fn, whose vectors may lie in mapped memory: a page that can't be
 // read is an error.
 func guarded(name string, fn func() error) (err error) {
@@ -94,7 +112,8 @@ func guarded(name string, fn func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			if _, ok := p.(interface{ Addr() uintptr }); !ok {
-				panic(p)
+				err = &crashed{p, debug.Stack()}
+				return
 			}
 			err = fault.New(fault.Corrupt, "query.scan", name, "a page of a segment can't be read").Do("restore the dataset from a copy; run a scrub to list what is damaged")
 		}
@@ -137,7 +156,7 @@ func (s *Stream) nextBatch() (*Rows, error) {
 			return b.rows, nil
 		}
 		if x.err != nil {
-			return nil, x.err
+			return nil, failed(x.err)
 		}
 		s.total.Add(x.counts)
 		s.at++
@@ -219,7 +238,7 @@ func (s *Stream) finish() error {
 			continue
 		}
 		if x.err != nil {
-			return x.err
+			return failed(x.err)
 		}
 		s.total.Add(x.counts)
 		var err error
