@@ -98,21 +98,21 @@ func arraySlice(a *app) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use: "slice POOL/DATASET[@SNAPSHOT]/ARRAY [SLICE]", Short: "Print a slice of an array", Args: cobra.RangeArgs(1, 2),
-		Long: `Print a slice of an array, written as in numpy: 0:24,::2,5 (no negative steps).
+		Long: `Print a slice of an array, written as in numpy: 0:24,::2,5 (no negative steps); behind the name in brackets too.
 csv has a line for each row along the last axis; json is nested lists; npy is
 numpy's file, for a pipe.`,
 		Example: "  daos array slice p/weather/t2m 0,80:100:10,::90\n  daos array slice p/weather@v1/t2m -1,...  --format npy > last.npy",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
-			x, err := arrayAddress(a.parse(args[0]))
+			name, slice := cutSlice(strings.Join(args, "")) // p/a/x[0:2] and p/a/x '[0:2]' too
+			if slice == "" && len(args) == 2 {
+				name, slice = args[0], args[1]
+			}
+			x, err := arrayAddress(a.parse(name))
 			if err != nil {
 				return err
 			}
 			if a.json {
 				format = "json"
-			}
-			slice := ""
-			if len(args) == 2 {
-				slice = args[1]
 			}
 			p, err := a.openArray(ctx, c, x, slice)
 			if err != nil {

@@ -157,6 +157,8 @@ func (f *queryFlags) fieldsOf(r *queryv1.ScanRequest, s *queryv1.SchemaResponse)
 // showStats prints the aggregates of columns: a count, and for all but lists
 // the smallest and the greatest.
 func (a *app) showStats(ctx context.Context, c *client.Client, r *queryv1.ScanRequest, fields []*queryv1.Field, f *queryFlags) error {
+	ctx, cancel := a.within(ctx)
+	defer cancel()
 	st, err := c.Query.Scan(ctx, r)
 	if err != nil {
 		return err

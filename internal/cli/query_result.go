@@ -22,13 +22,22 @@ import (
 	"daos/query/expr"
 )
 
+// within bounds a query, which may take as long as it wants, by the --timeout
+// that was given. The caller cancels it.
+func (a *app) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	if a.timeout > 0 {
+		return context.WithTimeout(ctx, a.timeout)
+	}
+	return context.WithCancel(ctx)
+}
+
 // runScan runs a scan and writes its result; it returns what was done.
 func (a *app) runScan(ctx context.Context, c *client.Client, r *queryv1.ScanRequest, f *queryFlags) (*queryv1.Counters, error) {
 	format, err := f.formatOf(a)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := a.within(ctx)
 	defer cancel()
 	st, err := c.Query.Scan(ctx, r)
 	if err != nil {

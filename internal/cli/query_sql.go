@@ -142,7 +142,7 @@ func (a *app) runSQL(ctx context.Context, c *client.Client, r *queryv1.SqlReques
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := a.within(ctx)
 	defer cancel()
 	st, err := c.Query.Sql(ctx, r)
 	if err != nil {

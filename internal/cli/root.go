@@ -118,7 +118,7 @@ func newRoot(a *app) *cobra.Command {
 	pf.StringVar(&a.tokenFile, "token-file", "", "file with the server's token (default: DAOS_TOKEN, else the registered one)")
 	pf.BoolVar(&a.json, "json", false, "print JSON; errors too, on stderr")
 	pf.BoolVarP(&a.quiet, "quiet", "q", false, "print nothing but what was asked for: no progress, no confirmations")
-	pf.DurationVar(&a.timeout, "timeout", 0, "give up a single call after this long (default 2m)")
+	pf.DurationVar(&a.timeout, "timeout", 0, "give up a single call, or a query, after this long (default 2m; queries take what they need)")
 	root.AddCommand(
 		newServe(a), newConfig(a),
 		newPool(a), newDataset(a), newSnapshot(a), newFS(a), newKV(a), newArray(a), newTensor(a), newQuery(a), newView(a), newLoader(a), newCkpt(a),

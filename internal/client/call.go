@@ -19,7 +19,7 @@ import (
 	"daos/server/wire"
 )
 
-// endless are the methods whose work grows with what is stored: no deadline of ours.
+// endless are the methods whose work grows with what is stored: no deadline of ours, but one that was asked for.
 func endless(method string) bool {
 	for _, m := range []string{"/Scrub", "/Sweep", "/DestroyDataset", "/DestroyPool", "/SaveView", "/RefreshView"} {
 		if strings.HasSuffix(method, m) {
@@ -39,7 +39,7 @@ func (c *Client) outgoing(ctx context.Context) context.Context {
 // unary is the interceptor of every unary call. The request id is made once,
 // before the first try, so that all tries are one call to the server.
 func (c *Client) unary(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	if _, ok := ctx.Deadline(); !ok && !endless(method) {
+	if _, ok := ctx.Deadline(); !ok && (c.limited || !endless(method)) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.opts.Timeout)
 		defer cancel()

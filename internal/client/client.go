@@ -57,22 +57,24 @@ type Client struct {
 	View     viewv1.ViewServiceClient
 	System   systemv1.SystemServiceClient
 
-	server Server
-	opts   Options
-	conn   *grpc.ClientConn
-	seen   atomic.Uint64 // highest epoch met in an answer
-	met    atomic.Bool   // the server has answered once
+	server  Server
+	opts    Options
+	limited bool // the timeout was asked for, it is not the default
+	conn    *grpc.ClientConn
+	seen    atomic.Uint64 // highest epoch met in an answer
+	met     atomic.Bool   // the server has answered once
 }
 
 // Open makes a client of s. It connects at the first call.
 func Open(s Server, o Options) (*Client, error) {
+	limited := o.Timeout > 0
 	if o.Timeout == 0 {
 		o.Timeout = 2 * time.Minute
 	}
 	if o.RetryFor == 0 {
 		o.RetryFor = 3 * time.Second
 	}
-	c := &Client{server: s, opts: o}
+	c := &Client{server: s, opts: o, limited: limited}
 	dial := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
