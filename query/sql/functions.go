@@ -205,8 +205,17 @@ func (w *rewriter) function(t map[string]any) (*Ref, error) {
 
 // system makes a table of the server; nil if the name is of another schema.
 func (w *rewriter) system(t map[string]any) (*Ref, error) {
-	if fold(str(t, "schema_name")) != SystemSchema || str(t, "catalog_name") != "" {
+	if str(t, "catalog_name") != "" {
 		return nil, nil
+	}
+	switch fold(str(t, "schema_name")) {
+	case SystemSchema:
+	case "main", "temp", "information_schema", "pg_catalog": // DuckDB's own
+		return nil, nil
+	default:
+		name, table := str(t, "schema_name"), str(t, "table_name")
+		return nil, Problem(w.text, place(t), fault.NotFound, "no table %s.%s", name, table).
+			Do(`a dataset is named by its address in double quotes: FROM "%s/%s"`, name, table)
 	}
 	name := fold(str(t, "table_name"))
 	var names []string

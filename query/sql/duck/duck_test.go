@@ -312,6 +312,7 @@ func TestErrors(t *testing.T) {
 		{"CREATE TABLE x (i int)", "only SELECT"},
 		{"COPY (SELECT 1) TO '/tmp/x'", "only SELECT"},
 		{"SELECT * FROM t", `no table "t"`},
+		{"SELECT * FROM p.t", `in double quotes: FROM "p/t"`},
 		{`SELECT * FROM "p/x"`, "no such dataset"},
 		{`SELECT nme FROM "p/t"`, "name"},
 		{"SELECT * FROM read_csv('/etc/passwd')", "disabled"},
