@@ -63,7 +63,9 @@ def test_a_view_has_its_samples_in_the_order_of_the_dataset(client, photos):
     data = Dataset(photos.address, view="large")
     assert [number(data[i]) for i in range(len(data))] == want
     assert data.address == f"{photos.address}@v1/train"
+    assert repr(data) == f"Dataset({data.address!r}, view='large', samples={len(want)})"
     by_where = Dataset(f"{photos.address}@v1/train", where="size > 40")
+    assert repr(by_where) == f"Dataset({data.address!r}, where='size > 40', samples={len(want)})"
     assert by_where.source.manifest_id == data.source.manifest_id, "the same samples in the same order"
     whole = Dataset(f"{photos.address}@v1/train")
     assert whole.source.manifest_id != data.source.manifest_id

@@ -369,7 +369,9 @@ class Dataset(torch.utils.data.Dataset[Any]):
         self.close()
 
     def __repr__(self) -> str:
-        return f"Dataset({self.address!r}, samples={len(self)})"
+        s = self.source.selection
+        chosen = (f", view={s.view!r}" if s.view else "") + (f", where={s.where!r}" if s.where else "")
+        return f"Dataset({self.address!r}{chosen}, samples={len(self)})"
 
 
 def _starts_worker() -> bool:
