@@ -85,9 +85,7 @@ func (t *tableSender) send(ctx context.Context, indices []uint64, limit uint64, 
 		if err != nil {
 			return err
 		}
-		err = t.to.SendMsg(msg)
-		msg.Discard() // where gRPC did not take it
-		if err != nil {
+		if err := sendPinned(t.to, msg); err != nil {
 			return err
 		}
 		indices = indices[k:]

@@ -25,17 +25,33 @@ type interruptible struct {
 	to  stream
 }
 
-// SendMsg sends a message, which must not be used any more. After an error
-// there must be no other.
+// SendMsg sends a message, which must not be used any more: it may still be on
+// its way. After an error there must be no other.
 func (i *interruptible) SendMsg(m any) error {
 	sent := make(chan error, 1)
-	go func() { sent <- i.to.SendMsg(m) }()
+	go func() {
+		err := i.to.SendMsg(m)
+		if pinned, ok := m.(*codec.Message); ok {
+			pinned.Discard() // where gRPC did not take it
+		}
+		sent <- err
+	}()
 	select {
 	case err := <-sent:
 		return err
 	case <-i.ctx.Done():
 		return context.Cause(i.ctx)
 	}
+}
+
+// sendPinned sends a message, and lets go of the memory that it holds where gRPC
+// did not take it.
+func sendPinned(to stream, m *codec.Message) error {
+	err := to.SendMsg(m)
+	if _, does := to.(*interruptible); !does {
+		m.Discard()
+	}
+	return err
 }
 
 // sender writes one stream of record batches without copying their columns.
