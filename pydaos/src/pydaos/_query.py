@@ -93,7 +93,7 @@ class Query:
 
     def _stream(self) -> Iterator[tuple[Any, bytes]]:
         deadline = max(SILENCE, self._client._pool.timeout)
-        self._request.seen = self._client._seen  # of this run: it reads what was written since the last one
+        self._request.seen = self._client._seen  # of the first run: others read its epoch
         for reply, payload in self._client.stream("query.Scan", self._request, pb.ScanResponse, timeout=deadline):
             self._request.epoch = 0 if "@" in self._request.dataset else reply.epoch
             yield reply, payload
