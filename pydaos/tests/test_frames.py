@@ -322,7 +322,7 @@ def test_a_connection_that_ends_inside_an_answer_is_lost(cut):
     conn = feed.FeedConnection(ours, "test", 5.0)
     theirs.sendall(frame(5, 1, b"m" * 10, bytes(100))[:cut])
     theirs.shutdown(socket.SHUT_WR)
-    with pytest.raises(pydaos.ConnectionLostError):
+    with pytest.raises(pydaos.ConnectionLostError, match=r"the server closed it"):
         conn.unary("/m", b"", alloc=bytearray)
     assert conn.broken
     conn.close()

@@ -625,7 +625,7 @@ class FeedConnection:
         self.broken = True
         if isinstance(cause, BlockingIOError):
             return self._late()
-        why = "closed it" if cause is None else (cause.strerror or str(cause))
+        why = "the server closed it" if cause is None else (cause.strerror or str(cause))
         return errors.ConnectionLostError(f"{self.peer}: the connection was lost: {why}", resource=self.peer)
 
     def _late(self) -> errors.DeadlineError:
