@@ -44,7 +44,13 @@ def test_made_and_found_by_name(neo: pydaos.DCont) -> None:
     neo.destroy("grid")
     with pytest.raises(pydaos.DObjNotFound):
         neo.get("grid")
-    assert neo.array("empty").shape == (0,)
+    empty = neo.array("empty")
+    assert empty.shape == (0,) and empty[:].shape == empty[0:2].shape == np.asarray(empty).shape == (0,)
+    empty[:] = 7
+    assert empty[...].shape == (0,)
+    for wrong in (0, -1):
+        with pytest.raises(IndexError):
+            empty[wrong]
     with pytest.raises(pydaos.PyDError, match="DER_NOTSUPPORTED"):
         neo.array("objects", [object()])
 

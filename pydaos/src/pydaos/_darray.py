@@ -146,7 +146,7 @@ class DArray(np.lib.mixins.NDArrayOperatorsMixin):
                     lo, hi = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1]) + 1
                     there = slice(None, None, wanted.step)
                     return lo, hi, (there, *keys[1:])
-        return 0, max(n, 1), key
+        return 0, n, key
 
     def __getitem__(self, key: Any) -> Any:
         """Read a part, by any index that numpy takes."""
