@@ -68,6 +68,9 @@ func kvImport(a *app) *cobra.Command {
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
 			x, err := a.kvLive("kv.import", args[1])
 			if err != nil {
+				if _, no := os.Stat(args[1]); no == nil {
+					return fault.New(fault.Invalid, "kv.import", args[1], "it is a file, not a dataset").Do("the file comes first: daos kv import %s %s", args[1], args[0])
+				}
 				return err
 			}
 			if format, err = kvFormat("kv.import", format, args[0]); err != nil {
