@@ -236,6 +236,8 @@ func queryExplain(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			ctx, cancel := a.answered(ctx) // with --analyze it runs
+			defer cancel()
 			got, err := c.Query.Explain(ctx, &queryv1.ExplainRequest{Scan: r, Analyze: analyze})
 			if err != nil {
 				return err

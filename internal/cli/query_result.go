@@ -31,6 +31,15 @@ func (a *app) within(ctx context.Context) (context.Context, context.CancelFunc) 
 	return context.WithCancel(ctx)
 }
 
+// answered bounds a query that is answered in one piece, and so may be silent
+// for longer than other calls. The caller cancels it.
+func (a *app) answered(ctx context.Context) (context.Context, context.CancelFunc) {
+	if a.timeout > 0 {
+		return context.WithTimeout(ctx, a.timeout)
+	}
+	return context.WithTimeout(ctx, queryPatience)
+}
+
 // runScan runs a scan and writes its result; it returns what was done.
 func (a *app) runScan(ctx context.Context, c *client.Client, r *queryv1.ScanRequest, f *queryFlags) (*queryv1.Counters, error) {
 	format, err := f.formatOf(a)

@@ -177,6 +177,8 @@ func (a *app) runSQL(ctx context.Context, c *client.Client, r *queryv1.SqlReques
 
 // explainSQL shows what is lifted out of a statement, or was.
 func (a *app) explainSQL(ctx context.Context, c *client.Client, r *queryv1.SqlRequest, analyze bool, f *queryFlags) error {
+	ctx, cancel := a.answered(ctx) // with --analyze it runs
+	defer cancel()
 	got, err := c.Query.ExplainSql(ctx, &queryv1.ExplainSqlRequest{Statement: r, Analyze: analyze})
 	if err != nil {
 		return err

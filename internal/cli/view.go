@@ -13,7 +13,7 @@ import (
 	viewv1 "daos/proto/gen/daos/view/v1"
 )
 
-// queryPatience is how long the query of a view may run.
+// queryPatience is how long a query may run that is answered in one piece.
 const queryPatience = time.Hour
 
 // viewJSON is a view in --json.
@@ -177,7 +177,7 @@ func viewRefresh(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeout(ctx, queryPatience)
+			ctx, cancel := a.answered(ctx)
 			defer cancel()
 			r, err := c.View.RefreshView(ctx, &viewv1.RefreshViewRequest{Dataset: x.DatasetName(), Name: args[1], Snapshot: snapshot, Names: names})
 			if err != nil {
@@ -278,7 +278,7 @@ func (s *saving) save(ctx context.Context, a *app, c *client.Client, scan *query
 	if r.Query = (&viewv1.SaveViewRequest_Scan{Scan: scan}); sql != nil {
 		r.Query = &viewv1.SaveViewRequest_Sql{Sql: sql}
 	}
-	ctx, cancel := context.WithTimeout(ctx, queryPatience)
+	ctx, cancel := a.answered(ctx)
 	defer cancel()
 	got, err := c.View.SaveView(ctx, r)
 	if err != nil {

@@ -241,3 +241,10 @@ def test_conditions_below_a_folder_and_of_other_types(client, pool, posix_datase
         posix_dataset.scan(path="a/*", where="size > 1")
     with pytest.raises(pydaos.InvalidError, match=r'no column "sise"(?s:.*)did you mean "size"\?'):
         posix_dataset.scan(where="sise > 1")
+
+
+@pytest.mark.parametrize("moment", [-1e18, 1e12, float("nan"), float("inf")])
+@pytest.mark.parametrize("where", ["", "size >= 0"])
+def test_times_that_no_file_has(posix_dataset, moment, where):
+    with pytest.raises(pydaos.InvalidError, match="no file has"):
+        posix_dataset.scan(where=where, min_mtime=moment)

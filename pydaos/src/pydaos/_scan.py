@@ -321,4 +321,9 @@ def _nanos(moment: Moment | None) -> int | None:
         # In whole microseconds: a float of seconds is too coarse for today's dates.
         since = moment.astimezone(datetime.timezone.utc) - datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
         return (since // datetime.timedelta(microseconds=1)) * 1000
-    return int(moment * 1e9)
+    nanos = moment * 1e9
+    if not abs(nanos) < 1 << 63:
+        raise errors.InvalidError(
+            f"a time of {moment!r} s, which no file has", resolution="give seconds since 1970, or a datetime"
+        )
+    return int(nanos)
