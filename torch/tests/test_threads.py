@@ -128,6 +128,35 @@ class Slow:
         return self.work(i)
 
 
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_an_interrupted_close_is_gone_on_with(at: int) -> None:
+    pool = OrderedThreads(4, "broken-off")
+    threads = list(pool._threads)
+    tasks = pool._shared.tasks
+
+    class Interrupted:
+        left = at
+
+        def get(self) -> Any:
+            return tasks.get()
+
+        def put(self, task: Any) -> None:
+            if self.left == 0:
+                self.left -= 1
+                raise KeyboardInterrupt
+            self.left -= 1
+            tasks.put(task)
+
+    pool._shared.tasks = Interrupted()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        pool.close()
+    del pool
+    gc.collect()
+    for t in threads:
+        t.join(10)
+    assert not any(t.is_alive() for t in threads)
+
+
 def test_reading_ahead_is_bounded() -> None:
     data = Slow()
     loader = DataLoader(data, 2, transform_threads=3, prefetch=2)

@@ -169,7 +169,7 @@ class FeedConnection:
         self._last_batch = BatchMeta(0, ())
         # The beginning of an expected reply: header and meta part.
         self._front = memoryview(bytearray(HEADER.size + 128))
-        # Whether the last batch was there within `SPIN`.
+        # Whether the last answer was there within `SPIN`.
         self._brisk = False
         # What was received behind the end of what was wanted.
         self._surplus = b""
@@ -456,7 +456,9 @@ class FeedConnection:
     def recv_frame(self, alloc: Callable[[int], Buffer] | None = None) -> Frame:
         """Receive the next frame that is not a GOAWAY."""
         while True:
-            self._recv_exactly(memoryview(self._head))
+            begun = time.perf_counter()
+            self._recv_exactly(memoryview(self._head), self._brisk)
+            self._brisk = time.perf_counter() - begun < SPIN
             magic, kind, flags, status, call_id, meta_len, _, payload_len, _ = HEADER.unpack(self._head)
             if magic != MAGIC or meta_len > MAX_META or payload_len > MAX_PAYLOAD:
                 self.broken = True

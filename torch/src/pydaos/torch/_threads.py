@@ -119,6 +119,8 @@ class OrderedThreads:
         self._pid = os.getpid()
         self._shared = _Shared()
         self._pending: deque[_Pending] = deque()
+        self._told = 0  # threads that were told to end
+        self._over = False
         self._threads = [
             threading.Thread(target=_work, args=(self._shared,), name=f"{name}-{i}", daemon=True)
             for i in range(threads)
@@ -164,15 +166,18 @@ class OrderedThreads:
 
     def close(self, timeout: float | None = 30.0) -> None:
         """End the threads and wait for them: no longer than one sample takes each."""
-        if self._pid != os.getpid() or self._shared.closed:
+        if self._pid != os.getpid() or self._over:
             return
         self._shared.closed = True
         self._pending.clear()
-        for _ in self._threads:
+        # An interrupt may come between any two of these: who closes again goes on here.
+        while self._told < len(self._threads):
             self._shared.tasks.put(None)
+            self._told += 1
         for t in self._threads:
             if t is not threading.current_thread() and t.ident is not None:  # interrupted before it was started
                 t.join(timeout)
+        self._over = True
 
     def _mine(self) -> None:
         if self._pid != os.getpid():
