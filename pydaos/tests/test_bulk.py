@@ -92,9 +92,15 @@ def test_an_interrupt_leaves_nobody_behind_who_writes(posix_dataset: Any, conten
         first, other = f._ahead._lanes
         slow, release = other.receive_all, threading.Event()
 
+        ended = []
+
         def wait_first(parts: Any) -> None:
             release.wait(30)
-            slow(parts)
+            try:
+                slow(parts)
+            finally:
+                time.sleep(0.3)  # long enough for who does not wait
+                ended.append(True)
 
         def interrupted(parts: Any) -> None:
             release.set()
@@ -104,11 +110,7 @@ def test_an_interrupt_leaves_nobody_behind_who_writes(posix_dataset: Any, conten
         buffer = bytearray(4 << 20)
         with pytest.raises(KeyboardInterrupt):
             f.readinto(buffer)
-        before = bytes(buffer)
-        for t in threading.enumerate():
-            if t.name == "pydaos-lane":
-                t.join(10)
-        assert bytes(buffer) == before
+        assert ended  # the memory is the caller's again
         while piece := read(f, 4 << 20):
             head += piece
         assert head == content

@@ -371,10 +371,10 @@ class ReadAhead:
             failure = e
             for lane in self._lanes:
                 lane.stop()
-        # The threads write to memory that is the caller's.
-        failure = failure or self._threads.settle()
-        if failure is not None:
-            raise failure
+        # The threads write to memory that is the caller's: whatever happened, they end first.
+        interrupt = self._threads.settle()
+        if failure is not None or interrupt is not None:
+            raise failure or interrupt  # type: ignore[misc]
         self._threads.check()
 
     def close(self) -> None:
