@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"strconv"
 	"strings"
@@ -44,13 +45,16 @@ func putValues(x any, values map[string]expr.Value) {
 		if !ok {
 			return // DuckDB says that it has none
 		}
-		alias, location := v["alias"], v["query_location"]
-		clear(v)
-		for k, c := range constantNode(value) {
-			v[k] = c
-		}
-		v["alias"], v["query_location"] = alias, location
+		replaceNode(v, constantNode(value))
 	}
+}
+
+// replaceNode puts a node into the place of another one, under its alias.
+func replaceNode(v, by map[string]any) {
+	alias, location := v["alias"], v["query_location"]
+	clear(v)
+	maps.Copy(v, by)
+	v["alias"], v["query_location"] = alias, location
 }
 
 // constantNode is the node of a constant as it is written in a statement; what
@@ -69,7 +73,7 @@ func constantNode(v expr.Value) map[string]any {
 	case expr.Uint64:
 		return castNode("UBIGINT", strconv.FormatUint(v.U, 10))
 	case expr.Float64:
-		return castNode("DOUBLE", strconv.FormatFloat(v.F, 'g', -1, 64))
+		return castNode("DOUBLE", strings.TrimPrefix(strconv.FormatFloat(v.F, 'g', -1, 64), "+"))
 	case expr.Time:
 		return castNode("TIMESTAMP_NS", time.Unix(0, v.I).UTC().Format("2006-01-02 15:04:05.999999999"))
 	case expr.Bytes:

@@ -102,12 +102,7 @@ func keepDoubles(x any) {
 		} else if err != nil && math.IsInf(f, -1) {
 			digits = "-inf"
 		}
-		text := map[string]any{"class": "CONSTANT", "type": "VALUE_CONSTANT", "alias": "", "query_location": v["query_location"],
-			"value": map[string]any{"type": map[string]any{"id": "VARCHAR", "type_info": nil}, "is_null": false, "value": digits}}
-		alias, location := v["alias"], v["query_location"]
-		clear(v)
-		v["class"], v["type"], v["alias"], v["query_location"] = "CAST", "OPERATOR_CAST", alias, location
-		v["child"], v["cast_type"], v["try_cast"] = text, map[string]any{"id": id, "type_info": nil}, false
+		replaceNode(v, castNode(id, digits))
 	}
 }
 

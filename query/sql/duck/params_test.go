@@ -29,6 +29,7 @@ func TestParametersHaveTypes(t *testing.T) {
 		{`SELECT ? AS x, ? + 1 AS y`, "1|3", []duck.Param{num("1", 1), num("2", 2)}},
 		{`SELECT $a AS a, $a + $b AS s, $c AS c`, "4000000000|4000000001|it's", []duck.Param{num("a", 4_000_000_000), num("b", 1), text("c", "it's")}},
 		{`SELECT $x AS x, isnan($y) AS y`, "0.1|true", []duck.Param{{Name: "x", Value: expr.Value{Type: expr.Float64, F: 0.1}}, {Name: "y", Value: expr.Value{Type: expr.Float64, F: math.NaN()}}}},
+		{`SELECT $x = 'inf'::DOUBLE AS a, $y AS y`, "true|-Inf", []duck.Param{{Name: "x", Value: expr.Value{Type: expr.Float64, F: math.Inf(1)}}, {Name: "y", Value: expr.Value{Type: expr.Float64, F: math.Inf(-1)}}}},
 		{`SELECT $u::VARCHAR AS u, $b AS b`, "18446744073709551615|true", []duck.Param{{Name: "u", Value: expr.Value{Type: expr.Uint64, U: math.MaxUint64}}, {Name: "b", Value: expr.Value{Type: expr.Bool, B: true}}}},
 		{`SELECT octet_length($b) AS n, hex($b) AS b`, "3|0027FF", []duck.Param{{Name: "b", Value: expr.Value{Type: expr.Bytes, S: "\x00'\xff"}}}},
 		{`SELECT count(*) FROM "p/t" WHERE "when" < $w`, "2", []duck.Param{{Name: "w", Value: expr.Value{Type: expr.Time, I: 2e9}}}},
