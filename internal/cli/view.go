@@ -228,7 +228,7 @@ func (a *app) changes(sign string, n uint64, names []string, what string) {
 
 func viewRemove(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "rm POOL/DATASET NAME", Aliases: []string{"remove"}, Short: "Remove a view, and the snapshot that it made", Args: cobra.ExactArgs(2),
+		Use: "rm POOL/DATASET NAME", Aliases: []string{"remove"}, Short: "Remove a view, and the snapshot that it made if no other view reads it", Args: cobra.ExactArgs(2),
 		Example: "  daos view rm p/photos large",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
 			x, err := a.parseDataset(args[0])
@@ -242,12 +242,16 @@ func viewRemove(a *app) *cobra.Command {
 			out := struct {
 				doneJSON
 				Snapshot string `json:"snapshot"`
-			}{doneJSON{"view", x.DatasetName() + " " + args[1], "removed"}, r.GetSnapshot()}
+				KeptFor  string `json:"kept_for,omitempty"`
+			}{doneJSON{"view", x.DatasetName() + " " + args[1], "removed"}, r.GetSnapshot(), r.GetKeptFor()}
 			return a.print(out, func() error {
-				if r.GetSnapshot() == "" {
-					a.say("view %s of %s removed", args[1], x.DatasetName())
-				} else {
+				switch {
+				case r.GetSnapshot() != "":
 					a.say("view %s of %s removed, with snapshot %s", args[1], x.DatasetName(), r.GetSnapshot())
+				case r.GetKeptFor() != "":
+					a.say("view %s of %s removed; its snapshot is kept for view %s", args[1], x.DatasetName(), r.GetKeptFor())
+				default:
+					a.say("view %s of %s removed", args[1], x.DatasetName())
 				}
 				return nil
 			})

@@ -211,12 +211,18 @@ func (s *Service) PutView(ctx context.Context, op string, a address.Address, v, 
 				if !ok || n.Epoch != row.Epoch {
 					return control.Txn{}, nil, fault.New(fault.NotFound, op, d.Address()+"@"+row.Snapshot, "the snapshot was destroyed meanwhile").Do("run the query again")
 				}
-				txn.If = append(txn.If, control.Compare{Key: snapshotKey(d.ID, n.Name), Modified: n.modified})
+				key := snapshotKey(d.ID, n.Name)
+				txn.If = append(txn.If, control.Compare{Key: key, Modified: n.modified})
+				// Written anew as it is: a call that removes it with the view that made
+				// it has not seen this one.
+				txn.Then = append(txn.Then, control.Put(key, encode(n)))
 			}
 			switch {
 			case old == nil || !old.OwnsSnapshot:
 			case old.Snapshot != row.Snapshot:
-				s.retire(d, old, &txn)
+				if err := s.retire(ctx, d, old, &txn); err != nil {
+					return control.Txn{}, nil, err
+				}
 			default: // it reads on what it has made
 				row.OwnsSnapshot = old.Epoch == row.Epoch
 			}
@@ -267,31 +273,60 @@ func (s *Service) ownSnapshot(d *Dataset, v *View, txn *control.Txn) error {
 	return nil
 }
 
-// retire lets the snapshot of an earlier revision expire.
-func (s *Service) retire(d *Dataset, old *View, txn *control.Txn) {
+// retire lets the snapshot of an earlier revision expire, unless another view
+// reads it.
+func (s *Service) retire(ctx context.Context, d *Dataset, old *View, txn *control.Txn) error {
 	n, ok := s.state.snapshot(d.ID, old.Snapshot)
 	if !ok || n.Epoch != old.Epoch {
-		return
+		return nil
+	}
+	if heir, err := s.inherit(ctx, old, txn); err != nil || heir != "" {
+		return err
 	}
 	next := *n
 	next.TTL, next.Expires = ReplacedTTL, s.now().Add(ReplacedTTL).UnixNano()
 	key := snapshotKey(d.ID, n.Name)
 	txn.If = append(txn.If, control.Compare{Key: key, Modified: n.modified})
 	txn.Then = append(txn.Then, control.Put(key, encode(next)))
+	return nil
 }
 
-// RemoveView removes the record of a view and the snapshot that it made; the
-// caller removes its list. It returns the view, and whether its snapshot went
-// with it.
-func (s *Service) RemoveView(ctx context.Context, a address.Address, name string, request object.RequestID) (*View, bool, error) {
+// inherit makes a snapshot that a view has made and reads no longer that of
+// another view that reads it, so that it goes with that one; "": there is none.
+func (s *Service) inherit(ctx context.Context, v *View, txn *control.Txn) (heir string, err error) {
+	all, err := s.viewsOf(ctx, v.Dataset)
+	if err != nil {
+		return "", err
+	}
+	for _, x := range all {
+		if x.Name == v.Name || x.Snapshot != v.Snapshot || x.Epoch != v.Epoch {
+			continue
+		}
+		key := viewKey(x.Dataset, x.Name)
+		txn.If = append(txn.If, control.Compare{Key: key, Modified: x.modified})
+		x.OwnsSnapshot = true
+		txn.Then = append(txn.Then, control.Put(key, encode(x)))
+		return x.Name, nil
+	}
+	return "", nil
+}
+
+// RemovedView says what RemoveView did.
+type RemovedView struct {
+	View View `json:"view"`
+	// Snapshot says whether the snapshot that the view had made went with it.
+	Snapshot bool `json:"snapshot"`
+	// Heir is a view that reads that snapshot too: it is its own now.
+	Heir string `json:"heir,omitempty"`
+}
+
+// RemoveView removes the record of a view, and the snapshot that it made unless
+// another view reads it; the caller removes its list.
+func (s *Service) RemoveView(ctx context.Context, a address.Address, name string, request object.RequestID) (*RemovedView, error) {
 	if err := CheckViewName(name); err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	type answer struct {
-		View     View `json:"view"`
-		Snapshot bool `json:"snapshot"`
-	}
-	var out answer
+	var out *RemovedView
 	err := s.mutate(ctx, mutation{
 		op: "view.remove", resource: viewResource(a, name), request: request,
 		build: func(ctx context.Context) (control.Txn, any, error) {
@@ -305,18 +340,22 @@ func (s *Service) RemoveView(ctx context.Context, a address.Address, name string
 			}
 			key := viewKey(d.ID, name)
 			txn := control.Txn{If: []control.Compare{{Key: key, Modified: v.modified}}, Then: []control.Op{control.Delete(key), control.Put(litterKey(Litter{d.ID, v.List}), nil)}}
-			out = answer{View: *v}
+			out = &RemovedView{View: *v}
 			if n, ok := s.state.snapshot(d.ID, v.Snapshot); ok && v.OwnsSnapshot && n.Epoch == v.Epoch {
-				out.Snapshot = true
 				key := snapshotKey(d.ID, n.Name)
 				txn.If = append(txn.If, control.Compare{Key: key, Modified: n.modified})
-				txn.Then = append(txn.Then, control.Delete(key))
+				if out.Heir, err = s.inherit(ctx, v, &txn); err != nil {
+					return control.Txn{}, nil, err
+				}
+				if out.Snapshot = out.Heir == ""; out.Snapshot {
+					txn.Then = append(txn.Then, control.Delete(key))
+				}
 			}
 			return txn, out, nil
 		},
-		replay: func(b []byte) error { return decode(name, b, &out) },
+		replay: func(b []byte) error { out = &RemovedView{}; return decode(name, b, out) },
 	})
-	return &out.View, out.Snapshot, err
+	return out, err
 }
 
 // Litter is a list in a dataset's store that no view has: not yet, or not any

@@ -114,17 +114,17 @@ func TestAViewComesAndGoesWithItsSnapshotAndList(t *testing.T) {
 	if got := b.snapshots("p/d"); !slices.Equal(got, []string{"view-big-2"}) {
 		t.Fatalf("snapshots a day later: %v", got)
 	}
-	gone, snapshot, err := b.RemoveView(ctx, a, "big", object.RequestID{2})
-	if err != nil || !snapshot || gone.List != next.List || !slices.Contains(b.litter(), next.List) {
-		t.Fatalf("%+v, %v: %v", gone, snapshot, err)
+	gone, err := b.RemoveView(ctx, a, "big", object.RequestID{2})
+	if err != nil || !gone.Snapshot || gone.View.List != next.List || !slices.Contains(b.litter(), next.List) {
+		t.Fatalf("%+v: %v", gone, err)
 	}
-	if again, snapshot, err := b.RemoveView(ctx, a, "big", object.RequestID{2}); err != nil || !snapshot || again.List != next.List {
+	if again, err := b.RemoveView(ctx, a, "big", object.RequestID{2}); err != nil || !again.Snapshot || again.View.List != next.List {
 		t.Fatalf("the same call again: %+v: %v", again, err)
 	}
 	if got := b.snapshots("p/d"); len(got) > 0 {
 		t.Fatalf("snapshots %v", got)
 	}
-	_, _, err = b.RemoveView(ctx, a, "big", object.RequestID{})
+	_, err = b.RemoveView(ctx, a, "big", object.RequestID{})
 	wantKind(t, err, fault.NotFound)
 }
 
@@ -160,8 +160,8 @@ func TestAViewOfASnapshotNamesIt(t *testing.T) {
 	if now, err := b.SnapshotOf(a, made); err == nil && now.Epoch != made.Epoch {
 		t.Fatal("another snapshot of that name was taken for the view's")
 	}
-	if _, gone, err := b.RemoveView(ctx, a, "w", object.RequestID{}); err != nil || gone {
-		t.Fatalf("a snapshot that the view did not make went with it: %v, %v", gone, err)
+	if gone, err := b.RemoveView(ctx, a, "w", object.RequestID{}); err != nil || gone.Snapshot {
+		t.Fatalf("a snapshot that the view did not make went with it: %+v, %v", gone, err)
 	}
 }
 
@@ -184,8 +184,67 @@ func TestAViewKeepsTheSnapshotThatItMade(t *testing.T) {
 	if err != nil || !made.OwnsSnapshot {
 		t.Fatalf("%+v: %v", made, err)
 	}
-	if _, gone, err := b.RemoveView(ctx, a, "w", object.RequestID{}); err != nil || !gone || len(b.snapshots("p/d")) > 0 {
+	if gone, err := b.RemoveView(ctx, a, "w", object.RequestID{}); err != nil || !gone.Snapshot || len(b.snapshots("p/d")) > 0 {
 		t.Fatalf("its snapshot stays: %v: %v", b.snapshots("p/d"), err)
+	}
+}
+
+// TestASnapshotIsKeptForAnotherView: that reads what the removed, or refreshed, one
+// has made; and goes with the last.
+func TestASnapshotIsKeptForAnotherView(t *testing.T) {
+	b, ctx := newBench(t), t.Context()
+	b.pool("p")
+	d := b.dataset("p/d")
+	a := addr(t, "p/d")
+	put := func(name string, old, of *pool.View) *pool.View {
+		t.Helper()
+		v := b.newView(d, name, 1)
+		if old != nil {
+			v.Revision = old.Revision + 1
+		}
+		if of != nil {
+			v.Snapshot, v.Epoch = of.Snapshot, of.Epoch
+		}
+		if _, err := b.PutView(ctx, "view.save", a, v, old, object.RequestID{}); err != nil {
+			t.Fatal(err)
+		}
+		made, err := b.View(ctx, a, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made
+	}
+	first := put("first", nil, nil)
+	second, third := put("second", nil, first), put("third", nil, first)
+	if second.OwnsSnapshot || third.OwnsSnapshot {
+		t.Fatal("it has not made its snapshot")
+	}
+	gone, err := b.RemoveView(ctx, a, "first", object.RequestID{7})
+	if err != nil || gone.Snapshot || gone.Heir != "second" {
+		t.Fatalf("%+v: %v", gone, err)
+	}
+	if again, err := b.RemoveView(ctx, a, "first", object.RequestID{7}); err != nil || again.Heir != "second" {
+		t.Fatalf("the same call again: %+v: %v", again, err)
+	}
+	if _, err := b.SnapshotOf(a, third); err != nil {
+		t.Fatal(err)
+	}
+	if second, err = b.View(ctx, a, "second"); err != nil || !second.OwnsSnapshot {
+		t.Fatalf("%+v: %v", second, err)
+	}
+	put("second", second, nil) // its next revision has a snapshot of its own
+	b.advance(pool.ReplacedTTL + time.Second)
+	if err := b.Collect(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.SnapshotOf(a, third); err != nil {
+		t.Fatalf("the snapshot of another view has expired: %v", err)
+	}
+	if gone, err := b.RemoveView(ctx, a, "third", object.RequestID{}); err != nil || !gone.Snapshot {
+		t.Fatalf("%+v: %v", gone, err)
+	}
+	if got := b.snapshots("p/d"); !slices.Equal(got, []string{"view-second-2"}) {
+		t.Fatalf("snapshots %v", got)
 	}
 }
 

@@ -290,15 +290,16 @@ func (s *Views) RemoveView(ctx context.Context, r *viewv1.RemoveViewRequest) (*v
 	if err != nil {
 		return nil, err
 	}
-	v, snapshot, err := s.Datasets.pools.RemoveView(ctx, a, r.GetName(), request)
+	gone, err := s.Datasets.pools.RemoveView(ctx, a, r.GetName(), request)
 	if err != nil {
 		return nil, err
 	}
+	v := &gone.View
 	if found, err := s.Datasets.pools.Resolve(ctx, a); err == nil && found.Dataset.ID == v.Dataset {
 		s.clear(ctx, pool.Litter{Dataset: v.Dataset, List: v.List}, found.Store)
 	}
-	out := &viewv1.RemoveViewResponse{}
-	if snapshot {
+	out := &viewv1.RemoveViewResponse{KeptFor: gone.Heir}
+	if gone.Snapshot {
 		out.Snapshot = v.Snapshot
 	}
 	return out, nil

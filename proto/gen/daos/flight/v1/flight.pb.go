@@ -45,6 +45,7 @@ type Command struct {
 	//	*Command_View
 	//	*Command_ScanPart
 	//	*Command_SqlPart
+	//	*Command_ArrayWrite
 	Of            isCommand_Of `protobuf_oneof:"of"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -177,6 +178,15 @@ func (x *Command) GetSqlPart() *SqlPart {
 	return nil
 }
 
+func (x *Command) GetArrayWrite() *ArrayWrite {
+	if x != nil {
+		if x, ok := x.Of.(*Command_ArrayWrite); ok {
+			return x.ArrayWrite
+		}
+	}
+	return nil
+}
+
 type isCommand_Of interface {
 	isCommand_Of()
 }
@@ -192,7 +202,8 @@ type Command_Tensor struct {
 }
 
 type Command_Write struct {
-	// What an upload does to a tensor dataset.
+	// What an upload does to a tensor dataset; of a KV dataset it may have the
+	// request id.
 	Write *TensorWrite `protobuf:"bytes,3,opt,name=write,proto3,oneof"`
 }
 
@@ -231,6 +242,11 @@ type Command_SqlPart struct {
 	SqlPart *SqlPart `protobuf:"bytes,10,opt,name=sql_part,json=sqlPart,proto3,oneof"`
 }
 
+type Command_ArrayWrite struct {
+	// What an upload does to an array.
+	ArrayWrite *ArrayWrite `protobuf:"bytes,11,opt,name=array_write,json=arrayWrite,proto3,oneof"`
+}
+
 func (*Command_Entries) isCommand_Of() {}
 
 func (*Command_Tensor) isCommand_Of() {}
@@ -250,6 +266,8 @@ func (*Command_View) isCommand_Of() {}
 func (*Command_ScanPart) isCommand_Of() {}
 
 func (*Command_SqlPart) isCommand_Of() {}
+
+func (*Command_ArrayWrite) isCommand_Of() {}
 
 // ViewRead asks for the samples of a view, in its order: what a loader of it
 // reads, behind the path or the key of each where samples have one.
@@ -912,6 +930,99 @@ func (x *TensorWrite) GetRequestId() []byte {
 	return nil
 }
 
+// ArrayWrite says where DoPut puts the elements that follow: a row for each
+// position along the first axis, in one column. Without start and axes they are
+// appended.
+type ArrayWrite struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "POOL/DATASET".
+	Dataset string `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	// Path of the array.
+	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// First position along the first axis; with it rows are whole.
+	Start *uint64 `protobuf:"varint,3,opt,name=start,proto3,oneof" json:"start,omitempty"`
+	// One for each axis, without repeats; not together with start.
+	Axes []*v12.Axis `protobuf:"bytes,4,rep,name=axes,proto3" json:"axes,omitempty"`
+	// Fail with KIND_CONFLICT unless the first axis is so long.
+	ExpectLength *uint64 `protobuf:"varint,5,opt,name=expect_length,json=expectLength,proto3,oneof" json:"expect_length,omitempty"`
+	// 16 random bytes, the same for all retries of this upload; may be empty.
+	RequestId     []byte `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArrayWrite) Reset() {
+	*x = ArrayWrite{}
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArrayWrite) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArrayWrite) ProtoMessage() {}
+
+func (x *ArrayWrite) ProtoReflect() protoreflect.Message {
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArrayWrite.ProtoReflect.Descriptor instead.
+func (*ArrayWrite) Descriptor() ([]byte, []int) {
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ArrayWrite) GetDataset() string {
+	if x != nil {
+		return x.Dataset
+	}
+	return ""
+}
+
+func (x *ArrayWrite) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ArrayWrite) GetStart() uint64 {
+	if x != nil && x.Start != nil {
+		return *x.Start
+	}
+	return 0
+}
+
+func (x *ArrayWrite) GetAxes() []*v12.Axis {
+	if x != nil {
+		return x.Axes
+	}
+	return nil
+}
+
+func (x *ArrayWrite) GetExpectLength() uint64 {
+	if x != nil && x.ExpectLength != nil {
+		return *x.ExpectLength
+	}
+	return 0
+}
+
+func (x *ArrayWrite) GetRequestId() []byte {
+	if x != nil {
+		return x.RequestId
+	}
+	return nil
+}
+
 // Ticket is Ticket.ticket: self-contained, with the epoch inside, so that every
 // retry gives the same rows in the same order. Signed by the server.
 type Ticket struct {
@@ -932,7 +1043,7 @@ type Ticket struct {
 
 func (x *Ticket) Reset() {
 	*x = Ticket{}
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[9]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -944,7 +1055,7 @@ func (x *Ticket) String() string {
 func (*Ticket) ProtoMessage() {}
 
 func (x *Ticket) ProtoReflect() protoreflect.Message {
-	mi := &file_daos_flight_v1_flight_proto_msgTypes[9]
+	mi := &file_daos_flight_v1_flight_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -957,7 +1068,7 @@ func (x *Ticket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ticket.ProtoReflect.Descriptor instead.
 func (*Ticket) Descriptor() ([]byte, []int) {
-	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{9}
+	return file_daos_flight_v1_flight_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Ticket) GetVersion() uint32 {
@@ -992,7 +1103,7 @@ var File_daos_flight_v1_flight_proto protoreflect.FileDescriptor
 
 const file_daos_flight_v1_flight_proto_rawDesc = "" +
 	"\n" +
-	"\x1bdaos/flight/v1/flight.proto\x12\x0edaos.flight.v1\x1a!daos/array/v1/array_service.proto\x1a!daos/query/v1/query_service.proto\x1a\x1fdaos/scan/v1/scan_service.proto\"\x8e\x04\n" +
+	"\x1bdaos/flight/v1/flight.proto\x12\x0edaos.flight.v1\x1a!daos/array/v1/array_service.proto\x1a!daos/query/v1/query_service.proto\x1a\x1fdaos/scan/v1/scan_service.proto\"\xcd\x04\n" +
 	"\aCommand\x125\n" +
 	"\aentries\x18\x01 \x01(\v2\x19.daos.scan.v1.ScanRequestH\x00R\aentries\x124\n" +
 	"\x06tensor\x18\x02 \x01(\v2\x1a.daos.flight.v1.TensorReadH\x00R\x06tensor\x123\n" +
@@ -1004,7 +1115,9 @@ const file_daos_flight_v1_flight_proto_rawDesc = "" +
 	"\x04view\x18\b \x01(\v2\x18.daos.flight.v1.ViewReadH\x00R\x04view\x127\n" +
 	"\tscan_part\x18\t \x01(\v2\x18.daos.flight.v1.ScanPartH\x00R\bscanPart\x124\n" +
 	"\bsql_part\x18\n" +
-	" \x01(\v2\x17.daos.flight.v1.SqlPartH\x00R\asqlPartB\x04\n" +
+	" \x01(\v2\x17.daos.flight.v1.SqlPartH\x00R\asqlPart\x12=\n" +
+	"\varray_write\x18\v \x01(\v2\x1a.daos.flight.v1.ArrayWriteH\x00R\n" +
+	"arrayWriteB\x04\n" +
 	"\x02of\"\xae\x01\n" +
 	"\bViewRead\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\x12\x12\n" +
@@ -1057,6 +1170,17 @@ const file_daos_flight_v1_flight_proto_rawDesc = "" +
 	"\rexpect_length\x18\x04 \x01(\x04H\x00R\fexpectLength\x88\x01\x01\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x05 \x01(\fR\trequestIdB\x10\n" +
+	"\x0e_expect_length\"\xe3\x01\n" +
+	"\n" +
+	"ArrayWrite\x12\x18\n" +
+	"\adataset\x18\x01 \x01(\tR\adataset\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12\x19\n" +
+	"\x05start\x18\x03 \x01(\x04H\x00R\x05start\x88\x01\x01\x12'\n" +
+	"\x04axes\x18\x04 \x03(\v2\x13.daos.array.v1.AxisR\x04axes\x12(\n" +
+	"\rexpect_length\x18\x05 \x01(\x04H\x01R\fexpectLength\x88\x01\x01\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\fR\trequestIdB\b\n" +
+	"\x06_startB\x10\n" +
 	"\x0e_expect_length\"m\n" +
 	"\x06Ticket\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
@@ -1077,7 +1201,7 @@ func file_daos_flight_v1_flight_proto_rawDescGZIP() []byte {
 	return file_daos_flight_v1_flight_proto_rawDescData
 }
 
-var file_daos_flight_v1_flight_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_daos_flight_v1_flight_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_daos_flight_v1_flight_proto_goTypes = []any{
 	(*Command)(nil),         // 0: daos.flight.v1.Command
 	(*ViewRead)(nil),        // 1: daos.flight.v1.ViewRead
@@ -1088,32 +1212,35 @@ var file_daos_flight_v1_flight_proto_goTypes = []any{
 	(*KvRead)(nil),          // 6: daos.flight.v1.KvRead
 	(*ArrayRead)(nil),       // 7: daos.flight.v1.ArrayRead
 	(*TensorWrite)(nil),     // 8: daos.flight.v1.TensorWrite
-	(*Ticket)(nil),          // 9: daos.flight.v1.Ticket
-	(*v1.ScanRequest)(nil),  // 10: daos.scan.v1.ScanRequest
-	(*v11.ScanRequest)(nil), // 11: daos.query.v1.ScanRequest
-	(*v11.SqlRequest)(nil),  // 12: daos.query.v1.SqlRequest
-	(*v12.Axis)(nil),        // 13: daos.array.v1.Axis
+	(*ArrayWrite)(nil),      // 9: daos.flight.v1.ArrayWrite
+	(*Ticket)(nil),          // 10: daos.flight.v1.Ticket
+	(*v1.ScanRequest)(nil),  // 11: daos.scan.v1.ScanRequest
+	(*v11.ScanRequest)(nil), // 12: daos.query.v1.ScanRequest
+	(*v11.SqlRequest)(nil),  // 13: daos.query.v1.SqlRequest
+	(*v12.Axis)(nil),        // 14: daos.array.v1.Axis
 }
 var file_daos_flight_v1_flight_proto_depIdxs = []int32{
-	10, // 0: daos.flight.v1.Command.entries:type_name -> daos.scan.v1.ScanRequest
+	11, // 0: daos.flight.v1.Command.entries:type_name -> daos.scan.v1.ScanRequest
 	5,  // 1: daos.flight.v1.Command.tensor:type_name -> daos.flight.v1.TensorRead
 	8,  // 2: daos.flight.v1.Command.write:type_name -> daos.flight.v1.TensorWrite
 	6,  // 3: daos.flight.v1.Command.kv:type_name -> daos.flight.v1.KvRead
 	7,  // 4: daos.flight.v1.Command.array:type_name -> daos.flight.v1.ArrayRead
-	11, // 5: daos.flight.v1.Command.scan:type_name -> daos.query.v1.ScanRequest
-	12, // 6: daos.flight.v1.Command.sql:type_name -> daos.query.v1.SqlRequest
+	12, // 5: daos.flight.v1.Command.scan:type_name -> daos.query.v1.ScanRequest
+	13, // 6: daos.flight.v1.Command.sql:type_name -> daos.query.v1.SqlRequest
 	1,  // 7: daos.flight.v1.Command.view:type_name -> daos.flight.v1.ViewRead
 	2,  // 8: daos.flight.v1.Command.scan_part:type_name -> daos.flight.v1.ScanPart
 	3,  // 9: daos.flight.v1.Command.sql_part:type_name -> daos.flight.v1.SqlPart
-	11, // 10: daos.flight.v1.ScanPart.scan:type_name -> daos.query.v1.ScanRequest
-	12, // 11: daos.flight.v1.SqlPart.statement:type_name -> daos.query.v1.SqlRequest
-	4,  // 12: daos.flight.v1.SqlPart.sources:type_name -> daos.flight.v1.SqlSource
-	13, // 13: daos.flight.v1.ArrayRead.axes:type_name -> daos.array.v1.Axis
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	9,  // 10: daos.flight.v1.Command.array_write:type_name -> daos.flight.v1.ArrayWrite
+	12, // 11: daos.flight.v1.ScanPart.scan:type_name -> daos.query.v1.ScanRequest
+	13, // 12: daos.flight.v1.SqlPart.statement:type_name -> daos.query.v1.SqlRequest
+	4,  // 13: daos.flight.v1.SqlPart.sources:type_name -> daos.flight.v1.SqlSource
+	14, // 14: daos.flight.v1.ArrayRead.axes:type_name -> daos.array.v1.Axis
+	14, // 15: daos.flight.v1.ArrayWrite.axes:type_name -> daos.array.v1.Axis
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_daos_flight_v1_flight_proto_init() }
@@ -1132,15 +1259,17 @@ func file_daos_flight_v1_flight_proto_init() {
 		(*Command_View)(nil),
 		(*Command_ScanPart)(nil),
 		(*Command_SqlPart)(nil),
+		(*Command_ArrayWrite)(nil),
 	}
 	file_daos_flight_v1_flight_proto_msgTypes[8].OneofWrappers = []any{}
+	file_daos_flight_v1_flight_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_daos_flight_v1_flight_proto_rawDesc), len(file_daos_flight_v1_flight_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

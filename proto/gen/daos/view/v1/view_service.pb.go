@@ -37,7 +37,8 @@ type View struct {
 	Revision uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Snapshot that its samples are read at.
 	Snapshot string `protobuf:"bytes,4,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
-	// The view made the snapshot, and removes it.
+	// The view made the snapshot, or has it from another one that was removed, and
+	// removes it.
 	OwnsSnapshot bool `protobuf:"varint,5,opt,name=owns_snapshot,json=ownsSnapshot,proto3" json:"owns_snapshot,omitempty"`
 	// The snapshot's epoch.
 	Epoch uint64 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -873,7 +874,9 @@ func (x *RemoveViewRequest) GetMutation() *v1.Mutation {
 type RemoveViewResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The snapshot that was removed too; empty: none.
-	Snapshot      string `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	Snapshot string `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// A view that reads the snapshot too, which goes with that one now; empty: none.
+	KeptFor       string `protobuf:"bytes,2,opt,name=kept_for,json=keptFor,proto3" json:"kept_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -911,6 +914,13 @@ func (*RemoveViewResponse) Descriptor() ([]byte, []int) {
 func (x *RemoveViewResponse) GetSnapshot() string {
 	if x != nil {
 		return x.Snapshot
+	}
+	return ""
+}
+
+func (x *RemoveViewResponse) GetKeptFor() string {
+	if x != nil {
+		return x.KeptFor
 	}
 	return ""
 }
@@ -980,9 +990,10 @@ const file_daos_view_v1_view_service_proto_rawDesc = "" +
 	"\x11RemoveViewRequest\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x124\n" +
-	"\bmutation\x18\x03 \x01(\v2\x18.daos.common.v1.MutationR\bmutation\"0\n" +
+	"\bmutation\x18\x03 \x01(\v2\x18.daos.common.v1.MutationR\bmutation\"K\n" +
 	"\x12RemoveViewResponse\x12\x1a\n" +
-	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot2\x93\x03\n" +
+	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12\x19\n" +
+	"\bkept_for\x18\x02 \x01(\tR\akeptFor2\x93\x03\n" +
 	"\vViewService\x12I\n" +
 	"\bSaveView\x12\x1d.daos.view.v1.SaveViewRequest\x1a\x1e.daos.view.v1.SaveViewResponse\x12L\n" +
 	"\tListViews\x12\x1e.daos.view.v1.ListViewsRequest\x1a\x1f.daos.view.v1.ListViewsResponse\x12F\n" +

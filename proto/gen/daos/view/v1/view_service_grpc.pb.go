@@ -45,7 +45,8 @@ type ViewServiceClient interface {
 	// RefreshView runs the query of a view again, at the present state or at a
 	// snapshot, and says what was added and removed.
 	RefreshView(ctx context.Context, in *RefreshViewRequest, opts ...grpc.CallOption) (*RefreshViewResponse, error)
-	// RemoveView removes a view, and its snapshot if the view made it.
+	// RemoveView removes a view, and its snapshot if the view made it and no other
+	// view reads it.
 	RemoveView(ctx context.Context, in *RemoveViewRequest, opts ...grpc.CallOption) (*RemoveViewResponse, error)
 }
 
@@ -123,7 +124,8 @@ type ViewServiceServer interface {
 	// RefreshView runs the query of a view again, at the present state or at a
 	// snapshot, and says what was added and removed.
 	RefreshView(context.Context, *RefreshViewRequest) (*RefreshViewResponse, error)
-	// RemoveView removes a view, and its snapshot if the view made it.
+	// RemoveView removes a view, and its snapshot if the view made it and no other
+	// view reads it.
 	RemoveView(context.Context, *RemoveViewRequest) (*RemoveViewResponse, error)
 	mustEmbedUnimplementedViewServiceServer()
 }

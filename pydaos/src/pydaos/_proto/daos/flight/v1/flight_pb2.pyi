@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Command(_message.Message):
-    __slots__ = ("entries", "tensor", "write", "kv", "array", "scan", "sql", "view", "scan_part", "sql_part")
+    __slots__ = ("entries", "tensor", "write", "kv", "array", "scan", "sql", "view", "scan_part", "sql_part", "array_write")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     TENSOR_FIELD_NUMBER: _ClassVar[int]
     WRITE_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +21,7 @@ class Command(_message.Message):
     VIEW_FIELD_NUMBER: _ClassVar[int]
     SCAN_PART_FIELD_NUMBER: _ClassVar[int]
     SQL_PART_FIELD_NUMBER: _ClassVar[int]
+    ARRAY_WRITE_FIELD_NUMBER: _ClassVar[int]
     entries: _scan_service_pb2.ScanRequest
     tensor: TensorRead
     write: TensorWrite
@@ -31,7 +32,8 @@ class Command(_message.Message):
     view: ViewRead
     scan_part: ScanPart
     sql_part: SqlPart
-    def __init__(self, entries: _Optional[_Union[_scan_service_pb2.ScanRequest, _Mapping]] = ..., tensor: _Optional[_Union[TensorRead, _Mapping]] = ..., write: _Optional[_Union[TensorWrite, _Mapping]] = ..., kv: _Optional[_Union[KvRead, _Mapping]] = ..., array: _Optional[_Union[ArrayRead, _Mapping]] = ..., scan: _Optional[_Union[_query_service_pb2.ScanRequest, _Mapping]] = ..., sql: _Optional[_Union[_query_service_pb2.SqlRequest, _Mapping]] = ..., view: _Optional[_Union[ViewRead, _Mapping]] = ..., scan_part: _Optional[_Union[ScanPart, _Mapping]] = ..., sql_part: _Optional[_Union[SqlPart, _Mapping]] = ...) -> None: ...
+    array_write: ArrayWrite
+    def __init__(self, entries: _Optional[_Union[_scan_service_pb2.ScanRequest, _Mapping]] = ..., tensor: _Optional[_Union[TensorRead, _Mapping]] = ..., write: _Optional[_Union[TensorWrite, _Mapping]] = ..., kv: _Optional[_Union[KvRead, _Mapping]] = ..., array: _Optional[_Union[ArrayRead, _Mapping]] = ..., scan: _Optional[_Union[_query_service_pb2.ScanRequest, _Mapping]] = ..., sql: _Optional[_Union[_query_service_pb2.SqlRequest, _Mapping]] = ..., view: _Optional[_Union[ViewRead, _Mapping]] = ..., scan_part: _Optional[_Union[ScanPart, _Mapping]] = ..., sql_part: _Optional[_Union[SqlPart, _Mapping]] = ..., array_write: _Optional[_Union[ArrayWrite, _Mapping]] = ...) -> None: ...
 
 class ViewRead(_message.Message):
     __slots__ = ("dataset", "name", "columns", "start", "stop", "epoch", "manifest")
@@ -143,6 +145,22 @@ class TensorWrite(_message.Message):
     expect_length: int
     request_id: bytes
     def __init__(self, dataset: _Optional[str] = ..., overwrite: _Optional[bool] = ..., start: _Optional[int] = ..., expect_length: _Optional[int] = ..., request_id: _Optional[bytes] = ...) -> None: ...
+
+class ArrayWrite(_message.Message):
+    __slots__ = ("dataset", "path", "start", "axes", "expect_length", "request_id")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    AXES_FIELD_NUMBER: _ClassVar[int]
+    EXPECT_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    path: str
+    start: int
+    axes: _containers.RepeatedCompositeFieldContainer[_array_service_pb2.Axis]
+    expect_length: int
+    request_id: bytes
+    def __init__(self, dataset: _Optional[str] = ..., path: _Optional[str] = ..., start: _Optional[int] = ..., axes: _Optional[_Iterable[_Union[_array_service_pb2.Axis, _Mapping]]] = ..., expect_length: _Optional[int] = ..., request_id: _Optional[bytes] = ...) -> None: ...
 
 class Ticket(_message.Message):
     __slots__ = ("version", "command", "mac", "dataset_id")

@@ -145,7 +145,9 @@ class RemoveViewRequest(_message.Message):
     def __init__(self, dataset: _Optional[str] = ..., name: _Optional[str] = ..., mutation: _Optional[_Union[_common_pb2.Mutation, _Mapping]] = ...) -> None: ...
 
 class RemoveViewResponse(_message.Message):
-    __slots__ = ("snapshot",)
+    __slots__ = ("snapshot", "kept_for")
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FOR_FIELD_NUMBER: _ClassVar[int]
     snapshot: str
-    def __init__(self, snapshot: _Optional[str] = ...) -> None: ...
+    kept_for: str
+    def __init__(self, snapshot: _Optional[str] = ..., kept_for: _Optional[str] = ...) -> None: ...
