@@ -3,7 +3,9 @@ package exec
 import (
 	"encoding/binary"
 	"math"
+	"math/big"
 	"math/bits"
+	"runtime"
 
 	"daos/internal/fault"
 	"daos/query/expr"
@@ -119,8 +121,34 @@ func (s *state) addInt(id int32, hi int64, lo uint64) {
 	s.hi[id] += hi + int64(carry)
 }
 
-// result appends the value of one aggregate of one group.
-func (s *state) result(a Aggregate, f *expr.Field, n int, v *expr.Vector, have int) error {
+// wide reports whether DuckDB averages such integers as long doubles: those that
+// it does not widen to 16 bits.
+func wide(t expr.Type) bool { return t != expr.Int8 && t != expr.Int16 && t != expr.Uint8 }
+
+// longDouble is the precision of C's long double.
+func longDouble() uint {
+	if runtime.GOARCH == "amd64" {
+		return 64
+	}
+	return 113
+}
+
+// mean is the average of the integers of a group as DuckDB has it: rounded as a
+// quotient of long doubles, and then as a double.
+func (s *state) mean(n int, wide bool) float64 {
+	if !wide {
+		return float64(int64(s.lo[n])) / float64(s.count[n])
+	}
+	sum := new(big.Int).SetUint64(s.lo[n])
+	sum.Add(sum, new(big.Int).Lsh(big.NewInt(s.hi[n]), 64))
+	q := new(big.Float).SetPrec(longDouble()).SetInt(sum)
+	out, _ := q.Quo(q, new(big.Float).SetPrec(longDouble()).SetUint64(s.count[n])).Float64()
+	return out
+}
+
+// result appends the value of one aggregate of one group; col is the column that
+// it is of, nil for a count of rows.
+func (s *state) result(a Aggregate, col, f *expr.Field, n int, v *expr.Vector, have int) error {
 	null := false
 	var word uint64
 	switch a.Fn {
@@ -143,14 +171,9 @@ func (s *state) result(a Aggregate, f *expr.Field, n int, v *expr.Vector, have i
 		}
 	case Avg:
 		if null = s.count[n] == 0; !null {
-			sum := s.sum[n]
-			if s.hi[n] != 0 || s.lo[n] != 0 {
-				sum = math.Ldexp(float64(s.hi[n]), 64) + float64(s.lo[n])
-				if s.hi[n] == int64(s.lo[n])>>63 {
-					sum = float64(int64(s.lo[n]))
-				}
+			if word = math.Float64bits(s.sum[n] / float64(s.count[n])); col != nil && col.Type < expr.Float16 {
+				word = math.Float64bits(s.mean(n, wide(col.Type)))
 			}
-			word = math.Float64bits(sum / float64(s.count[n]))
 		}
 	}
 	if a.Fn != Min && a.Fn != Max {

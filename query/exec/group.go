@@ -117,11 +117,15 @@ func (g *groups) rows() (*Rows, error) {
 	for a := range g.aggs {
 		v := &out.Columns[len(g.p.group)+a]
 		f := &g.p.result[len(g.p.group)+a]
+		var col *expr.Field
+		if g.p.aggs[a] >= 0 {
+			col = &g.p.schema[g.p.aggs[a]]
+		}
 		if variable(f) {
 			v.Offsets = []uint64{0}
 		}
 		for i, n := range order {
-			if err := g.aggs[a].result(g.p.Aggregates[a], f, n, v, i); err != nil {
+			if err := g.aggs[a].result(g.p.Aggregates[a], col, f, n, v, i); err != nil {
 				return nil, err
 			}
 		}

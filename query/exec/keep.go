@@ -21,50 +21,26 @@ func (p place) compare(o place) int {
 	return cmp.Or(cmp.Compare(p.part, o.part), cmp.Compare(p.chunk, o.chunk), cmp.Compare(p.row, o.row))
 }
 
-// kept is one row of a top k or of a sample of n, with its cells.
+// kept is one row of a sample of n, with its cells.
 type kept struct {
-	draw  uint64 // of a sample
-	null  bool   // of a top k: the value is null
-	key   []byte // of a top k: the value; of a sample: the key, for equal draws
+	draw  uint64
+	key   []byte // for equal draws
 	at    place
 	cells [][]byte // nil: null
 }
 
-// keeper keeps the first k rows of an order that it is given piecemeal.
+// keeper keeps the k rows with the least draws, of those that it is given.
 type keeper struct {
-	p     *plan
 	k     int
 	rows  []*kept // a heap, the last of them first
 	bytes *uint64 // of them, and of the keepers beside this one
-	less  func(a, b *kept) int
 	local *keeper // what a chunk has for it, while that is looked at
 }
 
-func newKeeper(p *plan, k uint64) *keeper {
-	q := &keeper{p: p, k: int(k), bytes: new(uint64)}
-	if p.top < 0 {
-		q.less = func(a, b *kept) int {
-			return cmp.Or(cmp.Compare(a.draw, b.draw), bytes.Compare(a.key, b.key), a.at.compare(b.at))
-		}
-		return q
-	}
-	t, desc := p.schema[p.top].Type, p.Top.Desc
-	q.less = func(a, b *kept) int {
-		var c int
-		switch {
-		case a.null != b.null:
-			c = 1
-			if b.null {
-				c = -1
-			}
-		case !a.null:
-			if c = compareCells(t, a.key, b.key); desc {
-				c = -c
-			}
-		}
-		return cmp.Or(c, a.at.compare(b.at))
-	}
-	return q
+func newKeeper(k uint64) *keeper { return &keeper{k: int(k), bytes: new(uint64)} }
+
+func (q *keeper) less(a, b *kept) int {
+	return cmp.Or(cmp.Compare(a.draw, b.draw), bytes.Compare(a.key, b.key), a.at.compare(b.at))
 }
 
 func (q *keeper) Len() int           { return len(q.rows) }
@@ -117,17 +93,6 @@ func (q *keeper) merge(o *keeper) error {
 	return nil
 }
 
-// inOrder are the rows: of a top k in its order, of a sample in that of the table.
-func (q *keeper) inOrder() []*kept {
-	rows := slices.Clone(q.rows)
-	if q.p.top < 0 {
-		slices.SortFunc(rows, func(a, b *kept) int { return a.at.compare(b.at) })
-	} else {
-		slices.SortFunc(rows, q.less)
-	}
-	return rows
-}
-
 // toRows makes a result of kept rows.
 func toRows(fields []expr.Field, rows []*kept) *Rows {
 	out := &Rows{N: len(rows), Columns: make([]expr.Vector, len(fields))}
@@ -173,7 +138,7 @@ func (s *sampler) of(stratum []byte) (*keeper, error) {
 		if len(s.strata) >= maxStrata {
 			return nil, fault.New(fault.TooBig, "query.scan", s.p.Sample.By, "over %d strata", len(s.strata)).Do("take a column with fewer values")
 		}
-		q = newKeeper(s.p, s.p.Sample.N)
+		q = newKeeper(s.p.Sample.N)
 		q.bytes = &s.bytes
 		s.strata[string(stratum)] = q
 		if s.bytes += uint64(len(stratum)); s.bytes > MaxKeptBytes {

@@ -51,36 +51,6 @@ func rowAt(rows []uint32, i int) uint32 {
 	return uint32(i)
 }
 
-// best puts rows into the top k: first by the column of the order alone, then
-// the other columns of those that are wanted.
-func (w *worker) best(ctx context.Context, c Chunk, have map[int]expr.Vector, rows []uint32, n int) error {
-	vs, err := w.read(ctx, c, have, []int{w.p.top}, rows)
-	if err != nil {
-		return err
-	}
-	f, q := &w.p.schema[w.p.top], w.run.keep
-	// The best of this chunk alone, without cells.
-	local := newKeeper(w.p, w.p.Top.K)
-	for i := range n {
-		r := kept{at: place{w.number, w.chunk, rowAt(rows, i)}, null: !valid(&vs[0], i)}
-		if !r.null {
-			r.key = cell(f, &vs[0], i)
-		}
-		if q.wants(&r) && local.wants(&r) {
-			one := r
-			one.key = append([]byte(nil), r.key...)
-			if err := local.put(&one); err != nil {
-				return err
-			}
-		}
-	}
-	all := make([]candidate, len(local.rows))
-	for i, r := range local.rows {
-		all[i] = candidate{r, q}
-	}
-	return w.fill(ctx, c, have, all)
-}
-
 // candidate is a row of this chunk and where it goes.
 type candidate struct {
 	*kept
@@ -148,7 +118,7 @@ func (w *worker) sampled(ctx context.Context, c Chunk, have map[int]expr.Vector,
 		}
 		// The best of this chunk alone, without cells.
 		if q.local == nil {
-			q.local = newKeeper(w.p, w.p.Sample.N)
+			q.local = newKeeper(w.p.Sample.N)
 			touched = append(touched, q)
 		}
 		if q.local.wants(&r) {

@@ -35,7 +35,7 @@ type running struct {
 	out    chan batch
 	counts Counters // since the last batch
 	groups *groups
-	keep   *keeper
+	top    *ranker
 	sample *sampler
 	err    error
 }
@@ -229,9 +229,9 @@ func (s *Stream) nextFinal() (*Rows, error) {
 }
 
 func (s *Stream) finish() error {
-	all, keep, sample := newGroups(s.p), (*keeper)(nil), newSampler(s.p)
+	all, top, sample := newGroups(s.p), (*ranker)(nil), newSampler(s.p)
 	if s.p.top >= 0 {
-		keep = newKeeper(s.p, s.p.Top.K)
+		top = newRanker(s.p)
 	}
 	for _, x := range s.parts {
 		for range x.out { // nothing comes; it is closed at the end
@@ -245,12 +245,12 @@ func (s *Stream) finish() error {
 		switch {
 		case x.groups != nil:
 			err = all.merge(x.groups)
-		case x.keep != nil:
-			err = keep.merge(x.keep)
+		case x.top != nil:
+			err = top.merge(x.top)
 		case x.sample != nil:
 			err = sample.merge(x.sample)
 		}
-		x.groups, x.keep, x.sample = nil, nil, nil
+		x.groups, x.top, x.sample = nil, nil, nil
 		if err != nil {
 			return err
 		}
@@ -260,8 +260,8 @@ func (s *Stream) finish() error {
 	switch {
 	case s.p.grouped():
 		s.final, err = all.rows()
-	case keep != nil:
-		s.final = toRows(s.p.result, keep.inOrder())
+	case top != nil:
+		s.final = top.rows()
 	default:
 		s.final = toRows(s.p.result, sample.inOrder())
 	}

@@ -18,6 +18,7 @@ type worker struct {
 	b      *builder
 	keep   []uint32   // scratch
 	batch  expr.Batch // scratch
+	ranks  []rank     // scratch
 	counts *Counters
 }
 
@@ -27,7 +28,7 @@ func (w *worker) scan(ctx context.Context) error {
 	case w.p.grouped():
 		w.run.groups = newGroups(w.p)
 	case w.p.top >= 0:
-		w.run.keep = newKeeper(w.p, w.p.Top.K)
+		w.run.top = newRanker(w.p)
 	case w.p.Sample != nil && w.p.Sample.N > 0:
 		w.run.sample = newSampler(w.p)
 	}
@@ -154,7 +155,7 @@ func (w *worker) use(ctx context.Context, c Chunk, have map[int]expr.Vector, row
 		}
 		cols = append(cols, vs...)
 		return w.run.groups.add(cols, n)
-	case w.run.keep != nil:
+	case w.run.top != nil:
 		return w.best(ctx, c, have, rows, n)
 	case w.run.sample != nil:
 		return w.sampled(ctx, c, have, rows, n)
