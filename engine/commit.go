@@ -210,7 +210,26 @@ func (d *Dataset) prepare(ctx context.Context, id uint64, plan *kernel.Plan) (ke
 	if n > 1 {
 		d.e.rows.Add(1)
 	}
-	d.each(n, func(i int) { errs[i] = d.prepareOn(ctx, &plan.Batches[i], plan.Targets[i]) })
+	var some [4]target.Staged
+	staged := some[:]
+	if n > len(some) {
+		staged = make([]target.Staged, n)
+	}
+	stage := func(i int) { staged[i], errs[i] = d.stage(ctx, &plan.Batches[i], plan.Targets[i]) }
+	if n > 1 && small(plan) {
+		for i := range n {
+			stage(i)
+		}
+	} else {
+		d.each(n, stage)
+	}
+	// Only now, so that one sync of the journal makes them durable together.
+	for i := range n {
+		if staged[i] != nil {
+			errs[i] = contained(staged[i].Wait)
+		}
+		d.count(&plan.Batches[i], plan.Targets[i], errs[i])
+	}
 	return d.run(id, func(k *kernel.Kernel, out []kernel.Action) []kernel.Action {
 		for i, t := range plan.Targets {
 			clean := errs[i] != nil && d.e.targets[t].Failed() == nil && !isPanic(errs[i])
@@ -220,12 +239,43 @@ func (d *Dataset) prepare(ctx context.Context, id uint64, plan *kernel.Plan) (ke
 	})
 }
 
-func (d *Dataset) prepareOn(ctx context.Context, b *target.Batch, t uint16) error {
-	err := contained(func() error { return d.e.targets[t].Prepare(ctx, b) })
+// small says that the batches of a transaction are handed over sooner by one
+// goroutine than by one each: none has bulk data, which is synced on its own.
+func small(plan *kernel.Plan) bool {
+	const few = 256 // writes
+	if len(plan.Tx.Writes) > few {
+		return false
+	}
+	for i := range plan.Tx.Writes {
+		if len(plan.Tx.Writes[i].Data) > object.InlineMax {
+			return false
+		}
+	}
+	return true
+}
+
+// stage hands a participant its batch, as far as that goes without waiting for
+// the disk. Without an error and with nothing to wait for it is durable.
+func (d *Dataset) stage(ctx context.Context, b *target.Batch, t uint16) (s target.Staged, err error) {
+	err = contained(func() (err error) {
+		if st, ok := d.e.targets[t].(target.Stager); ok {
+			s, err = st.Stage(ctx, b)
+			return err
+		}
+		return d.e.targets[t].Prepare(ctx, b)
+	})
+	if err != nil {
+		s = nil
+	}
+	return s, err
+}
+
+// count adds the outcome of a batch to the counters of its target.
+func (d *Dataset) count(b *target.Batch, t uint16, err error) {
 	c := &d.e.counts[t]
 	if err != nil {
 		c.failures.Add(1)
-		return err
+		return
 	}
 	c.prepares.Add(1)
 	var n int64
@@ -233,7 +283,6 @@ func (d *Dataset) prepareOn(ctx context.Context, b *target.Batch, t uint16) erro
 		n += int64(len(b.Writes[i].Data))
 	}
 	c.bytes.Add(n)
-	return nil
 }
 
 func (d *Dataset) abort(ctx context.Context, id uint64, a kernel.Action) (kernel.Action, bool) {

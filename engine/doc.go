@@ -11,6 +11,7 @@
 //	ROOT/LOCK        held while the engine is open
 //	ROOT/engine      superblock: format, number of targets
 //	ROOT/clock       the ceiling of the epochs given out
+//	ROOT/journal/    the redo log of all targets (engine/journal)
 //	ROOT/datasets    ids, pools, quotas, sweep horizons
 //	ROOT/target-N/   one target each (engine/vos)
 //

@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"daos/engine/hlc"
+	"daos/engine/journal"
 	"daos/engine/kernel"
 	"daos/engine/object"
 	"daos/engine/placement"
@@ -36,6 +37,9 @@ type Options struct {
 	SyncEvery time.Duration
 	// CacheBytes is the index cache, shared by all targets; 0: 256 MiB.
 	CacheBytes int64
+	// JournalBytes is the size of a file of the journal that is used much, of
+	// which there are two; 0: 32 MiB.
+	JournalBytes int64
 	// Marker makes ScanMarked possible; nil: it is not.
 	Marker object.Marker
 	// OpenTarget replaces engine/vos, for tests.
@@ -60,6 +64,7 @@ type Engine struct {
 	ceiling *clockFile
 	reg     *registry
 	cache   *pebble.Cache
+	journal *journal.Log // nil with targets that are not engine/vos
 	targets []target.Target
 	counts  []counters
 	layout  *placement.Layout

@@ -319,6 +319,18 @@ func (f *faults) MaybeError(op errorfs.Op) error {
 // TestFailedSync: a target whose disk fails stops writing; nothing unknown is
 // ever read, reads go on, a restart decides.
 func TestFailedSync(t *testing.T) {
+	for _, c := range []struct {
+		name, path string
+		size, stop int // of the values; how many targets stop
+	}{
+		{"bulk bytes of a target", "target-1/", 2000, 1},
+		{"the journal of all", "/journal/", 4, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) { failedSync(t, c.path, c.size, c.stop) })
+	}
+}
+
+func failedSync(t *testing.T, path string, size, stop int) {
 	mem, f := vfs.NewCrashableMem(), &faults{}
 	o := engine.Options{Root: "/r", FS: errorfs.Wrap(mem, f), Targets: 3, SweepEvery: -1, Logger: quiet()}
 	e, err := engine.Open(o)
@@ -326,6 +338,7 @@ func TestFailedSync(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := create(t, e, 1, 1)
+	journaled(t, mem, "/r", d)
 	var all []object.Write
 	for i := range 12 {
 		all = append(all, put(many, fmt.Sprint("k", i), 3))
@@ -333,14 +346,14 @@ func TestFailedSync(t *testing.T) {
 	before := commit(t, d, all...)
 	f.set(func(op errorfs.Op) error {
 		if op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSyncTo {
-			if strings.Contains(op.Path, "target-1/") {
+			if strings.Contains(op.Path, path) {
 				return syscall.EIO
 			}
 		}
 		return nil
 	})
 	for i := range all {
-		all[i].Data = []byte("half")
+		all[i].Data = []byte(strings.Repeat("h", size))
 	}
 	if _, err := d.Commit(t.Context(), &object.Tx{Writes: all}); err == nil {
 		t.Fatal("a commit was answered although a sync failed")
@@ -363,7 +376,7 @@ func TestFailedSync(t *testing.T) {
 			failed++
 		}
 	}
-	if failed != 1 {
+	if failed != stop {
 		t.Fatalf("%d targets have stopped", failed)
 	}
 	_ = e.Close() // says that a target has failed

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"daos/engine/hlc"
+	"daos/engine/journal"
 	"daos/engine/kernel"
 	"daos/engine/object"
 	"daos/engine/placement"
@@ -29,7 +31,11 @@ type superblock struct {
 
 const (
 	superblockName   = "engine"
-	superblockFormat = 1
+	superblockFormat = 2
+	// beforeJournal is the format of roots whose targets each sync a log of
+	// their own. Such a root is taken over.
+	beforeJournal = 1
+	journalName   = "journal"
 )
 
 // Open opens an engine, or makes one in an empty root. Transactions that a
@@ -100,11 +106,11 @@ func (e *Engine) open() error {
 	if e.layout, err = placement.Uniform(sb.Targets).Compute(1); err != nil {
 		return err
 	}
-	if err := e.openTargets(sb.Targets); err != nil {
+	if err := e.openTargets(sb); err != nil {
 		return err
 	}
-	if !sb.Ready {
-		sb.Ready = true
+	if !sb.Ready || sb.Format != superblockFormat {
+		sb.Ready, sb.Format = true, superblockFormat
 		if err := writeSmall(f, root, superblockName, sb); err != nil {
 			return err
 		}
@@ -123,6 +129,11 @@ func (e *Engine) open() error {
 	if err := e.recover(); err != nil {
 		return err
 	}
+	if e.journal != nil {
+		if err := e.journal.Start(); err != nil {
+			return err
+		}
+	}
 	return e.openDatasets()
 }
 
@@ -136,7 +147,7 @@ func (e *Engine) superblock() (superblock, error) {
 	path := f.PathJoin(root, superblockName)
 	if found {
 		switch {
-		case sb.Format != superblockFormat || sb.Groups != placement.Groups:
+		case sb.Format != superblockFormat && sb.Format != beforeJournal || sb.Groups != placement.Groups:
 			return sb, fault.New(fault.Unsupported, "engine.open", path, "format %d with %d placement groups is not known", sb.Format, sb.Groups).
 				Do("open it with the version of daos that wrote it, or a newer one")
 		case e.opts.Targets != 0 && e.opts.Targets != sb.Targets:
@@ -162,12 +173,21 @@ func (e *Engine) superblock() (superblock, error) {
 	return sb, writeSmall(f, root, superblockName, sb)
 }
 
-func (e *Engine) openTargets(n int) error {
+func (e *Engine) openTargets(sb superblock) error {
+	n := sb.Targets
 	open := e.opts.OpenTarget
 	if open == nil {
+		var err error
+		e.journal, err = journal.Open(journal.Options{
+			FS: e.opts.FS, Dir: e.opts.FS.PathJoin(e.opts.Root, journalName), Logger: e.log, Size: e.opts.JournalBytes,
+			Create: !sb.Ready || sb.Format == beforeJournal, Checkpoint: e.checkpoint,
+		})
+		if err != nil {
+			return err
+		}
 		e.cache = pebble.NewCache(e.opts.CacheBytes)
 		open = func(id uint16, dir string) (target.Target, error) {
-			return vos.Open(vos.Options{Dir: dir, FS: e.opts.FS, ID: id, Cache: e.cache, Logger: e.log, Marker: e.opts.Marker})
+			return vos.Open(vos.Options{Dir: dir, FS: e.opts.FS, ID: id, Cache: e.cache, Logger: e.log, Marker: e.opts.Marker, Journal: e.journal})
 		}
 	}
 	e.counts = make([]counters, n)
@@ -179,6 +199,17 @@ func (e *Engine) openTargets(n int) error {
 		e.targets = append(e.targets, t)
 	}
 	return nil
+}
+
+// checkpoint makes durable in the indexes what is in the journal.
+func (e *Engine) checkpoint() error {
+	errs := make([]error, len(e.targets))
+	(*Dataset)(nil).each(len(e.targets), func(i int) {
+		if t, ok := e.targets[i].(*vos.Target); ok {
+			errs[i] = t.Checkpoint()
+		}
+	})
+	return errors.Join(errs...)
 }
 
 // recover decides what a crash left undecided and settles it.
@@ -286,10 +317,18 @@ func (e *Engine) shut() (first error) {
 			first = err
 		}
 	}
+	if e.journal != nil {
+		e.journal.Stop()
+	}
+	clean := true // all that the journal has is in the indexes
 	for i, t := range e.targets {
 		if err := t.Close(); err != nil {
 			keep(fault.Wrap(err, "engine.close", e.targetDir(i)))
 		}
+		clean = clean && first == nil && t.Failed() == nil
+	}
+	if e.journal != nil {
+		keep(e.journal.Close(clean))
 	}
 	if e.cache != nil {
 		e.cache.Unref()

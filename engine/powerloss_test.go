@@ -176,7 +176,8 @@ func TestPowerLoss(t *testing.T) {
 	seed := seeds("DAOS_POWER_SEED", uint64(time.Now().UnixNano()))
 	t.Logf("DAOS_POWER_SEED=%d", seed)
 	o := &outages{mem: vfs.NewCrashableMem(), rng: rand.New(rand.NewPCG(seed, 5)), every: int(seeds("DAOS_POWER_EVERY", longer(13, 1)))}
-	options := engine.Options{Root: "/r", FS: errorfs.Wrap(o.mem, o), Targets: 3, SweepEvery: -1, SyncEvery: 50 * time.Millisecond, Logger: quiet()}
+	options := engine.Options{Root: "/r", FS: errorfs.Wrap(o.mem, o), Targets: 3, SweepEvery: -1, SyncEvery: 50 * time.Millisecond, Logger: quiet(),
+		JournalBytes: []int64{4 << 10, 32 << 10, 1 << 20}[seed%3]}
 	e, err := engine.Open(options)
 	if err != nil {
 		t.Fatal(err)

@@ -66,7 +66,7 @@ type Version struct {
 // Target is one storage target.
 type Target interface {
 	// Prepare makes a batch durable: bytes longer than object.InlineMax to a
-	// segment, fdatasync, then one synced index batch with the versions, the
+	// segment, fdatasync, then one durable index batch with the versions, the
 	// transaction row, the request row and the usage counters. Concurrent
 	// calls share both syncs. On error nothing of the batch is visible or will
 	// become so.
@@ -134,6 +134,20 @@ type Target interface {
 	// Generation changes whenever a record may have moved or gone.
 	Generation() uint64
 	Close() error
+}
+
+// Stager is implemented by targets whose Prepare can be taken apart, so that
+// one goroutine hands batches to several targets and then waits for all.
+type Stager interface {
+	// Stage does all of Prepare but waiting until the batch is durable. Without
+	// an error Wait must be called.
+	Stage(ctx context.Context, b *Batch) (Staged, error)
+}
+
+// Staged is a batch on its way to the disk.
+type Staged interface {
+	// Wait returns when the batch is durable, with the outcome of Prepare.
+	Wait() error
 }
 
 // RegionReader is implemented by targets that verify bytes of a record where

@@ -15,9 +15,11 @@
 //
 // # Order of writing
 //
-// Payload to a segment, fdatasync, then one synced pebble batch with versions,
-// transaction row, request row, usage counters and epoch ceiling. A crash in
-// between leaves bytes in a segment that nothing refers to.
+// Payload to a segment, fdatasync, then one pebble batch with versions,
+// transaction row, request row, usage counters and epoch ceiling, which the
+// journal of all targets makes durable (engine/journal, redo.go); without one,
+// or where it has no room, the index's own log is synced. A crash in between
+// leaves bytes in a segment that nothing refers to.
 //
 // # Reading the code
 //

@@ -42,6 +42,7 @@ func TestGolden_KeysAndRecords(t *testing.T) {
 		{"deferred", deferredKey(0x1234, 7), "0000000000000000" + "12" + "0000000000001234" + "0000000000000007"},
 		{"ceiling", ceilingKey(), "0000000000000000" + "13" + hex.EncodeToString([]byte("ceiling"))},
 		{"segment numbers", numberKey(), "0000000000000000" + "13" + hex.EncodeToString([]byte("segment"))},
+		{"journal", journalKey(), "0000000000000000" + "13" + hex.EncodeToString([]byte("journal"))},
 		{"settled", settledKey(), "0000000000000000" + "13" + hex.EncodeToString([]byte("settled"))},
 		{"inline value", appendInline(nil, false, 0, []byte("123456789")), "01" + "00" + "839206e3" + hex.EncodeToString([]byte("123456789"))},
 		{"inline extent", appendInline(nil, true, 300, []byte("123456789")), "01" + "00" + "ac02" + "839206e3" + hex.EncodeToString([]byte("123456789"))},

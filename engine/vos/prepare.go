@@ -7,6 +7,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"daos/engine/journal"
 	"daos/engine/object"
 	"daos/engine/segment"
 	"daos/engine/target"
@@ -17,25 +18,39 @@ import (
 // sync the outcome of the calls in flight is known at the next open only, and
 // every later call fails.
 func (t *Target) Prepare(ctx context.Context, b *target.Batch) error {
-	if err := t.enter(); err != nil {
-		return err
-	}
-	defer t.leave()
-	if err := t.guard.Failed(); err != nil {
-		return err
-	}
-	if err := ctx.Err(); err != nil {
-		return fault.Wrap(err, "vos.prepare", t.opts.Dir)
-	}
-	bulk, total, err := checkBatch(b)
+	s, err := t.Stage(ctx, b)
 	if err != nil {
 		return err
 	}
-	if err := t.space.take(int64(total + 256*len(b.Writes))); err != nil {
-		return err
+	return s.Wait()
+}
+
+// Stage implements target.Stager.
+func (t *Target) Stage(ctx context.Context, b *target.Batch) (_ target.Staged, err error) {
+	if err := t.enter(); err != nil {
+		return nil, err
 	}
-	p := preparation{t: t, b: b, batch: t.db.NewBatch()}
-	defer p.end()
+	p := &preparation{t: t, b: b}
+	staged := false
+	defer func() {
+		if !staged {
+			p.end()
+		}
+	}()
+	if err := t.guard.Failed(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fault.Wrap(err, "vos.prepare", t.opts.Dir)
+	}
+	bulk, total, err := checkBatch(b)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.space.take(int64(total + 256*len(b.Writes))); err != nil {
+		return nil, err
+	}
+	p.batch = t.db.NewBatch()
 	if bulk > 0 {
 		p.w = t.segs.Writer(uint64(b.Dataset), bulk)
 		if b.Deferred {
@@ -46,7 +61,7 @@ func (t *Target) Prepare(ctx context.Context, b *target.Batch) error {
 	}
 	for i := range b.Writes {
 		if err := p.add(uint32(i), &b.Writes[i]); err != nil {
-			return t.failedWrite(err)
+			return nil, t.failedWrite(err)
 		}
 	}
 	if p.w != nil {
@@ -55,13 +70,29 @@ func (t *Target) Prepare(ctx context.Context, b *target.Batch) error {
 			sync = p.w.Flush
 		}
 		if err := sync(); err != nil {
-			return t.failedWrite(err)
+			return nil, t.failedWrite(err)
 		}
 	}
 	if err := p.rows(); err != nil {
-		return t.indexError("vos.prepare", err)
+		return nil, t.indexError("vos.prepare", err)
 	}
-	return p.commit()
+	raise(&t.newest, uint64(b.Epoch))
+	p.raises = uint64(b.Epoch) > t.ceiling.Load()
+	if err := p.apply(); err != nil {
+		return nil, err
+	}
+	staged = true
+	return p, nil
+}
+
+// Wait implements target.Staged.
+func (p *preparation) Wait() error {
+	defer p.end()
+	if err := p.durable(); err != nil {
+		return err
+	}
+	p.commit()
+	return nil
 }
 
 // checkBatch refuses what the format can't hold. bulk is the payload that goes
@@ -103,7 +134,7 @@ func checkBatch(b *target.Batch) (bulk, total int, err error) {
 	return bulk, total, nil
 }
 
-// preparation is one Prepare on its way.
+// preparation is one batch on its way.
 type preparation struct {
 	t     *Target
 	b     *target.Batch
@@ -115,6 +146,9 @@ type preparation struct {
 	punched []target.Place
 	stored  []storedEntry
 	done    bool
+	raises  bool           // it has the ceiling with it
+	group   *journal.Group // that it waits for; nil: for the index's own sync
+	waits   bool           // ... which was asked for
 
 	key, val []byte
 	sums     []uint32
@@ -263,21 +297,13 @@ func raise(v interface {
 	}
 }
 
-func (p *preparation) commit() error {
+// commit is what follows when the batch is durable.
+func (p *preparation) commit() {
 	t, b := p.t, p.b
-	raise(&t.newest, uint64(b.Epoch))
-	mode := pebble.Sync
-	if b.Deferred {
-		mode = pebble.NoSync
-	}
-	raises := uint64(b.Epoch) > t.ceiling.Load()
-	if err := p.apply(mode); err != nil {
-		return err
-	}
 	p.done = true
-	if raises {
+	if p.raises {
 		// Only now: a batch beside this one must not rely on a ceiling that is
-		// not in the log before it.
+		// not durable before it.
 		raise(&t.ceiling, ceilingFor(b.Epoch))
 	}
 	if len(b.Participants) > 0 {
@@ -291,18 +317,20 @@ func (p *preparation) commit() error {
 	if b.Deferred {
 		t.deferred.add(deferredKey(b.Epoch, b.Dataset))
 	}
-	return nil
 }
 
 // apply puts the batch into the index; its marks are known before.
-func (p *preparation) apply(mode *pebble.WriteOptions) error {
+func (p *preparation) apply() error {
 	t := p.t
 	if t.opts.Marker != nil {
 		t.zones.writing.RLock()
 		defer t.zones.writing.RUnlock()
 		t.zones.note(t.opts.Marker, p.b)
 	}
-	return t.applied(t.db.Apply(p.batch, mode))
+	if p.b.Deferred {
+		return t.applied(t.db.Apply(p.batch, pebble.NoSync))
+	}
+	return p.redoable()
 }
 
 func (p *preparation) end() {
@@ -315,7 +343,10 @@ func (p *preparation) end() {
 	if p.w != nil {
 		p.w.End()
 	}
-	_ = p.batch.Close()
+	if p.batch != nil {
+		_ = p.batch.Close()
+	}
+	p.t.leave()
 }
 
 // failedWrite is the outcome of a failed write to a segment.

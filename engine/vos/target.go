@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"daos/engine/journal"
 	"daos/engine/object"
 	"daos/engine/segment"
 	"daos/engine/target"
@@ -39,6 +40,9 @@ type Options struct {
 	MergeFrom int
 	// Marker makes ScanMarked possible; nil: it is not.
 	Marker object.Marker
+	// Journal is the redo log that the targets of a disk share; it is open, and
+	// started after they are. nil: the index's own log is synced.
+	Journal *journal.Log
 	// ReserveBytes of free disk are never used: below, writes are refused
 	// with fault.NoSpace while the index still has room to work. 0: the
 	// smaller of 256 MiB and 5 % of the disk; negative: none.
@@ -61,6 +65,7 @@ type Target struct {
 	gen      atomic.Uint64
 	numbers  numbers
 	deferred deferredList
+	redo     redoState
 	rows     txRows
 	space    spaceGauge
 	owners   owners
@@ -79,6 +84,7 @@ type Target struct {
 var (
 	_ target.Target     = (*Target)(nil)
 	_ target.ArrayEnder = (*Target)(nil)
+	_ target.Stager     = (*Target)(nil)
 )
 
 // Open opens or creates a target.
@@ -188,6 +194,9 @@ func (t *Target) open() error {
 		return t.indexError("vos.open", err)
 	}
 	t.db = db
+	if err := t.replay(); err != nil {
+		return err
+	}
 	t.segs, err = segment.Open(segment.Options{
 		FS: f, Dir: segDir, Target: o.ID, Cap: o.SegmentCap, Number: t.nextNumber,
 	})

@@ -143,6 +143,9 @@ func (g *FS) Rename(from, to string) error {
 	if err := g.Failed(); err != nil {
 		return err
 	}
+	if base, ok := tracked(from); ok {
+		g.ledger.dropped(base)
+	}
 	return g.FS.Rename(from, to)
 }
 

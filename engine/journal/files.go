@@ -1,0 +1,162 @@
+package journal
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"daos/internal/guardfs"
+)
+
+// Sizes of files: a journal that is used little stays small.
+const (
+	firstSize   = 1 << 20
+	defaultSize = 32 << 20
+	maxSize     = 1 << 30
+)
+
+const (
+	category = vfs.WriteCategoryUnspecified
+	suffix   = ".log"  // the ledger of internal/guardfs takes note of such files
+	spare    = "spare" // zeros, not yet a file of the journal
+)
+
+// pause is how long keep waits after a failure: a full disk stays full for a while.
+const pause = time.Second
+
+// file is one file that is being written.
+type file struct {
+	vfs.File
+	name       string
+	generation uint64
+	size       int64
+	used       int64          // under the log's mutex
+	unwritten  sync.WaitGroup // groups
+}
+
+func fileName(generation uint64) string { return fmt.Sprintf("%016x%s", generation, suffix) }
+
+func parseName(name string) (generation uint64, ok bool) {
+	hex, ok := strings.CutSuffix(name, suffix)
+	if !ok || len(hex) != 16 {
+		return 0, false
+	}
+	generation, err := strconv.ParseUint(hex, 16, 64)
+	return generation, err == nil
+}
+
+// keep looks after the files: it has the next one ready before the current one
+// is full. generation is the highest that was ever used.
+func (l *Log) keep(generation uint64) {
+	size := min(firstSize, l.opts.Size)
+	for range l.wake {
+		l.mu.Lock()
+		closed, full, needed := l.closed, l.full, l.next == nil
+		l.mu.Unlock()
+		if closed {
+			return
+		}
+		if !needed {
+			continue
+		}
+		if full != nil {
+			full.unwritten.Wait()
+			if err := l.opts.Checkpoint(); err != nil {
+				l.opts.Logger.Error("the journal waits for room: an index can't be synced", "error", err)
+				l.tryAgain()
+				continue
+			}
+		}
+		generation++
+		next, err := l.newFile(generation, size, full)
+		l.mu.Lock()
+		l.full, l.next = nil, next // on an error the full one is closed too
+		l.mu.Unlock()
+		if err != nil {
+			l.opts.Logger.Warn("no new file for the journal: targets sync one by one", "error", err)
+			l.tryAgain()
+			continue
+		}
+		size = min(2*size, l.opts.Size)
+	}
+}
+
+// tryAgain wakes keep after a while, if anybody still needs a file then.
+func (l *Log) tryAgain() {
+	time.AfterFunc(pause, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.wakeLocked()
+	})
+}
+
+func (l *Log) wakeLocked() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// newFile makes a file whose blocks are all written, so that a sync has only
+// bytes to write: from one that is free, or from zeros.
+func (l *Log) newFile(generation uint64, size int64, free *file) (*file, error) {
+	g := l.guard
+	from := g.PathJoin(l.opts.Dir, spare)
+	if free != nil {
+		if err := free.Close(); err != nil {
+			return nil, err
+		}
+		if free.size == size {
+			from = free.name
+		} else if err := g.Remove(free.name); err != nil {
+			return nil, err
+		}
+	}
+	if free == nil || from != free.name {
+		if err := zeros(g, from, size); err != nil {
+			return nil, err
+		}
+	}
+	name := g.PathJoin(l.opts.Dir, fileName(generation))
+	if err := g.Rename(from, name); err != nil {
+		return nil, err
+	}
+	f, err := g.OpenReadWrite(name, category)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = f.Write(appendHeader(nil, generation)); err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = guardfs.SyncDir(g, l.opts.Dir)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return &file{File: f, name: name, generation: generation, size: size, used: headerSize}, nil
+}
+
+func zeros(g *guardfs.FS, name string, size int64) error {
+	f, err := g.Create(name, category)
+	if err != nil {
+		return err
+	}
+	zero := make([]byte, min(size, 1<<20))
+	for left := size; left > 0 && err == nil; left -= int64(len(zero)) {
+		zero = zero[:min(left, int64(len(zero)))]
+		_, err = f.Write(zero)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}

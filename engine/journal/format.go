@@ -1,0 +1,82 @@
+package journal
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+)
+
+// A file is a header and records, one behind the other; what follows the last
+// one is zeros, or records of the file's earlier use, whose checksums belong to
+// another generation. Integers are little-endian.
+//
+//	header: magic(8) version(4) generation(8) CRC32C of all before(4)
+//	record: length of payload(4) CRC32C of payload(4) number(8) target(4)
+//	        CRC32C of the generation(8) and all before in this record(4)
+//	        payload
+const (
+	magic      = "DAOSJNL\n"
+	version    = 1
+	headerSize = 24
+	recordHead = 24
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func appendHeader(b []byte, generation uint64) []byte {
+	at := len(b)
+	b = append(b, magic...)
+	b = binary.LittleEndian.AppendUint32(b, version)
+	b = binary.LittleEndian.AppendUint64(b, generation)
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[at:], castagnoli))
+}
+
+// readHeader returns the version too, so that a newer one can be named; ok is
+// false for what is no header.
+func readHeader(b []byte) (ver uint32, generation uint64, ok bool) {
+	if len(b) < headerSize || string(b[:8]) != magic ||
+		binary.LittleEndian.Uint32(b[20:]) != crc32.Checksum(b[:20], castagnoli) {
+		return 0, 0, false
+	}
+	return binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint64(b[12:]), true
+}
+
+func appendRecord(b []byte, generation uint64, target uint16, number uint64, payload []byte, sum uint32) []byte {
+	at := len(b)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(payload)))
+	b = binary.LittleEndian.AppendUint32(b, sum)
+	b = binary.LittleEndian.AppendUint64(b, number)
+	b = binary.LittleEndian.AppendUint32(b, uint32(target))
+	b = binary.LittleEndian.AppendUint32(b, headSum(generation, b[at:]))
+	return append(b, payload...)
+}
+
+func headSum(generation uint64, head []byte) uint32 {
+	var g [8]byte
+	binary.LittleEndian.PutUint64(g[:], generation)
+	return crc32.Update(crc32.Checksum(g[:], castagnoli), castagnoli, head)
+}
+
+// record is one batch of one target.
+type record struct {
+	target  uint16
+	number  uint64
+	payload []byte
+}
+
+// readRecord reads the record at the beginning of b and says how long it is;
+// ok is false where none of this generation begins, whole.
+func readRecord(b []byte, generation uint64) (r record, size int, ok bool) {
+	if len(b) < recordHead || binary.LittleEndian.Uint32(b[20:]) != headSum(generation, b[:20]) {
+		return r, 0, false
+	}
+	n := uint64(binary.LittleEndian.Uint32(b))
+	if n > uint64(len(b)-recordHead) {
+		return r, 0, false
+	}
+	size = recordHead + int(n)
+	r = record{
+		target: uint16(binary.LittleEndian.Uint32(b[16:])), number: binary.LittleEndian.Uint64(b[8:]),
+		payload: b[recordHead:size:size],
+	}
+	return r, size, crc32.Checksum(r.payload, castagnoli) == binary.LittleEndian.Uint32(b[4:])
+}

@@ -1,0 +1,186 @@
+package journal
+
+import (
+	"hash/crc32"
+	"sync"
+
+	"daos/internal/guardfs"
+)
+
+// MaxPayload is the longest batch that is taken: a longer one is worth a sync
+// of its own.
+const MaxPayload = 256 << 10
+
+// Log is an open journal.
+type Log struct {
+	opts  Options
+	guard *guardfs.FS
+	found []uint64 // generations of the run before, in order, until Start
+
+	mu      sync.Mutex
+	cur     *file // nil: none yet
+	next    *file // ready to be written, or nil
+	full    *file // was cur; until its records are in the indexes
+	queue   []*Group
+	leading bool   // somebody writes, or is about to
+	buf     []byte // of a group that was written
+	started bool
+	closed  bool
+
+	wake chan struct{} // for keep
+	wg   sync.WaitGroup
+}
+
+// Group is the records that one write and one sync make durable together.
+type Group struct {
+	log     *Log
+	f       *file
+	buf     []byte
+	waiters int           // in Wait; under the log's mutex
+	done    chan struct{} // closed when err is known
+	turn    chan struct{} // gets one token: a waiter is to write
+	err     error
+}
+
+// Append adds a batch to what is written next, and returns the group to wait
+// for; nil means that there is no room, or that the batch is too long: the
+// caller syncs his own log. Records of a target become durable in the order of
+// its calls. The payload is copied.
+func (l *Log) Append(target uint16, number uint64, payload []byte) *Group {
+	if len(payload) > MaxPayload || l.guard.Failed() != nil {
+		return nil
+	}
+	sum := crc32.Checksum(payload, castagnoli)
+	size := int64(recordHead + len(payload))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.started || l.closed {
+		return nil
+	}
+	if l.cur == nil || l.cur.used+size > l.cur.size {
+		if l.next == nil {
+			l.wakeLocked()
+			return nil
+		}
+		l.full, l.cur, l.next = l.cur, l.next, nil
+		l.wakeLocked()
+	}
+	if l.cur.used+size > l.cur.size {
+		return nil // a file that is still small
+	}
+	n := len(l.queue)
+	if n == 0 || l.queue[n-1].f != l.cur {
+		l.cur.unwritten.Add(1)
+		l.queue = append(l.queue, &Group{log: l, f: l.cur, buf: l.buf, done: make(chan struct{}), turn: make(chan struct{}, 1)})
+		l.buf = nil
+		n++
+	}
+	g := l.queue[n-1]
+	g.buf = appendRecord(g.buf, l.cur.generation, target, number, payload, sum)
+	l.cur.used += size
+	return g
+}
+
+// Wait returns when the group is durable. The first to come writes for all;
+// every group must be waited for by those who appended to it.
+func (g *Group) Wait() error {
+	l := g.log
+	l.mu.Lock()
+	if l.leading {
+		g.waiters++
+		l.mu.Unlock()
+		select {
+		case <-g.done:
+			return g.err
+		case <-g.turn:
+		}
+		l.mu.Lock()
+	}
+	select {
+	case <-g.done:
+		l.passOnLocked()
+		l.mu.Unlock()
+		return g.err
+	default:
+	}
+	l.leading = true
+	for {
+		h := l.queue[0]
+		l.queue = l.queue[1:]
+		l.mu.Unlock()
+		h.err = h.write()
+		h.f.unwritten.Done()
+		l.mu.Lock()
+		if cap(h.buf) <= 1<<20 {
+			l.buf = h.buf[:0]
+		}
+		h.buf = nil
+		close(h.done)
+		if h == g {
+			break
+		}
+	}
+	l.passOnLocked()
+	l.mu.Unlock()
+	return g.err
+}
+
+// passOnLocked lets somebody who waits write what is left, if anybody does;
+// else the next one to come.
+func (l *Log) passOnLocked() {
+	l.leading = false
+	for _, g := range l.queue {
+		if g.waiters > 0 {
+			l.leading = true
+			g.turn <- struct{}{}
+			return
+		}
+	}
+}
+
+func (g *Group) write() error {
+	if _, err := g.f.Write(g.buf); err != nil {
+		// Part of it may be there, and nothing can follow it.
+		g.log.guard.Fail(g.f.name, "write", err)
+		return g.log.guard.Failed()
+	}
+	if err := g.f.SyncData(); err != nil {
+		g.log.guard.Fail(g.f.name, "sync", err)
+		return g.log.guard.Failed()
+	}
+	return nil
+}
+
+// Failed is the reason why the journal has stopped, nil if it has not.
+func (l *Log) Failed() error { return l.guard.Failed() }
+
+// Stop takes no more batches, and returns when Checkpoint is not called any more.
+func (l *Log) Stop() {
+	l.mu.Lock()
+	l.closed = true
+	l.wakeLocked()
+	l.mu.Unlock()
+	l.wg.Wait()
+}
+
+// Close ends the journal after all groups have been waited for. With clean,
+// everything in it is durable in the indexes, and its files go.
+func (l *Log) Close(clean bool) (first error) {
+	l.Stop()
+	for _, f := range []*file{l.full, l.cur, l.next} {
+		if f == nil {
+			continue
+		}
+		if err := f.Close(); err != nil && first == nil {
+			first = err
+		}
+		if clean && l.guard.Failed() == nil {
+			if err := l.guard.Remove(f.name); err != nil && first == nil {
+				first = err
+			}
+		}
+	}
+	l.full, l.cur, l.next = nil, nil, nil
+	l.guard.CloseLedger()
+	return first
+}

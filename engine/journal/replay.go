@@ -1,0 +1,137 @@
+package journal
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"daos/internal/fault"
+	"daos/internal/guardfs"
+)
+
+// Options of a journal.
+type Options struct {
+	FS     vfs.FS
+	Dir    string
+	Logger *slog.Logger
+	// Size is that of a file that is used much; 0: 32 MiB.
+	Size int64
+	// Create makes the folder; without it a folder that is missing is an error.
+	Create bool
+	// Checkpoint makes all that was appended before the call durable in the
+	// indexes. It is called in a goroutine of the journal's.
+	Checkpoint func() error
+}
+
+// Open opens a journal to be replayed. Nothing can be appended before Start.
+func Open(o Options) (*Log, error) {
+	if o.Size == 0 {
+		o.Size = defaultSize
+	}
+	l := &Log{opts: o, guard: guardfs.New(o.FS, "journal"), wake: make(chan struct{}, 1)}
+	if o.Create {
+		if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
+			return nil, fault.New(fault.KindOf(err), "journal.open", o.Dir, "the folder can't be made").Because(err)
+		}
+		if err := guardfs.SyncDir(o.FS, o.FS.PathDir(o.Dir)); err != nil {
+			return nil, fault.New(fault.KindOf(err), "journal.open", o.Dir, "the folder can't be made durable").Because(err)
+		}
+	}
+	names, err := o.FS.List(o.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.New(fault.Corrupt, "journal.open", o.Dir, "the folder of the journal is missing: writes that were answered may be lost").
+			Do("restore it from a backup; only if the server was stopped, not killed, an empty folder serves as well")
+	}
+	if err != nil {
+		return nil, fault.New(fault.KindOf(err), "journal.open", o.Dir, "the folder can't be listed").Because(err)
+	}
+	for _, name := range names {
+		if generation, ok := parseName(name); ok {
+			l.found = append(l.found, generation)
+		}
+	}
+	slices.Sort(l.found)
+	if err := l.guard.OpenLedger(o.Dir, o.Dir); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// Replay calls fn with the batches of a target whose numbers are above after,
+// in order. The payload is fn's to keep. It is an error if one is missing
+// between after and the last one; a target that is new (0) takes them from
+// wherever they begin.
+func (l *Log) Replay(target uint16, after uint64, fn func(number uint64, payload []byte) error) error {
+	last := after
+	for _, generation := range l.found {
+		name := l.guard.PathJoin(l.opts.Dir, fileName(generation))
+		b, err := l.read(name, generation)
+		if err != nil {
+			return err
+		}
+		for {
+			r, size, ok := readRecord(b, generation)
+			if !ok {
+				break
+			}
+			b = b[size:]
+			if r.target != target || r.number <= last {
+				continue
+			}
+			if r.number != last+1 && last > 0 {
+				return fault.New(fault.Corrupt, "journal.replay", name, "target %d has writes up to number %d, and the journal goes on at %d", target, last, r.number).
+					Do("the target or the journal is of another time: restore the whole root from one backup")
+			}
+			last = r.number
+			if err := fn(r.number, r.payload); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// read returns the records of a file. One whose header never got to the disk
+// has none: nothing was appended to it.
+func (l *Log) read(name string, generation uint64) ([]byte, error) {
+	f, err := l.opts.FS.Open(name)
+	if err != nil {
+		return nil, fault.New(fault.KindOf(err), "journal.open", name, "can't be opened").Because(err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxSize))
+	if err != nil {
+		return nil, fault.New(fault.Corrupt, "journal.open", name, "can't be read").Because(err)
+	}
+	ver, have, ok := readHeader(b)
+	switch {
+	case !ok, have != generation:
+		return nil, nil
+	case ver != version:
+		return nil, fault.New(fault.Unsupported, "journal.open", name, "version %d is not known", ver).
+			Do("open it with the version of daos that wrote it, or a newer one")
+	}
+	return b[headerSize:], nil
+}
+
+// Start drops what was replayed, which the caller has made durable in the
+// indexes, and takes batches from then on.
+func (l *Log) Start() error {
+	highest := uint64(0)
+	for _, generation := range l.found {
+		highest = generation
+		if err := l.guard.Remove(l.guard.PathJoin(l.opts.Dir, fileName(generation))); err != nil {
+			return fault.New(fault.KindOf(err), "journal.open", l.opts.Dir, "a file that was replayed can't be removed").Because(err)
+		}
+	}
+	l.found = nil
+	l.mu.Lock()
+	l.started = true
+	l.mu.Unlock()
+	l.wg.Go(func() { l.keep(highest) })
+	return nil
+}

@@ -1,0 +1,116 @@
+package vos
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"daos/internal/fault"
+)
+
+// redoState is the target's side of the journal: batches go into the journal
+// and into the index in one order, so that what a crash takes from the end of
+// the index is there from some number on.
+type redoState struct {
+	mu   sync.Mutex
+	last uint64 // number of the last batch in the journal
+}
+
+func journalKey() []byte { return append(appendDataset(nil, 0, planeSystem), "journal"...) }
+
+func journalValue(number uint64) []byte { return binary.BigEndian.AppendUint64(nil, number) }
+
+// redoable puts the batch into the journal and into the index, or, where the
+// journal has no room, into the index with a sync; durable waits for that.
+func (p *preparation) redoable() error {
+	t, r := p.t, &p.t.redo
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t.opts.Journal != nil {
+		p.group = t.opts.Journal.Append(t.opts.ID, r.last+1, p.batch.Repr())
+	}
+	if p.group == nil {
+		err := t.db.ApplyNoSyncWait(p.batch, pebble.Sync)
+		p.waits = err == nil
+		return t.indexError("vos.prepare", err)
+	}
+	r.last++
+	// It will be redone after a restart: from here on an error is no way out.
+	err := p.batch.Set(journalKey(), journalValue(r.last), nil)
+	if err == nil {
+		err = t.db.Apply(p.batch, pebble.NoSync)
+	}
+	if err != nil {
+		t.guard.Fail(t.guard.PathJoin(t.opts.Dir, "index"), "write of what is in the journal", err)
+		_ = p.group.Wait() // somebody has to write it, others may be with it
+	}
+	return t.applied(err)
+}
+
+// durable waits until the batch is.
+func (p *preparation) durable() error {
+	t := p.t
+	switch {
+	case p.group != nil:
+		if err := p.group.Wait(); err != nil {
+			t.guard.Fail(t.opts.Dir, "write to the journal", err)
+		}
+		return t.applied(nil)
+	case p.waits:
+		err := p.batch.SyncWait()
+		if err != nil {
+			t.guard.Fail(t.guard.PathJoin(t.opts.Dir, "index"), "write to the log", err)
+		}
+		return t.applied(err)
+	}
+	return t.applied(nil) // deferred
+}
+
+// Checkpoint makes the batches of all calls before it durable in the index
+// itself, so that the journal can do without them.
+func (t *Target) Checkpoint() error {
+	if err := t.enter(); err != nil {
+		return err
+	}
+	defer t.leave()
+	if err := t.guard.Failed(); err != nil {
+		return err
+	}
+	t.redo.mu.Lock()   // who is between journal and index has gone through
+	t.redo.mu.Unlock() //nolint:staticcheck // nothing is to be done under it
+	return t.checkpoint()
+}
+
+func (t *Target) checkpoint() error { return t.applied(t.db.LogData([]byte("sync"), pebble.Sync)) }
+
+// replay redoes what the journal has and the index has not.
+func (t *Target) replay() error {
+	last, err := t.readCounter(journalKey())
+	if err != nil {
+		return err
+	}
+	t.redo.last = last
+	if t.opts.Journal == nil {
+		return nil
+	}
+	redone := 0
+	err = t.opts.Journal.Replay(t.opts.ID, last, func(number uint64, payload []byte) error {
+		b := t.db.NewBatch()
+		defer b.Close()
+		if err := b.SetRepr(payload); err != nil {
+			return fault.New(fault.Corrupt, "vos.open", t.opts.Dir, "batch %d of the journal can't be read", number).Because(err)
+		}
+		if err := b.Set(journalKey(), journalValue(number), nil); err != nil {
+			return t.indexError("vos.open", err)
+		}
+		t.redo.last = number
+		redone++
+		return t.applied(t.db.Apply(b, pebble.NoSync))
+	})
+	if err != nil || redone == 0 {
+		return err
+	}
+	t.log.Info("redone from the journal", "batches", redone)
+	return t.checkpoint()
+}
