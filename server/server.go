@@ -71,6 +71,7 @@ type Server struct {
 	datasets  *service.Datasets
 	loader    *service.Loader
 	views     *service.Views
+	sql       *service.SQL
 	telemetry *telemetry.Telemetry
 	guard     *api.Guard
 	services  api.Services
@@ -190,6 +191,7 @@ func (s *Server) statements(worker []string, token string) (*service.SQL, error)
 		Command: worker, Socket: s.Socket, Token: token, TempRoot: dir, Memory: uint64(s.cfg.Query.Memory), TempBytes: uint64(s.cfg.Query.Temp),
 		Time: s.cfg.Query.Time, Threads: s.cfg.Query.Threads, Most: s.cfg.Query.Statements,
 	}
+	s.sql = out
 	return out, out.CleanTemp()
 }
 

@@ -36,6 +36,9 @@ func (s *Server) closeAll(ctx context.Context) error {
 	}
 	s.stop()
 	s.working.Wait()
+	if s.sql != nil {
+		s.sql.Close()
+	}
 	if s.loader != nil {
 		s.loader.Close()
 	}

@@ -17,7 +17,8 @@ type Pinned struct {
 	s *state
 
 	mu     sync.Mutex
-	chunks [][]chunk // by column, nil until asked for
+	chunks [][]chunk   // by column, nil until asked for
+	sums   [][]Summary // the same
 }
 
 // Summary is the statistics of one chunk of a column. Min and Max are in the
@@ -37,7 +38,7 @@ func (t *Table) Pin(ctx context.Context, at object.Epoch) (*Pinned, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Pinned{t: t, s: s, chunks: make([][]chunk, len(s.cols))}, nil
+	return &Pinned{t: t, s: s, chunks: make([][]chunk, len(s.cols)), sums: make([][]Summary, len(s.cols))}, nil
 }
 
 // Columns are the columns.
@@ -66,11 +67,28 @@ func (p *Pinned) of(ctx context.Context, col int) ([]chunk, error) {
 	return all, err
 }
 
-// Summaries are the statistics of a column's chunks, in order.
+// Chunks is how many records of chunks are kept.
+func (p *Pinned) Chunks() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for _, c := range p.chunks {
+		n += len(c)
+	}
+	return n
+}
+
+// Summaries are the statistics of a column's chunks, in order. They are not the
+// caller's to change.
 func (p *Pinned) Summaries(ctx context.Context, col int) ([]Summary, error) {
 	all, err := p.of(ctx, col)
 	if err != nil {
 		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.sums[col] != nil {
+		return p.sums[col], nil
 	}
 	out := make([]Summary, len(all))
 	for i, c := range all {
@@ -82,6 +100,7 @@ func (p *Pinned) Summaries(ctx context.Context, col int) ([]Summary, error) {
 			out[i].Min, out[i].Max = nil, nil
 		}
 	}
+	p.sums[col] = out
 	return out, nil
 }
 

@@ -1,7 +1,8 @@
 // Package sqltask is what the server and the process that runs an SQL statement
-// say to each other: frames of a length (u32, little-endian) and a message, one
+// say to each other: frames of a length (u32, little-endian) and a message, two of
 // daos.query.v1.SqlTask in, SqlReply messages out, the last of them done, a plan,
-// or an error.
+// or an error. The first task has what a statement may use, so that the process is
+// ready when the second comes, which may be minutes later.
 //
 // It is all that the server knows of that process; internal/sqlworker is the
 // other side.
@@ -19,6 +20,16 @@ import (
 
 // Command is the hidden command of the binary that is that process.
 const Command = "sql-worker"
+
+// ReadingFile is the file in its folder with the names of the Parquet files that
+// it has open: what it died of, perhaps.
+const ReadingFile = "reading"
+
+// Names of the process, as `ps` shows them: before it has its statement, and then.
+const (
+	NameSpare = "daos-sql-spare"
+	NameBusy  = "daos-sql"
+)
 
 const scanLabel = "scan of statement "
 

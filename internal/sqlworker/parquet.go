@@ -116,10 +116,12 @@ func (j *job) parquet(ctx context.Context, r *sql.Ref, names []string) (*resolve
 			return nil, fault.New(fault.TooBig, "query.parquet", name, "more than %d files", maxFiles).Do("name fewer, or join them")
 		}
 	}
+	j.note.begin(p.files[0].name)
 	f, err := j.openFile(ctx, p.files[0])
 	if err != nil {
 		return nil, err
 	}
+	j.note.end(p.files[0].name)
 	p.schema = f.Schema()
 	p.shown = columnar.Distinct(p.schema)
 	if p.shown == p.schema { // else names stand for other columns than in the file
@@ -193,7 +195,7 @@ func (j *job) list(ctx context.Context, a address.Address, epoch uint64, wanted 
 		cancel()
 		return nil, wire.Fault(err)
 	}
-	rows := &scan{t: &remote{j: j, ref: &sql.Ref{Address: a.String()}}, st: st, cancel: cancel, fields: 2}
+	rows := &scan{t: &remote{j: j, ref: &sql.Ref{Address: a.String()}}, st: st, cancel: cancel, places: []int{0, 1}}
 	defer rows.Close()
 	var out []*parquetFile
 	for {
@@ -310,7 +312,8 @@ type parquetReader struct {
 	where   *expr.Predicate // nil: every group is read
 	left    uint64          // rows that are still wanted, where there is a limit
 
-	at    int // the next file
+	at    int    // the next file
+	name  string // of the open one, as it is noted
 	file  *columnar.ParquetFile
 	next  int // its next group
 	group *columnar.Group
@@ -319,9 +322,22 @@ type parquetReader struct {
 }
 
 func (r *parquetReader) Close() {
+	r.closeGroup()
+	r.leave()
+}
+
+func (r *parquetReader) closeGroup() {
 	if r.group != nil {
 		r.group.Close()
 		r.group = nil
+	}
+}
+
+// leave is done with the open file.
+func (r *parquetReader) leave() {
+	if r.name != "" {
+		r.t.j.note.end(r.name)
+		r.name = ""
 	}
 }
 
@@ -342,7 +358,7 @@ func (r *parquetReader) Next() (columnar.Record, error) {
 		}
 		rec, err := r.group.Next()
 		if errors.Is(err, io.EOF) {
-			r.Close()
+			r.closeGroup()
 			continue
 		}
 		if err != nil {
@@ -361,11 +377,14 @@ func (r *parquetReader) open() error {
 	t := r.t
 	for {
 		if r.file == nil || r.next == r.file.RowGroups() {
+			r.leave()
 			if r.at == len(t.files.files) {
 				return io.EOF
 			}
 			f := t.files.files[r.at]
 			r.at++
+			r.name = f.name
+			t.j.note.begin(f.name)
 			file, err := t.j.openFile(t.ctx, f)
 			if err != nil {
 				return err

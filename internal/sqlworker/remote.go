@@ -27,15 +27,21 @@ type remote struct {
 	j        *job
 	ctx      context.Context //nolint:containedctx // DuckDB calls back without one
 	ref      *sql.Ref
+	groups   *sql.Groups // nil: its rows are those of the dataset
 	counters atomic.Pointer[queryv1.Counters]
 }
 
 // Schema is its columns, as a statement calls them.
-func (t *remote) Schema() expr.Schema { return t.ref.Columns() }
+func (t *remote) Schema() expr.Schema {
+	if t.groups != nil {
+		return t.groups.Fields()
+	}
+	return t.ref.Columns()
+}
 
 // Rows is the number of rows where the server knows it.
 func (t *remote) Rows() (uint64, bool) {
-	if n := t.j.known[keyOf(t.ref)].rows; n != nil && t.ref.Where == nil {
+	if n := t.j.known[keyOf(t.ref)].rows; n != nil && t.ref.Where == nil && t.groups == nil {
 		return *n, true
 	}
 	return 0, false
@@ -48,11 +54,23 @@ func (t *remote) Open(columns []int) (duck.Reader, error) {
 		r.Label = sqltask.ScanLabel(id)
 	}
 	r.Dataset, r.Epoch = t.j.reading(t.ref)
-	for _, c := range columns {
-		r.Columns = append(r.Columns, t.ref.Schema[c].Name)
-	}
-	if len(columns) == 0 { // rows are only counted: a narrow column will do
-		r.Columns = []string{t.ref.Schema[narrow(t.ref.Schema)].Name}
+	places := make([]int, len(columns)) // in what the scan gives
+	if g := t.groups; g != nil {
+		r.GroupBy = g.By
+		for _, a := range g.Aggregates {
+			r.Aggregates = append(r.Aggregates, &queryv1.Aggregate{Function: queryv1.AggregateFunction(a.Fn), Column: a.Column})
+		}
+		for i, c := range columns {
+			places[i] = g.Show[c]
+		}
+	} else {
+		for i, c := range columns {
+			r.Columns = append(r.Columns, t.ref.Schema[c].Name)
+			places[i] = i
+		}
+		if len(columns) == 0 { // rows are only counted: a narrow column will do
+			r.Columns = []string{t.ref.Schema[narrow(t.ref.Schema)].Name}
+		}
 	}
 	ctx, cancel := context.WithCancel(t.ctx)
 	st, err := t.j.c.Query.Scan(ctx, r)
@@ -60,7 +78,7 @@ func (t *remote) Open(columns []int) (duck.Reader, error) {
 		cancel()
 		return nil, wire.Fault(err)
 	}
-	return &scan{t: t, st: st, cancel: cancel, fields: len(columns)}, nil
+	return &scan{t: t, st: st, cancel: cancel, places: places}, nil
 }
 
 // narrow is a column that costs little to read; the last ones number rows.
@@ -82,7 +100,7 @@ type scan struct {
 	t      *remote
 	st     grpc.ServerStreamingClient[queryv1.ScanResponse]
 	cancel context.CancelFunc
-	fields int
+	places []int // of the columns that are wanted
 	rows   *columnar.RowReader
 	done   bool
 }
@@ -140,7 +158,7 @@ func (s *scan) Next() (*exec.Rows, error) {
 		return nil, err
 	}
 	out := &exec.Rows{N: r.N}
-	for i := range r.Columns[:min(s.fields, len(r.Columns))] {
+	for _, i := range s.places {
 		d := &r.Columns[i]
 		out.Columns = append(out.Columns, expr.Vector{Values: d.Values, Offsets: d.Offsets, Valid: d.Valid})
 	}

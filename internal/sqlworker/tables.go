@@ -19,6 +19,7 @@ import (
 // catalog resolves the tables of a statement.
 func (j *job) catalog(ctx context.Context) sql.Catalog {
 	return sql.Catalog{
+		Repeatable: j.task.GetRepeatable(),
 		Table: func(r *sql.Ref) error { return j.table(ctx, r) },
 		Param: func(name string) (expr.Value, bool) {
 			for _, p := range j.task.GetStatement().GetParams() {
@@ -176,6 +177,11 @@ func (j *job) open(ctx context.Context, plan *sql.Plan) map[string]duck.Table {
 		}
 		t := &remote{j: j, ctx: ctx, ref: r}
 		tables[r.Handle] = t
+		j.tables = append(j.tables, t)
+	}
+	if g := plan.Groups; g != nil {
+		t := &remote{j: j, ctx: ctx, ref: g.Ref, groups: g}
+		tables[g.Handle] = t
 		j.tables = append(j.tables, t)
 	}
 	return tables

@@ -42,6 +42,24 @@ GROUPS = {  # GROUP BY: what it shows
     **{by: by for by in ("k", "k, b", "h", "tok")},
     **{"CUBE (k, b)": "k, b", "ROLLUP (Label)": "Label", "ALL": "k", "GROUPING SETS ((k), (b), ())": "k, b"},
 }
+# What the targets can group by and aggregate: whole statements of it are theirs.
+PUSHED: dict[str, tuple[list[str], list[str]]] = {
+    "t": (
+        ["k", "b", "s", "Label", "i8", "bl", "i64", "u64"],
+        [
+            *("count(*)", "count()", "count(s)", "count(vec)", "sum(k)", "sum(i8)", "sum(Label)", "avg(k)", "avg(i8)"),
+            *("avg(Label)", "avg(i64)", "mean(k)", "sum(id)", "avg(id)", "min(i64)", "max(u64)", "min(g)", "max(f)"),
+            *("min(h)", "max(s)", "min(bl)", "min(b)", "sum(i64)", "sum(u64)", "avg(u64)", "sum(g)", "avg(f)"),
+            *("sum(h)", "min(_id)", "sum(b)", "COUNT(z.k)", "count(DISTINCT k)", "sum(k + 1)", "min(k, 2)"),
+            *("sum(k) FILTER (id > 3)", "first(id ORDER BY id)"),
+        ],
+    ),
+    "a": (["value"], ["count(*)", "min(id)", "max(value)", "sum(id)", "avg(id)"]),
+    "n": (["x", "value"], ["count(*)", "sum(value)", "avg(value)", "max(y)"]),
+    "p": (["ok", "note", "step"], ["count(*)", "count(loss)", "sum(step)", "avg(step)", "max(loss)", "sum(size)"]),
+    "d": (["ext", "type", "depth", "size"], ["count(*)", "sum(size)", "max(path)", "min(mtime)", "avg(depth)"]),
+}
+PUSHED["u"] = PUSHED["e"] = PUSHED["t"]
 LISTS = [
     *(f"list({c} ORDER BY id)" for c in ("k", "f", "b", "h", "vec[2]")),
     *(
@@ -66,7 +84,7 @@ class Statements:
         self.conditions = Conditions(rng)
 
     def make(self) -> str:
-        kinds = [self.rows] * 4 + [self.groups, self.joined, self.joined, self.joined, self.types, self.sets]
+        kinds = [self.rows] * 4 + [self.groups, self.pushed, self.pushed] + [self.joined] * 3 + [self.types, self.sets]
         return self.rng.choice([*kinds, self.named, self.within, self.windows, self.lists, self.counted])()
 
     def c(self, table: str, *prefixes: str) -> str:
@@ -107,6 +125,32 @@ class Statements:
         some = rng.sample([*AGGREGATES, f"sum(k) FILTER (WHERE {self.c(t)})"], 4)
         limit = rng.choice(["", "", " LIMIT 100"])
         return f"SELECT {GROUPS[by]}, {', '.join(some)} FROM @{t}{where} GROUP BY {by}{limit}"
+
+    def pushed(self) -> str:
+        """Return groups and aggregates of one dataset, mostly such as the targets make by themselves."""
+        rng, t = self.rng, self.table()
+        keys, aggregates = PUSHED[t]
+        by = rng.sample(keys, rng.randrange(min(3, len(keys) + 1)))
+        items = [f"{rng.choice(['', '', 'z.'])}{c}" for c in by if rng.random() < 0.8]
+        items += rng.sample(aggregates, rng.randint(0 if items else 1, 3))
+        rng.shuffle(items)
+        items = [f"{x} AS n{i}" if rng.random() < 0.2 else x for i, x in enumerate(items)]
+        where = rng.choice(["", f" WHERE {self.c(t, '', 'z.')}", f" WHERE {self.c(t)} AND {self.c(t)}"])
+        text = f"SELECT {', '.join(items)} FROM @{t} z{where}"
+        if by:
+            positions = [str(i + 1) for i, x in enumerate(items) if x == by[-1]]
+            named = [*by[:-1], rng.choice([by[-1], f'z."{by[-1]}"', *positions])]
+            text += f" GROUP BY {', '.join(named)}"
+        if by and rng.random() < 0.1:
+            return text + " HAVING count(*) > 2"
+        how = [f"{i + 1}{rng.choice(['', ' DESC', ' NULLS FIRST', ' DESC NULLS LAST'])}" for i in range(len(items))]
+        if rng.random() < 0.4:
+            return (
+                f"{text} ORDER BY {', '.join(how)} LIMIT {rng.randint(0, 9)} OFFSET {rng.randint(0, 2)} /* ordered */"
+            )
+        if rng.random() < 0.2:
+            return f"{text} ORDER BY {rng.choice([*by, 'count(*)', items[0].partition(' AS ')[0], 'random()'])}"
+        return text
 
     def sets(self) -> str:
         rng, one, two = self.rng, self.tensor(), self.tensor()

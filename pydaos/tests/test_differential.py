@@ -213,6 +213,24 @@ def test_what_leaves_the_targets_is_what_matches(tables: Tables) -> None:
     assert pushed > 10
 
 
+def test_groups_that_the_targets_make(tables: Tables) -> None:
+    rng = seed_of(17)
+    statements = Statements(rng)
+    pushed = kept = 0
+    for _ in range(100):
+        text = statements.pushed()
+        if check(tables, text) is None:
+            continue
+        statement = tables.client.sql(tables.ours(text))
+        row = statement.explain(analyze=True)[-1]
+        assert row.why and ("(" in row.conjunct or "GROUP BY" in row.conjunct), text
+        assert row.pushed == statement.explain()[-1].pushed or "the targets can't" in row.why, f"{text}: {row.why}"
+        pushed += row.pushed
+        kept += not row.pushed
+    print(f"{pushed} pushed, {kept} not")
+    assert pushed > 25 and kept > 10
+
+
 def test_a_filter_beside_other_columns(server: Server, client: pydaos.Client, pool: str) -> None:
     """The rows that a ready-made bridge gets wrong: it says that it filters and projects, and doesn't."""
     n = 200_000

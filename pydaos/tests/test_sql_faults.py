@@ -60,16 +60,38 @@ def queries(client: Client, text: str) -> list[pb.Query]:
     return [q for q in running if q.text == text]
 
 
-def workers(server: Server) -> list[psutil.Process]:
-    """Return the processes of a server's statements."""
+def processes(server: Server, name: str) -> list[psutil.Process]:
+    """Return the processes of a server that are called so."""
     found = []
     for p in psutil.Process(server.pid).children(recursive=True):
         try:
-            if "sql-worker" in p.cmdline():
+            if "sql-worker" in p.cmdline() and Path(f"/proc/{p.pid}/comm").read_text().strip() == name:
                 found.append(p)
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, OSError):
             pass
     return found
+
+
+def workers(server: Server) -> list[psutil.Process]:
+    """Return the processes of a server's statements."""
+    return processes(server, "daos-sql")
+
+
+def spares(server: Server) -> list[psutil.Process]:
+    """Return those that wait for a statement."""
+    return processes(server, "daos-sql-spare")
+
+
+def spilled(server: Server) -> list[str]:
+    """Return the folders of statements that are there, but for those of processes that wait for one."""
+    waiting = []
+    for p in psutil.Process(server.pid).children(recursive=True):
+        try:
+            if p not in workers(server):
+                waiting.append(p.cwd())
+        except psutil.NoSuchProcess:
+            pass
+    return [str(f) for f in Path(server.root, "query").glob("sql-*") if str(f) not in waiting]
 
 
 def rows_table(client: Client, pool: str) -> str:
@@ -106,7 +128,7 @@ def test_a_crash_ends_its_statement_alone(mine: tuple[Server, Client, str], how:
     other.wait()
     assert other.error is None and other.rows == 1
     until(lambda: not workers(server))
-    assert not list(Path(server.root, "query").glob("sql-*"))  # what it spilled is gone
+    until(lambda: not spilled(server))  # what it spilled is gone
 
 
 def test_deep_and_broken_statements_are_errors(mine: tuple[Server, Client, str]) -> None:
@@ -164,7 +186,40 @@ def test_what_it_may_use_is_bounded(monkeypatch: pytest.MonkeyPatch, request: py
             running.wait()
             assert "was killed" in str(running.error)
         assert client.sql("select 1 as one").to_arrow().to_pylist() == [{"one": 1}]
-        assert not list(Path(server.root, "query").glob("sql-*"))
+        until(lambda: not spilled(server))
+
+
+def test_one_process_waits_for_the_next_statement(mine: tuple[Server, Client, str]) -> None:
+    server, client, _ = mine
+    assert not spares(server)  # none before the first statement
+    served = set()
+    for i in range(4):
+        assert client.sql("select $1 + 1 as x", [i]).to_arrow().to_pylist() == [{"x": i + 1}]
+        (spare,) = until(lambda: spares(server))
+        assert spare.pid not in served  # each serves one statement
+        served.add(spare.pid)
+        assert not client.call("query.ListQueries", pb.ListQueriesRequest(), pb.ListQueriesResponse).queries
+    spare.kill()  # it is not missed
+    psutil.wait_procs([spare], 30)
+    assert client.sql("select 7 as x").to_arrow().to_pylist() == [{"x": 7}]
+    (spare,) = until(lambda: spares(server))
+    settings = (
+        "select name, value from duckdb_settings() where name in ('memory_limit', 'lock_configuration', 'threads')"
+    )
+    bounded = client.sql(settings + " order by 1", memory=200 << 20).to_arrow().to_pylist()
+    assert [r["value"] for r in bounded] == ["true", "200.0 MiB", "2"]  # of this statement, not of the process
+    with pytest.raises(pydaos.DaosError):
+        client.sql("select * from read_csv('/etc/passwd')").to_arrow()
+    (spare,) = until(lambda: spares(server))
+    running = Running(client, FOREVER)
+    until(lambda: workers(server))
+    until(lambda: spares(server))  # beside a statement that takes long, too
+    (query,) = until(lambda: queries(client, FOREVER))
+    client.call("query.KillQuery", pb.KillQueryRequest(id=query.id), pb.KillQueryResponse)
+    running.wait()
+    (spare,) = until(lambda: spares(server))
+    server.stop()
+    assert not spare.is_running()
 
 
 def test_a_kill_is_obeyed_at_once(mine: tuple[Server, Client, str]) -> None:
@@ -220,7 +275,7 @@ def test_a_killed_server_is_an_error_and_never_fewer_rows(mine: tuple[Server, Cl
                 batches = make(reader)
                 for _ in range(rng.randint(1, 3)):
                     rows += next(batches).num_rows
-                children = workers(server)
+                children = workers(server) + spares(server)
                 server.kill()
                 for batch in batches:
                     rows += batch.num_rows
@@ -231,7 +286,7 @@ def test_a_killed_server_is_an_error_and_never_fewer_rows(mine: tuple[Server, Cl
     with server.connect() as again:
         (row,) = again.sql(f"select count(*) as n from {table}").to_arrow().to_pylist()
         assert row == {"n": N}
-        assert not list(Path(server.root, "query").glob("sql-*"))
+        until(lambda: not spilled(server))
 
 
 def test_a_statement_reads_what_its_client_has_seen(client: Client, pool: str) -> None:

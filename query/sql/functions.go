@@ -75,6 +75,8 @@ type Catalog struct {
 	Table func(*Ref) error
 	// Param is the value of a parameter.
 	Param func(name string) (expr.Value, bool)
+	// Repeatable says that the result must be the same whenever it is read.
+	Repeatable bool
 }
 
 // argument is one argument of a call: a constant, or a list of them.

@@ -45,6 +45,7 @@ type Plan struct {
 	Refs      []*Ref
 	Conjuncts []Conjunct
 	Spent     []string // parameters that were arguments of table functions
+	Groups    *Groups  // of the whole statement; nil: DuckDB makes them
 
 	left map[string]bool // parameters that the tree still has
 	text string
@@ -70,6 +71,7 @@ func (c Catalog) Rewrite(ast []byte, text string) (*Plan, error) {
 	if err := w.node(root, nil); err != nil {
 		return nil, err
 	}
+	w.grouping(root, w.last)
 	keepDoubles(root)
 	if w.plan.Spent != nil {
 		w.plan.left = parametersOf(root, map[string]bool{})
@@ -125,6 +127,7 @@ type rewriter struct {
 	text    string
 	catalog Catalog
 	plan    *Plan
+	last    taken // the select that was looked at last: at the end, the outermost
 }
 
 func str(m map[string]any, key string) string {
@@ -237,6 +240,7 @@ func (w *rewriter) selects(q map[string]any, s *scope) error {
 	if len(from) == 1 && from[0].ref != nil && str(child(q, "from_table"), "type") == "TABLE_FUNCTION" && all {
 		w.limit(q, from[0].ref)
 	}
+	w.last = taken{from, all}
 	return nil
 }
 

@@ -31,6 +31,8 @@ type Query struct {
 	SQL      *SQL
 	Info     Info
 	Loader   *Loader // knows what the samples of views are
+
+	pinned pinnedTensors
 }
 
 // table is a dataset as a table at one epoch.
@@ -75,7 +77,9 @@ func (q *Query) open(ctx context.Context, addr string, named, seen uint64) (*que
 		}
 		t.Source = scan.NewTable(addr, fs, fs.At(t.at), a.Path)
 	case pool.TypeTensor:
-		p, err := tensor.Open(r.Store, a.DatasetName(), tensor.WithClock(q.Datasets.now)).Pin(ctx, t.at)
+		p, err := q.pinned.of(ctx, &r, a.DatasetName(), t.at, func(ctx context.Context) (*tensor.Pinned, error) {
+			return tensor.Open(r.Store, a.DatasetName(), tensor.WithClock(q.Datasets.now)).Pin(ctx, t.at)
+		})
 		if err != nil {
 			return nil, t.err(err)
 		}

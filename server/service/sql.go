@@ -1,13 +1,11 @@
 package service
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	osexec "os/exec"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +33,7 @@ type SQL struct {
 
 	mu      sync.Mutex
 	running int
+	spares  spares
 }
 
 // begin counts a statement; fault.Overloaded if there are too many.
@@ -57,8 +56,9 @@ func (s *SQL) end() {
 // maxStatement is the longest text of a statement.
 const maxStatement = 1 << 20
 
-// run starts the process of a statement and hands each of its replies to fn. It
-// returns when the process has ended; its folder is gone then.
+// run gives a statement to a process and hands each of its replies to fn. The
+// process serves no other one: it is ended when the answer is there, and its
+// folder is gone when run returns.
 func (s *SQL) run(ctx context.Context, task *queryv1.SqlTask, fn func(*queryv1.SqlReply) error) error {
 	if n := len(task.GetStatement().GetText()); n > maxStatement {
 		return fault.New(fault.TooBig, "query.sql", "statement", "the statement has %d bytes, at most %d are taken", n, maxStatement)
@@ -67,45 +67,31 @@ func (s *SQL) run(ctx context.Context, task *queryv1.SqlTask, fn func(*queryv1.S
 		return err
 	}
 	defer s.end()
-	dir, err := os.MkdirTemp(s.TempRoot, "sql-")
+	ctx, cancel := context.WithTimeoutCause(ctx, s.Time, fault.New(fault.Timeout, "query.sql", "statement", "it ran for %s, the server's query.time", s.Time).
+		Do("filter more, or give query.time more"))
+	defer cancel()
+	p, err := s.take()
 	if err != nil {
-		return fault.New(fault.KindOf(err), "query.sql", s.TempRoot, "no folder can be made for what the statement spills").Because(err)
+		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }() // what stays is removed at the next start
-	task.Socket, task.Token, task.TempDir, task.TempBytes = s.Socket(), s.Token, dir, s.TempBytes
+	defer time.AfterFunc(spareAfter, s.restock).Stop()
+	defer func() { go s.restock() }() // behind the answer
+	stop := context.AfterFunc(ctx, p.kill)
+	defer stop()
+	task.Socket, task.Token, task.TempDir, task.TempBytes = s.Socket(), s.Token, p.dir, s.TempBytes
 	task.Threads = uint32(s.Threads)
 	task.MemoryBytes = s.Memory
 	if m := task.GetStatement().GetMemoryBytes(); m > 0 {
 		task.MemoryBytes = min(m, s.Memory)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.Time, fault.New(fault.Timeout, "query.sql", "statement", "it ran for %s, the server's query.time", s.Time).
-		Do("filter more, or give query.time more"))
-	defer cancel()
-	cmd := osexec.CommandContext(ctx, s.Command[0], s.Command[1:]...)
-	cmd.Env = []string{"HOME=" + dir, "TMPDIR=" + dir, "LANG=C.UTF-8"}
-	cmd.Dir = dir
-	cmd.WaitDelay = 2 * time.Second
-	said := &saidBuffer{}
-	cmd.Stderr = said
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return fault.Wrap(err, "query.sql", "statement")
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return fault.Wrap(err, "query.sql", "statement")
-	}
-	if err := cmd.Start(); err != nil {
-		return fault.New(fault.Internal, "query.sql", "statement", "its process can't be started").Because(err)
-	}
-	err = sqltask.WriteFrame(in, task)
-	if err == nil && task.GetQuery() != "" { // so that the client can ask how far it is
+	sent := sqltask.WriteFrame(p.in, task)    // it may have said already why it takes none
+	if sent == nil && task.GetQuery() != "" { // so that the client can ask how far it is
 		err = fn(&queryv1.SqlReply{Batch: &queryv1.SqlResponse{}})
 	}
 	finished := false
 	for err == nil && !finished {
 		var r queryv1.SqlReply
-		if err = sqltask.ReadFrame(out, &r); err != nil {
+		if err = sqltask.ReadFrame(p.out, &r); err != nil {
 			break
 		}
 		if e := r.GetError(); e != nil {
@@ -116,55 +102,34 @@ func (s *SQL) run(ctx context.Context, task *queryv1.SqlTask, fn func(*queryv1.S
 		finished = r.GetPlan() != nil || r.GetBatch().GetDone()
 		err = fn(&r)
 	}
-	if err != nil || ctx.Err() != nil {
-		cancel() // the process ends
-	}
-	_ = in.Close()
-	wait := cmd.Wait()
-	switch {
-	case finished:
+	if finished {
+		s.done(p)
 		return err
+	}
+	_ = p.in.Close()
+	if err != nil && !died(err) || ctx.Err() != nil {
+		p.kill()
+	}
+	<-p.ended
+	reading := p.reading()
+	p.bury()
+	switch {
 	case context.Cause(ctx) != nil && !errors.Is(context.Cause(ctx), context.Canceled):
 		return fault.Wrap(context.Cause(ctx), "query.sql", "statement")
-	case wait != nil && (err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrClosed) || strings.Contains(err.Error(), "broken pipe")):
-		return fault.New(fault.Internal, "query.sql", "statement", "the process that ran it died (%s)%s", wait, said).
+	case died(err) && reading != "":
+		return fault.New(fault.Internal, "query.sql", "statement", "the process that ran it died (%s) while it read %s%s", p.cmd.ProcessState, reading, p.said).
+			Do("other queries are not touched; the file may be damaged: check it, or write it anew")
+	case died(err):
+		return fault.New(fault.Internal, "query.sql", "statement", "the process that ran it died (%s)%s", p.cmd.ProcessState, p.said).
 			Do("other queries are not touched; select less at once, or report the statement")
 	}
 	return err
 }
 
-// saidMost is how much is kept of the beginning of what a process says, and of its
-// end.
-const saidMost = 1024
-
-// saidBuffer keeps the beginning and the end of what a process says.
-type saidBuffer struct {
-	head []byte
-	tail bytes.Buffer
-}
-
-func (t *saidBuffer) Write(p []byte) (int, error) {
-	n := min(len(p), saidMost-len(t.head))
-	t.head = append(t.head, p[:n]...)
-	t.tail.Write(p[n:])
-	if over := t.tail.Len() - saidMost; over > 0 {
-		t.tail.Next(over)
-	}
-	return len(p), nil
-}
-
-// String is why a process ended, where it is Go that says so: not where in its code.
-func (t *saidBuffer) String() string {
-	s := string(t.head)
-	for _, stack := range []string{"\n\ngoroutine ", "\n\nruntime stack:"} {
-		if i := strings.Index(s, stack); i >= 0 {
-			return ": " + strings.TrimSpace(strings.ToValidUTF8(s[:i], ""))
-		}
-	}
-	if s = strings.TrimSpace(strings.ToValidUTF8(s+t.tail.String(), "")); s != "" {
-		return ": " + s
-	}
-	return ""
+// died reports whether an error of reading replies, or nil, goes with the end of
+// the process.
+func died(err error) bool {
+	return err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrClosed)
 }
 
 // Sql implements the service.
@@ -193,18 +158,20 @@ func (q *Query) ExplainSql(ctx context.Context, r *queryv1.ExplainSqlRequest) (*
 	}
 	ctx, run := q.Running.begin(ctx, &queryv1.ScanRequest{Label: "explain " + label(r.GetStatement())})
 	defer run.end()
-	var plan *queryv1.ExplainSqlResponse
-	err := q.SQL.run(ctx, &queryv1.SqlTask{Statement: r.GetStatement(), Explain: true, Analyze: r.GetAnalyze()}, func(m *queryv1.SqlReply) error {
+	plan, err := q.SQL.plan(ctx, &queryv1.SqlTask{Statement: r.GetStatement(), Explain: true, Analyze: r.GetAnalyze()})
+	return plan, run.why(ctx, err)
+}
+
+// plan runs a task that answers with a plan.
+func (s *SQL) plan(ctx context.Context, task *queryv1.SqlTask) (plan *queryv1.ExplainSqlResponse, err error) {
+	err = s.run(ctx, task, func(m *queryv1.SqlReply) error {
 		plan = m.GetPlan()
 		return nil
 	})
-	if err != nil {
-		return nil, run.why(ctx, err)
+	if err == nil && plan == nil {
+		err = fault.New(fault.Internal, "query.explain", "statement", "its process sent no plan")
 	}
-	if plan == nil {
-		return nil, fault.New(fault.Internal, "query.explain", "statement", "its process sent no plan")
-	}
-	return plan, nil
+	return plan, err
 }
 
 func label(r *queryv1.SqlRequest) string {

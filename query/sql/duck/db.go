@@ -33,6 +33,9 @@ type DB struct {
 	conn   duckdb.Connection
 	tables map[string]Table
 
+	memory  uint64 // as it was made
+	threads int
+
 	mu    sync.Mutex
 	cause error // of a failed scan, as it was before DuckDB made a text of it
 }
@@ -46,12 +49,21 @@ func Version() string { return duckdb.LibraryVersion() }
 
 // Open makes an empty database.
 func Open(o Options) (*DB, error) {
-	if o.Memory == 0 {
-		o.Memory = 1 << 30
+	d, err := Prepare(o)
+	if err != nil {
+		return nil, err
 	}
-	if o.Threads == 0 {
-		o.Threads = 2
+	if err := d.Harden(o.Memory, o.Threads); err != nil {
+		d.Close()
+		return nil, err
 	}
+	return d, nil
+}
+
+// Prepare makes an empty database that no statement of others may come to yet:
+// Harden follows, when it is known how much that may use.
+func Prepare(o Options) (*DB, error) {
+	o.Memory, o.Threads = defaults(o.Memory, o.Threads)
 	var cfg duckdb.Config
 	if duckdb.CreateConfig(&cfg) != duckdb.StateSuccess {
 		return nil, internal("no configuration can be made")
@@ -68,7 +80,7 @@ func Open(o Options) (*DB, error) {
 			return nil, internal("the setting %s=%s is refused", s[0], s[1])
 		}
 	}
-	d := &DB{}
+	d := &DB{memory: o.Memory, threads: o.Threads}
 	var text string
 	if duckdb.OpenExt(":memory:", &d.db, cfg, &text) != duckdb.StateSuccess {
 		return nil, internal("the database can't be made: %s", text)
@@ -79,15 +91,52 @@ func Open(o Options) (*DB, error) {
 	}
 	err := d.register()
 	if err == nil {
-		// The last setting: none can be changed after it.
 		// The limit of what is spilled does not hold where it is set before.
-		_, err = d.value(fmt.Sprintf("SET max_temp_directory_size = '%dB'; SET errors_as_json = true; SET lock_configuration = true; SELECT 'locked'", o.TempBytes))
+		_, err = d.value(fmt.Sprintf("SET max_temp_directory_size = '%dB'; SET errors_as_json = true; SELECT 'set'", o.TempBytes))
+	}
+	if err == nil {
+		err = d.warm()
 	}
 	if err != nil {
 		d.Close()
 		return nil, err
 	}
 	return d, nil
+}
+
+func defaults(memory uint64, threads int) (uint64, int) {
+	if memory == 0 {
+		memory = 1 << 30
+	}
+	if threads == 0 {
+		threads = 2
+	}
+	return memory, threads
+}
+
+// Harden bounds what the statements may use, and lets them change no setting.
+func (d *DB) Harden(memory uint64, threads int) error {
+	memory, threads = defaults(memory, threads)
+	var set string
+	if memory != d.memory {
+		set += fmt.Sprintf("SET memory_limit = '%dB'; ", memory)
+	}
+	if threads != d.threads {
+		set += fmt.Sprintf("SET threads = %d; ", threads)
+	}
+	// The last setting: none can be changed after it.
+	_, err := d.value(set + "SET lock_configuration = true; SELECT 'locked'")
+	return err
+}
+
+// warm does once what every statement does, so that the first one need not wait
+// for what DuckDB makes when it is first asked for it.
+func (d *DB) warm() error {
+	tree, err := d.value("SELECT json_serialize_sql('SELECT 1 AS x')::VARCHAR")
+	if err == nil {
+		_, err = d.value("SELECT json_deserialize_sql(?::JSON)::VARCHAR", tree)
+	}
+	return err
 }
 
 // Close frees everything.
@@ -149,6 +198,9 @@ func (d *DB) value(statement string, params ...string) (string, error) {
 // Tree is the JSON tree of a statement; an error marks the place of what is
 // wrong with it. Only one SELECT is taken.
 func (d *DB) Tree(text string) ([]byte, error) {
+	if err := sql.CheckDepth(text); err != nil {
+		return nil, err
+	}
 	out, err := d.value("SELECT json_serialize_sql(?::VARCHAR)::VARCHAR", text)
 	if err != nil {
 		return nil, err
@@ -234,9 +286,53 @@ func (d *DB) Query(ctx context.Context, plan *sql.Plan, tables map[string]Table,
 	if err := head(fields); err != nil {
 		return err
 	}
+	if done, err := run.grouped(ctx, fields, each); done || err != nil {
+		return err
+	}
+	return run.execute(ctx, p, fields, each)
+}
+
+// grouped runs a statement over the groups that the targets make. Where they
+// can't, as there are too many or a sum is too large, nothing has happened yet:
+// DuckDB runs it then.
+func (d *running) grouped(ctx context.Context, fields expr.Schema, each func(*exec.Rows) error) (done bool, err error) {
+	g := d.plan.Groups
+	if g == nil || d.tables[g.Handle] == nil {
+		return false, nil
+	}
+	text := g.Text(fields)
+	if text == "" {
+		g.Left = "the types of the result are others than those of the targets"
+		return false, nil
+	}
+	var p duckdb.PreparedStatement
+	defer func() { duckdb.DestroyPrepare(&p) }()
+	if duckdb.Prepare(d.conn, text, &p) != duckdb.StateSuccess {
+		return false, internal("the groups of a statement can't be read: %s", duckdb.PrepareError(p))
+	}
+	begun := false
+	err = d.execute(ctx, p, fields, func(r *exec.Rows) error {
+		begun = true
+		return each(r)
+	})
+	d.mu.Lock()
+	cause := d.cause
+	d.mu.Unlock()
+	if err == nil || begun || ctx.Err() != nil || cause != nil && !fault.Is(cause, fault.Invalid) && !fault.Is(cause, fault.TooBig) {
+		return true, err
+	}
+	g.Left = "the targets can't: " + err.Error()
+	d.mu.Lock()
+	d.cause = nil
+	d.mu.Unlock()
+	return false, nil
+}
+
+// execute runs a statement that is prepared.
+func (d *running) execute(ctx context.Context, p duckdb.PreparedStatement, fields expr.Schema, each func(*exec.Rows) error) error {
 	var pending duckdb.PendingResult
 	if duckdb.PendingPreparedStreaming(p, &pending) != duckdb.StateSuccess {
-		err := run.problem(ctx, duckdb.PendingError(pending))
+		err := d.problem(ctx, duckdb.PendingError(pending))
 		duckdb.DestroyPending(&pending)
 		return err
 	}
@@ -245,7 +341,7 @@ func (d *DB) Query(ctx context.Context, plan *sql.Plan, tables map[string]Table,
 	duckdb.DestroyPending(&pending)
 	defer duckdb.DestroyResult(&res)
 	if state != duckdb.StateSuccess {
-		return run.problem(ctx, duckdb.ResultError(&res))
+		return d.problem(ctx, duckdb.ResultError(&res))
 	}
 	for {
 		if err := ctx.Err(); err != nil {
@@ -265,7 +361,7 @@ func (d *DB) Query(ctx context.Context, plan *sql.Plan, tables map[string]Table,
 		}
 	}
 	if text := duckdb.ResultError(&res); text != "" {
-		return run.problem(ctx, text)
+		return d.problem(ctx, text)
 	}
 	return nil
 }

@@ -57,6 +57,30 @@ var statements = []string{
 	`SELECT a.id FROM "p/t" a ASOF JOIN "p/u" b ON a.id >= b.id WHERE a.label = 3 AND b.label = 3`,
 	`SELECT a.id FROM "p/t" a POSITIONAL JOIN "p/u" b WHERE a.label = 3 AND b.label = 3`,
 	`SELECT a.id, m FROM "p/u" a, LATERAL (SELECT max(id) AS m FROM "p/t" b WHERE b.label = a.label AND b.x > 1) WHERE a.label = 3`,
+	"-- groups",
+	`SELECT label, count(*), sum(id), avg(x), max(name) FROM "p/t" WHERE x > 3 GROUP BY label`,
+	`SELECT count(*), min(h) AS low FROM "p/t" t WHERE t.label = 3`,
+	`SELECT max(t.x), t.label FROM "p/t" t GROUP BY name, 2 ORDER BY 1 DESC NULLS LAST, label LIMIT 5 OFFSET 1`,
+	`SELECT label, count(id) AS n FROM "p/t" GROUP BY label ORDER BY n, max(id)`,
+	`SELECT label, count(id) AS n, mean(id) FROM "p/t" GROUP BY label ORDER BY n, avg(id) LIMIT 3`,
+	`SELECT label FROM "p/t" GROUP BY label`,
+	`SELECT label + 1, count(*) FROM "p/t" GROUP BY label + 1`,
+	`SELECT label, count(*) FROM "p/t" WHERE id % 2 = 0 GROUP BY label`,
+	`SELECT x, count(*) FROM "p/t" GROUP BY x`,
+	`SELECT label, count(*) + 1 FROM "p/t" GROUP BY label`,
+	`SELECT label, sum(id + 1) FROM "p/t" GROUP BY label`,
+	`SELECT label, count(DISTINCT id) FROM "p/t" GROUP BY label`,
+	`SELECT label, sum(id) FILTER (WHERE id > 3) FROM "p/t" GROUP BY label`,
+	`SELECT label, count(*) FROM "p/t" GROUP BY ROLLUP (label)`,
+	`SELECT label, count(*) FROM "p/t" GROUP BY ALL`,
+	`SELECT label, count(*) FROM "p/t" GROUP BY label QUALIFY row_number() OVER () < 3`,
+	`SELECT DISTINCT label, count(*) FROM "p/t" GROUP BY label`,
+	`SELECT a.label, count(*) FROM "p/t" a JOIN "p/u" b USING (id) GROUP BY a.label`,
+	`SELECT label, count(*) FROM "p/t" TABLESAMPLE reservoir(5 ROWS) REPEATABLE (1) GROUP BY label`,
+	`SELECT min(label, 2), count(*) OVER () FROM "p/t"`,
+	`WITH q AS (SELECT 1) SELECT count(*) FROM "p/t"`,
+	`SELECT count(*) FROM (SELECT label FROM "p/t" GROUP BY label)`,
+	`SELECT count(*) FROM "p/t" UNION ALL SELECT count(*) FROM "p/u"`,
 	"-- limits and what is read",
 	`SELECT id FROM "p/t" LIMIT 3`,
 	`SELECT id FROM "p/t" WHERE label = 3 LIMIT 3 OFFSET 1`,
@@ -111,7 +135,13 @@ func planOf(ctx context.Context, d *duck.DB, text string) string {
 	if err != nil {
 		return "  " + err.Error() + "\n"
 	}
-	err = d.Query(ctx, plan, by, given(text), func(expr.Schema) error { return nil }, func(*exec.Rows) error { return nil })
+	groups := ""
+	err = d.Query(ctx, plan, by, given(text), func(s expr.Schema) error {
+		if plan.Groups != nil {
+			groups = plan.Groups.Text(s)
+		}
+		return nil
+	}, func(*exec.Rows) error { return nil })
 	var b strings.Builder
 	for _, r := range plan.Refs {
 		one := by[r.Handle].(*table)
@@ -130,6 +160,9 @@ func planOf(ctx context.Context, d *duck.DB, text string) string {
 			fmt.Fprintf(&b, ": reads (%s), %d of %d rows leave it", strings.Join(columns, ", "), one.out, one.rows.N)
 		}
 		b.WriteByte('\n')
+	}
+	if g := plan.Groups; g != nil {
+		fmt.Fprintf(&b, "  groups by %v, %v: %s\n", g.By, g.Aggregates, groups)
 	}
 	for _, x := range plan.Conjuncts {
 		what := "kept  "
