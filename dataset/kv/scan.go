@@ -8,6 +8,7 @@ import (
 
 	"daos/engine/object"
 	"daos/internal/fault"
+	"daos/internal/rescue"
 )
 
 // Range says which pairs a scan meets, in the byte order of (key, akey).
@@ -116,11 +117,14 @@ func (v *View) Count(ctx context.Context) (uint64, error) {
 	for i, a := range anchors {
 		wg.Go(func() {
 			n := uint64(0)
-			_, errs[i] = st.Scan(ctx, v.at, a, func(r object.Row) bool {
-				if r.OID == v.d.values {
-					n++
-				}
-				return true
+			errs[i] = rescue.Do(func() error {
+				_, err := st.Scan(ctx, v.at, a, func(r object.Row) bool {
+					if r.OID == v.d.values {
+						n++
+					}
+					return true
+				})
+				return err
 			})
 			counts[i] = n
 		})
@@ -129,7 +133,7 @@ func (v *View) Count(ctx context.Context) (uint64, error) {
 	n := uint64(0)
 	for i := range counts {
 		if errs[i] != nil {
-			return 0, errs[i]
+			return 0, rescue.Again(errs[i])
 		}
 		n += counts[i]
 	}

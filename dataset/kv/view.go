@@ -7,6 +7,7 @@ import (
 
 	"daos/engine/object"
 	"daos/internal/fault"
+	"daos/internal/rescue"
 )
 
 // View is a dataset at an epoch.
@@ -119,12 +120,14 @@ func (v *View) lookUp(ctx context.Context, names []Name, out []Value) error {
 	errs := make([]error, workers)
 	for w := range workers {
 		lo, hi := len(names)*w/workers, len(names)*(w+1)/workers
-		wg.Go(func() { errs[w] = v.lookUpPart(ctx, names[lo:hi], out[lo:hi]) })
+		wg.Go(func() {
+			errs[w] = rescue.Do(func() error { return v.lookUpPart(ctx, names[lo:hi], out[lo:hi]) })
+		})
 	}
 	wg.Wait()
 	for _, err := range errs {
 		if err != nil {
-			return err
+			return rescue.Again(err)
 		}
 	}
 	return nil

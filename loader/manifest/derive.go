@@ -15,6 +15,7 @@ import (
 	"daos/dataset/posix"
 	"daos/engine/object"
 	"daos/internal/fault"
+	"daos/internal/rescue"
 )
 
 // scanner is what a Tree may offer beside Locate: all places in one pass over
@@ -86,14 +87,14 @@ func each(ctx context.Context, n int, fn func(ctx context.Context, i int) error)
 				if i >= n {
 					return
 				}
-				if err := fn(ctx, i); err != nil {
+				if err := rescue.Do(func() error { return fn(ctx, i) }); err != nil {
 					cancel(err)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	return context.Cause(ctx)
+	return rescue.Again(context.Cause(ctx))
 }
 
 // scan locates the files that lie whole in their first chunk.

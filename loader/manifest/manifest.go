@@ -17,6 +17,7 @@ import (
 	"daos/dataset/tensor"
 	"daos/engine/object"
 	"daos/internal/fault"
+	"daos/internal/rescue"
 )
 
 // Store is what a manifest needs of the object store of its dataset.
@@ -317,8 +318,8 @@ func (m *Manifest) refresh(generation uint64) error {
 	if errors.Is(err, fault.Stale) {
 		go func() {
 			defer m.mu.Unlock()
-			if m.replace(m.ctx, v, generation) != nil {
-				m.generation.Store(generation) // who meets a gap tries again, and is told
+			if rescue.Do(func() error { return m.replace(m.ctx, v, generation) }) != nil {
+				m.generation.Store(generation) // who meets a gap tries again, and is told; of a panic too
 			}
 		}()
 		return nil

@@ -12,6 +12,7 @@ import (
 	"daos/dataset/posix"
 	"daos/engine/object"
 	"daos/internal/fault"
+	"daos/internal/rescue"
 )
 
 // Counters tell what a scan has done. Met equals the sum of object.Scanner's
@@ -116,7 +117,7 @@ func Open(ctx context.Context, fs *posix.FS, v *posix.View, r Request) (*Stream,
 			defer s.wg.Done()
 			w := worker{v: v, dirs: ds, filter: f, rows: r.BatchRows, b: newBuilder(cols), left: r.Limit, limit: r.Limit > 0}
 			for p := range next {
-				p.err = w.scan(ctx, p)
+				p.err = rescue.Do(func() error { return w.scan(ctx, p) })
 				close(p.out)
 			}
 		}()
@@ -151,7 +152,7 @@ func (s *Stream) Next() (Batch, error) {
 			return Batch{Record: b.rec, Anchor: s.Anchor(), Counters: s.total}, nil
 		}
 		if p.err != nil {
-			return Batch{}, p.err
+			return Batch{}, rescue.Again(p.err)
 		}
 		s.total.add(p.counts)
 		p.counts = Counters{}

@@ -16,6 +16,7 @@ import (
 	"daos/engine/object"
 	"daos/internal/address"
 	"daos/internal/fault"
+	"daos/internal/rescue"
 	flightv1 "daos/proto/gen/daos/flight/v1"
 	scanv1 "daos/proto/gen/daos/scan/v1"
 	"daos/query/scan"
@@ -118,7 +119,8 @@ func (s *Server) keepPinned(ctx context.Context, id object.DatasetID, epoch obje
 		for {
 			select {
 			case <-tick.C:
-				if err := s.o.Catalog.Pin(ctx, id, epoch); err != nil && ctx.Err() == nil {
+				err := rescue.Do(func() error { return s.o.Catalog.Pin(ctx, id, epoch) })
+				if err != nil && ctx.Err() == nil {
 					s.o.Log.WarnContext(ctx, "can't renew the pin of a reader", "epoch", uint64(epoch), "err", err)
 				}
 			case <-ctx.Done():

@@ -7,6 +7,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/ipc"
 
 	"daos/internal/fault"
+	"daos/internal/rescue"
 	"daos/server/codec"
 )
 
@@ -30,7 +31,7 @@ type interruptible struct {
 func (i *interruptible) SendMsg(m any) error {
 	sent := make(chan error, 1)
 	go func() {
-		err := i.to.SendMsg(m)
+		err := rescue.Do(func() error { return i.to.SendMsg(m) })
 		if pinned, ok := m.(*codec.Message); ok {
 			pinned.Discard() // where gRPC did not take it
 		}
@@ -38,7 +39,7 @@ func (i *interruptible) SendMsg(m any) error {
 	}()
 	select {
 	case err := <-sent:
-		return err
+		return rescue.Again(err)
 	case <-i.ctx.Done():
 		return context.Cause(i.ctx)
 	}

@@ -17,6 +17,7 @@ import (
 	"daos/engine/object"
 	"daos/internal/address"
 	"daos/internal/fault"
+	"daos/internal/rescue"
 	"daos/loader/batch"
 	"daos/loader/manifest"
 	loaderv1 "daos/proto/gen/daos/loader/v1"
@@ -149,11 +150,14 @@ func (s *Loader) OpenManifest(r *loaderv1.OpenManifestRequest, out grpc.ServerSt
 	done := make(chan result, 1)
 	go func() { // ends with ctx at the latest
 		var res result
-		if req.Fill == nil {
-			res.m, res.handle, res.built, res.err = s.library.Open(ctx, req.Base)
-		} else {
-			res.m, res.handle, res.built, res.err = s.library.OpenPicked(ctx, req)
-		}
+		res.err = rescue.Do(func() (err error) {
+			if req.Fill == nil {
+				res.m, res.handle, res.built, err = s.library.Open(ctx, req.Base)
+			} else {
+				res.m, res.handle, res.built, err = s.library.OpenPicked(ctx, req)
+			}
+			return err
+		})
 		done <- res
 	}()
 	tick := time.NewTicker(progressEvery)
@@ -163,7 +167,7 @@ func (s *Loader) OpenManifest(r *loaderv1.OpenManifestRequest, out grpc.ServerSt
 		select {
 		case res := <-done:
 			if res.err != nil {
-				return fullName(a, res.err)
+				return fullName(a, rescue.Again(res.err))
 			}
 			msg := manifestMessage(res.m, res.handle, res.built, a)
 			if msg.ClassSizes, err = res.m.ClassSizes(ctx); err != nil {

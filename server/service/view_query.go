@@ -18,6 +18,7 @@ import (
 	"daos/internal/columnar"
 	"daos/internal/fault"
 	"daos/internal/querywire"
+	"daos/internal/rescue"
 	"daos/loader/manifest"
 	queryv1 "daos/proto/gen/daos/query/v1"
 	"daos/query/exec"
@@ -442,14 +443,16 @@ func (q *Query) statement(ctx context.Context, task *queryv1.SqlTask, fn func(co
 	ended := make(chan error, 1)
 	go func() { // ends when the statement does, which it does when ctx ends
 		done := false
-		err := q.SQL.run(ctx, task, func(m *queryv1.SqlReply) error {
-			b := m.GetBatch()
-			if b == nil {
-				return fault.New(fault.Internal, "query.sql", "statement", "its process sent a plan in place of rows")
-			}
-			done = b.GetDone()
-			_, err := out.Write(b.GetPayload())
-			return err
+		err := rescue.Do(func() error {
+			return q.SQL.run(ctx, task, func(m *queryv1.SqlReply) error {
+				b := m.GetBatch()
+				if b == nil {
+					return fault.New(fault.Internal, "query.sql", "statement", "its process sent a plan in place of rows")
+				}
+				done = b.GetDone()
+				_, err := out.Write(b.GetPayload())
+				return err
+			})
 		})
 		if err == nil && !done {
 			err = fault.New(fault.DataLoss, "query.sql", "statement", "it ended without the proof that its result is complete").Do("run it again")
@@ -473,8 +476,8 @@ func (q *Query) statement(ctx context.Context, task *queryv1.SqlTask, fn func(co
 			cancel()
 			<-ended
 		}
-		return err
+		return rescue.Again(err)
 	}
 	_, _ = io.Copy(io.Discard, in) // behind the end of the rows comes the proof
-	return <-ended
+	return rescue.Again(<-ended)
 }
