@@ -47,6 +47,7 @@ type Dataset struct {
 		next, end uint64
 	}
 	parsed atomic.Pointer[parsedSchema]
+	cuts   atomic.Pointer[lastCuts]
 	lanes  [64]sync.Mutex // by key: see lane
 }
 

@@ -1,6 +1,8 @@
 """KV datasets over Arrow Flight, from a stock pyarrow client that knows nothing of pydaos."""
 
+import base64
 import json
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -107,14 +109,39 @@ def test_fields_are_columns(flight, options, kv, encoding):
     ]
 
 
+def test_many_pairs_are_several_endpoints(flight, options, kv):
+    rows = 60_000
+    want = {f"{i * 2654435761 % (1 << 32):08x}".encode(): str(i).encode() for i in range(rows)}
+    kv.put_many(want)
+    keys = sorted(want)
+    info = flight.get_flight_info(path(kv.address), options)
+    assert len(info.endpoints) > 1 or os.cpu_count() == 1
+    kv.put_many({f"{i:07x}": "later" for i in range(0, 1 << 28, 1 << 14)})  # tickets read the epoch they were made at
+    for _ in range(2):
+        parts = [flight.do_get(e.ticket, options).read_all() for e in info.endpoints]
+        assert max(p.num_rows for p in parts) < rows * 3 / len(parts)
+        got = pa.concat_tables(parts)
+        assert got["key"].to_pylist() == keys
+        assert got["value"].to_pylist() == [want[k] for k in keys]
+    reverse = read(flight, options, command(dataset=kv.address, reverse=True, prefix=b"f", columns=["key"]))
+    assert [k for k in reverse["key"].to_pylist() if k in want] == [k for k in reversed(keys) if k.startswith(b"f")]
+    assert len(flight.get_flight_info(command(dataset=kv.address, limit=20_000), options).endpoints) == 1
+    scan = fl.FlightDescriptor.for_command(
+        json.dumps({"scan": {"dataset": kv.address, "columns": ["key"], "where": "value != x'6c61746572'"}}).encode()
+    )
+    assert len(flight.get_flight_info(scan, options).endpoints) == len(info.endpoints)
+    assert read(flight, options, scan)["key"].to_pylist() == keys
+
+
 def test_empty_and_listed(flight, options, kv):
     assert read(flight, options, path(kv.address)).num_rows == 0
     mine = [i for i in flight.list_flights(kv.address.encode(), options)]
     assert len(mine) == 1 and mine[0].schema.names == ["key", "akey", "value", "version"]
 
 
-def put(flight, options, address, data, batch=None, meta=None):
-    writer, reader = flight.do_put(path(address), data.schema, options=options)
+def put(flight, options, to, data, batch=None, meta=None):
+    descriptor = path(to) if isinstance(to, str) else to
+    writer, reader = flight.do_put(descriptor, data.schema, options=options)
     with writer:
         for i, part in enumerate(data.to_batches(max_chunksize=batch)):
             if meta and i == 0:
@@ -168,7 +195,52 @@ def test_uploads_that_are_no_pairs(flight, options, kv, data, says):
 
 
 def test_an_upload_that_fails_says_what_is_stored(flight, options, kv):
-    data = pa.table({"key": ["a", "b", "c", None], "value": ["1", "2", "3", "4"]})
-    with pytest.raises(ERRORS, match=r"2 pairs before that are stored"):
-        put(flight, options, kv.address, data, batch=2)
-    assert sorted(kv) == [b"a", b"b"]
+    rows = 16_384 + 2  # a transaction, and what is left
+    keys = [f"{i:05d}" for i in range(rows)] + [None]
+    data = pa.table({"key": keys, "value": ["v"] * len(keys)})
+    with pytest.raises(ERRORS, match=r"16384 pairs before that are stored"):
+        put(flight, options, kv.address, data, batch=1000)
+    assert sum(1 for _ in kv) == 16_384
+    # Less than that is put as a whole, or not at all.
+    with pytest.raises(ERRORS, match=r"a null among the keys"):
+        put(flight, options, kv.address, pa.table({"key": ["x", "y", None], "value": ["1", "2", "3"]}), batch=1)
+    assert "x" not in kv
+
+
+def test_a_retried_upload_happens_once(flight, options, kv):
+    rows = 40_000  # three transactions
+    data = pa.table({"key": [f"{i:05d}" for i in range(rows)], "value": [f"v{i}" for i in range(rows)]})
+    terms = {"request_id": "000102030405060708090a0b0c0d0e0f"}
+    first = put(flight, options, kv.address, data, batch=30_000, meta=terms)
+    assert first["count"] == rows and "replayed" not in first
+    kv.put_many({"00000": "changed", "39999": "changed"})
+    del kv["20000"]
+    again = put(flight, options, kv.address, data, batch=777, meta=terms)  # the messages may be cut elsewhere
+    assert again == {**first, "replayed": True}
+    assert kv["00000"] == kv["39999"] == b"changed" and "20000" not in kv
+    # The command write says the same.
+    write = {"dataset": kv.address, "request_id": base64.b64encode(bytes(range(16))).decode()}
+    third = put(flight, options, fl.FlightDescriptor.for_command(json.dumps({"write": write}).encode()), data)
+    assert third["replayed"] and kv["00000"] == b"changed"
+    with pytest.raises(ERRORS, match=r"request id"):
+        put(flight, options, kv.address, data.slice(1), meta=terms)  # it names another upload
+    without = put(flight, options, kv.address, data)
+    assert "replayed" not in without and kv["00000"] == b"v0"
+
+
+def test_an_upload_that_broke_off_goes_on_where_it_was(flight, options, kv):
+    rows = 40_000
+    data = pa.table({"key": [f"{i:05d}" for i in range(rows)], "value": ["v"] * rows})
+    terms = json.dumps({"request_id": "ff" * 16}).encode()
+    bad = pa.table({"key": pa.array([None], pa.string()), "value": ["v"]})
+    writer, reader = flight.do_put(path(kv.address), data.schema, options=options)
+    with pytest.raises(ERRORS, match=r"32768 pairs before that are stored"):
+        with writer:
+            writer.write_with_metadata(data.to_batches()[0], terms)
+            writer.write_table(bad)
+            writer.done_writing()
+            reader.read()
+    kv["00000"] = "changed"
+    answer = put(flight, options, kv.address, data, batch=5000, meta=json.loads(terms))
+    assert answer["count"] == rows and "replayed" not in answer
+    assert kv["00000"] == b"changed" and sum(1 for _ in kv) == rows

@@ -14,7 +14,8 @@ import (
 	"daos/query/expr"
 )
 
-// The columns that every KV dataset has, before the fields of its schema.
+// The columns that every KV dataset has, before the fields of its schema, or the
+// value as text where it has none.
 const (
 	kvKey = iota
 	kvKeyText
@@ -23,12 +24,14 @@ const (
 	kvSize
 	kvValue
 	kvFields
+	kvValueText = kvFields
 )
 
 // PairsTable is a KV dataset as a table: one row for each value, in the byte
 // order of keys. The columns are key, key_text (null where the key is not
 // UTF-8), akey, version, size, value, and the fields of the declared schema; a
-// field with the name of one of these is called "value.NAME".
+// field with the name of one of these is called "value.NAME". Where there is no
+// schema the last is value_text, null where the value is not UTF-8.
 type PairsTable struct {
 	name   string
 	v      *kv.View
@@ -45,8 +48,12 @@ func Pairs(ctx context.Context, name string, v *kv.View) (*PairsTable, error) {
 	t := &PairsTable{name: name, v: v, schema: expr.Schema{{Name: "key", Type: expr.Bytes}, {Name: "key_text", Type: expr.Text}, {Name: "akey", Type: expr.Bytes},
 		{Name: "version", Type: expr.Uint64}, {Name: "size", Type: expr.Uint64}, {Name: "value", Type: expr.Bytes}}}
 	var err error
-	if t.fields, err = v.Schema(ctx); err != nil || t.fields == nil {
-		return t, err
+	if t.fields, err = v.Schema(ctx); err != nil {
+		return nil, err
+	}
+	if t.fields == nil {
+		t.schema = append(t.schema, expr.Field{Name: "value_text", Type: expr.Text})
+		return t, nil
 	}
 	for _, f := range t.fields.Fields {
 		name := f.Name
@@ -67,13 +74,13 @@ func (t *PairsTable) Schema() expr.Schema { return t.schema }
 // Key is the key.
 func (t *PairsTable) Key() int { return kvKey }
 
-// Split is one part: the pairs are merged into one order. Conditions on the key
-// make it a range.
-func (t *PairsTable) Split(_ context.Context, where expr.Expr, columns []int, _ int) ([]exec.Part, error) {
+// Split cuts the order of the keys into ranges of about as many pairs. Conditions
+// on the key make the whole a range.
+func (t *PairsTable) Split(ctx context.Context, where expr.Expr, columns []int, want int) ([]exec.Part, error) {
 	p := &pairsPart{t: t}
 	for _, c := range columns {
 		p.values = p.values || c >= kvValue
-		p.whole = p.whole || c == kvValue
+		p.whole = p.whole || t.isValue(c)
 	}
 	for _, name := range []string{"key", "key_text"} {
 		lo, hi, unbounded := expr.Range(where, name)
@@ -89,7 +96,20 @@ func (t *PairsTable) Split(_ context.Context, where expr.Expr, columns []int, _ 
 	}
 	p.r.Stop = p.r.Stop[:min(len(p.r.Stop), kv.MaxKey+1)]
 	p.r.KeysOnly = !p.values
-	return []exec.Part{p}, nil
+	cuts, err := t.v.Cuts(ctx, p.r, want)
+	if err != nil {
+		return nil, err
+	}
+	parts := make([]exec.Part, 0, len(cuts)+1)
+	for _, r := range p.r.Pieces(cuts) {
+		parts = append(parts, &pairsPart{t: t, r: r, values: p.values, whole: p.whole})
+	}
+	return parts, nil
+}
+
+// isValue reports whether a column is the value itself, as bytes or text.
+func (t *PairsTable) isValue(column int) bool {
+	return column == kvValue || column == kvValueText && t.fields == nil
 }
 
 const (
@@ -196,7 +216,7 @@ func (c *pairsChunk) Read(ctx context.Context, columns []int, rows []uint32) ([]
 			if rows != nil {
 				out[i] = exec.Pick(&c.p.t.schema[col], &out[i], rows)
 			}
-		case col == kvValue:
+		case c.p.t.isValue(col):
 			out[i].Offsets = []uint64{0}
 			fields = append(fields, i)
 		default:
@@ -226,8 +246,15 @@ func (c *pairsChunk) Read(ctx context.Context, columns []int, rows []uint32) ([]
 		decoded := false
 		for _, i := range fields {
 			col := columns[i]
-			if col == kvValue {
-				out[i].Values = append(out[i].Values, b...)
+			if c.p.t.isValue(col) {
+				show := true
+				if col == kvValueText {
+					show = utf8.Valid(b)
+					out[i].Valid = append(out[i].Valid, flag(show))
+				}
+				if show {
+					out[i].Values = append(out[i].Values, b...)
+				}
 				out[i].Offsets = append(out[i].Offsets, uint64(len(out[i].Values)))
 				continue
 			}

@@ -104,6 +104,102 @@ func TestPairsAreATable(t *testing.T) {
 	}
 }
 
+// TestPairsAreReadInParts: of neighbouring keys, at places that are always the
+// same, with the rows and the order of one part.
+func TestPairsAreReadInParts(t *testing.T) {
+	d := kv.Open(store(t), kv.Options{})
+	const rows = 40_000
+	for from := 0; from < rows; from += 10_000 {
+		var ops []kv.Op
+		for i := range 10_000 {
+			ops = append(ops, kv.Op{Kind: kv.OpPut, Key: fmt.Appendf(nil, "%x", uint32(from+i)*2654435761), Value: fmt.Appendf(nil, "%d", from+i)})
+		}
+		if _, err := d.Apply(ctx, object.RequestID{}, ops); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v, err := d.Head(ctx, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := source.Pairs(ctx, "p/kv", v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := func() (out []string) {
+		t.Helper()
+		parts, err := s.Split(ctx, nil, []int{0}, 8)
+		if err != nil || len(parts) != 8 {
+			t.Fatalf("%d parts: %v", len(parts), err)
+		}
+		for _, p := range parts {
+			out = append(out, string(p.(exec.Placed).Place()))
+			p.Close()
+		}
+		return out
+	}
+	first := places()
+	if !slices.Equal(first, places()) || slices.Equal(first[:7], first[1:]) {
+		t.Fatalf("places %q", first)
+	}
+	all, n := collect(t, s, exec.Request{Columns: []string{"key"}})
+	if all.N != rows || n.RowsScanned != rows {
+		t.Fatalf("%d rows, %+v", all.N, n)
+	}
+	one, err := s.Split(ctx, nil, []int{0}, 1)
+	if err != nil || len(one) != 1 {
+		t.Fatalf("%d parts: %v", len(one), err)
+	}
+	var want []byte
+	for {
+		c, err := one[0].Next(ctx)
+		if err == io.EOF { //nolint:errorlint // what Next promises
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		vs, err := c.Read(ctx, []int{0}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, vs[0].Values...)
+	}
+	if string(want) != string(all.Columns[0].Values) {
+		t.Fatal("the parts have another order than the whole")
+	}
+	oracle(t, s, "key_text >= '8' and size = 4")
+}
+
+// TestValuesWithoutASchemaAreText: where they are UTF-8.
+func TestValuesWithoutASchemaAreText(t *testing.T) {
+	d := kv.Open(store(t), kv.Options{})
+	long := strings.Repeat("naïve ", 3000) // not in the index
+	var ops []kv.Op
+	for i, v := range []string{"0.1", "\xff\xfe", "", long, "a\x00b"} {
+		ops = append(ops, kv.Op{Kind: kv.OpPut, Key: fmt.Appendf(nil, "k%d", i), Value: []byte(v)})
+	}
+	if _, err := d.Apply(ctx, object.RequestID{}, ops); err != nil {
+		t.Fatal(err)
+	}
+	v, err := d.Head(ctx, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := source.Pairs(ctx, "p/kv", v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _ := collect(t, s, exec.Request{Columns: []string{"value_text"}})
+	x := got.Columns[0]
+	if got.N != 5 || string(x.Values) != "0.1"+long+"a\x00b" || !slices.Equal(x.Valid, []byte{1, 0, 1, 1, 1}) {
+		t.Fatalf("%d rows, %d bytes, valid %v", got.N, len(x.Values), x.Valid)
+	}
+	for _, w := range []string{"value_text = '0.1'", "value_text is null", "value_text like 'na%'", "length(value_text) > 100", "value_text = ''", "value = x'fffe' and value_text is null"} {
+		oracle(t, s, w)
+	}
+}
+
 func TestElementsAreATable(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 4))
 	for _, name := range []string{"float32", "int16", "uint64", "bool", "float64", "bfloat16", "float8_e4m3fn", "float8_e5m2", "timestamp[ns]"} {

@@ -246,7 +246,7 @@ func (s *pairSamples) Rows(ctx context.Context, samples []uint64, columns []int)
 	for i, k := range keys {
 		names[i].Key = []byte(k)
 	}
-	whole := slices.Contains(columns, kvValue)
+	whole := slices.ContainsFunc(columns, s.t.isValue)
 	values, err := s.t.v.GetMany(ctx, names, pairsBytes)
 	if err != nil {
 		return nil, err

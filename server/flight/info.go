@@ -50,7 +50,7 @@ type source struct {
 // GetFlightInfo offers a dataset in pieces. A live dataset is pinned at the
 // epoch of the tickets for pool.PinTTL; each use of a ticket renews that.
 func (s *Server) GetFlightInfo(ctx context.Context, d *flight.FlightDescriptor) (*flight.FlightInfo, error) {
-	i, err := s.info(ctx, d)
+	i, err := s.info(ctx, d, s.o.Endpoints)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func (s *Server) GetFlightInfo(ctx context.Context, d *flight.FlightDescriptor) 
 
 // GetSchema gives the schema alone.
 func (s *Server) GetSchema(ctx context.Context, d *flight.FlightDescriptor) (*flight.SchemaResult, error) {
-	i, err := s.info(ctx, d)
+	i, err := s.info(ctx, d, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (s *Server) ListFlights(c *flight.Criteria, out flight.FlightService_ListFl
 			continue
 		}
 		fd := &flight.FlightDescriptor{Type: flight.DescriptorPATH, Path: []string{d.Pool, d.Name}}
-		i, err := s.info(ctx, fd)
+		i, err := s.info(ctx, fd, 1)
 		if fault.Is(err, fault.NotFound) {
 			r, gone := s.o.Catalog.Resolve(ctx, address.Address{Pool: d.Pool, Dataset: d.Name})
 			if gone != nil { // destroyed meanwhile
@@ -169,7 +169,9 @@ func (i *info) flightInfo(d *flight.FlightDescriptor) (*flight.FlightInfo, error
 	return &flight.FlightInfo{Schema: b, FlightDescriptor: d, TotalRecords: i.records, TotalBytes: i.bytes, Ordered: true, AppMetadata: m}, nil
 }
 
-func (s *Server) info(ctx context.Context, d *flight.FlightDescriptor) (*info, error) {
+// info describes what a descriptor names, in about so many pieces where finding out
+// where they end is work.
+func (s *Server) info(ctx context.Context, d *flight.FlightDescriptor, pieces int) (*info, error) {
 	t, err := parseDescriptor(d)
 	if err != nil {
 		return nil, err
@@ -195,7 +197,7 @@ func (s *Server) info(ctx context.Context, d *flight.FlightDescriptor) (*info, e
 	case pool.TypeTensor:
 		return s.tensorInfo(ctx, &t, r)
 	case pool.TypeKV:
-		return s.kvInfo(ctx, &t, r)
+		return s.kvInfo(ctx, &t, r, pieces)
 	case pool.TypeArray:
 		return s.arrayInfo(ctx, &t, r)
 	}

@@ -86,7 +86,7 @@ func kvSchema(dataset string, s *kv.Schema, names []string) (*kvColumns, error) 
 	return c, nil
 }
 
-func (s *Server) kvInfo(ctx context.Context, t *target, r pool.Resolved) (*info, error) {
+func (s *Server) kvInfo(ctx context.Context, t *target, r pool.Resolved, pieces int) (*info, error) {
 	if t.entries != nil || t.tensor != nil || t.array != nil {
 		return nil, wrongType(t.address, r.Dataset.Type, t.command())
 	}
@@ -102,19 +102,30 @@ func (s *Server) kvInfo(ctx context.Context, t *target, r pool.Resolved) (*info,
 	if err != nil {
 		return nil, err
 	}
-	_, c, err := s.pairs(ctx, &r, epoch, req.GetColumns())
+	v, c, err := s.pairs(ctx, &r, epoch, req.GetColumns())
 	if err != nil {
 		return nil, err
 	}
-	rng := kv.Range{Prefix: prefix, Start: req.GetStart()}
+	rng := kv.Range{Prefix: prefix, Start: req.GetStart(), Reverse: req.GetReverse()}
+	if len(req.GetStop()) > 0 {
+		rng.Stop = req.GetStop()
+	}
 	if err := rng.Check(); err != nil {
 		return nil, err
 	}
+	var cuts [][]byte
+	if req.GetLimit() == 0 { // a limit is one for all pieces together
+		if cuts, err = v.Cuts(ctx, rng, pieces); err != nil {
+			return nil, err
+		}
+	}
 	i := &info{sources: []source{{r, epoch}}, schema: c.schema, records: -1, bytes: -1}
-	i.commands = []*flightv1.Command{{Of: &flightv1.Command_Kv{Kv: &flightv1.KvRead{
-		Dataset: r.Address.WithPath("").DatasetName(), Columns: req.GetColumns(), Prefix: prefix, Start: req.GetStart(), Stop: req.GetStop(),
-		Reverse: req.GetReverse(), Limit: req.GetLimit(), Epoch: uint64(epoch),
-	}}}}
+	for _, p := range rng.Pieces(cuts) {
+		i.commands = append(i.commands, &flightv1.Command{Of: &flightv1.Command_Kv{Kv: &flightv1.KvRead{
+			Dataset: r.Address.WithPath("").DatasetName(), Columns: req.GetColumns(), Prefix: prefix, Start: p.Start, Stop: p.Stop,
+			Reverse: req.GetReverse(), Limit: req.GetLimit(), Epoch: uint64(epoch),
+		}}})
+	}
 	return i, nil
 }
 

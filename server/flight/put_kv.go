@@ -1,7 +1,10 @@
 package flight
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"io"
 
@@ -13,8 +16,9 @@ import (
 )
 
 // storePairs puts the uploaded pairs, some thousands in each transaction, in
-// their order. What was put before an error stays: the same upload again puts
-// the same pairs.
+// their order. What was put before an error stays: the same upload again, with the
+// request id that it had, goes on behind it, and changes nothing that was written
+// since.
 func (u *upload) storePairs(ctx context.Context, d *kv.Dataset) (a putAnswer, err error) {
 	name := u.to.address.DatasetName()
 	if u.terms.Overwrite || u.terms.Start != 0 || u.terms.ExpectLength != nil {
@@ -36,15 +40,20 @@ func (u *upload) storePairs(ctx context.Context, d *kv.Dataset) (a putAnswer, er
 	if err != nil {
 		return a, err
 	}
+	p := &pairsPut{d: d, name: name, request: u.terms.RequestId, answer: putAnswer{Replayed: true}}
 	defer func() {
+		if a = p.answer; a.Count == 0 {
+			a.Replayed = false
+		}
 		if err != nil && a.Count > 0 {
-			err = fault.New(fault.KindOf(err), "flight.put", name, "%v; %d pairs before that are stored", err, a.Count).Do("mend it and upload again: the same puts change nothing")
+			err = fault.New(fault.KindOf(err), "flight.put", name, "%v; %d pairs before that are stored", err, a.Count).
+				Do("mend it and upload again: the same puts with the same request id happen once")
 		}
 	}()
 	for {
 		rec, err := rd.Next()
 		if errors.Is(err, io.EOF) {
-			return a, nil
+			return a, p.apply(ctx)
 		}
 		if err != nil {
 			return a, err
@@ -53,7 +62,7 @@ func (u *upload) storePairs(ctx context.Context, d *kv.Dataset) (a putAnswer, er
 		if err != nil {
 			return a, err
 		}
-		if err := putRows(ctx, d, name, rows, places, &a); err != nil {
+		if err := p.add(ctx, rows, places); err != nil {
 			return a, err
 		}
 	}
@@ -85,8 +94,21 @@ func pairColumns(name string, cols []tensor.Column) (places [3]int, err error) {
 	return places, nil
 }
 
-// putRows puts rows in transactions as large as they may be.
-func putRows(ctx context.Context, d *kv.Dataset, name string, rows *tensor.Rows, places [3]int, a *putAnswer) error {
+// pairsPut gathers pairs into transactions as large as they may be. Where they
+// are cut depends on the pairs alone and not on the messages that they come in, so
+// that each transaction of a retry is the one that it was.
+type pairsPut struct {
+	d       *kv.Dataset
+	name    string
+	request []byte // of the upload; empty: none
+	done    uint64 // transactions
+	ops     []kv.Op
+	size    int // bytes of the values in ops
+	answer  putAnswer
+}
+
+// add takes the rows of a message.
+func (p *pairsPut) add(ctx context.Context, rows *tensor.Rows, places [3]int) error {
 	cell := func(place, row int) ([]byte, bool) {
 		c := &rows.Columns[place]
 		if c.Valid != nil && c.Valid[row] == 0 {
@@ -94,21 +116,7 @@ func putRows(ctx context.Context, d *kv.Dataset, name string, rows *tensor.Rows,
 		}
 		return c.Values[c.Offsets[row]:c.Offsets[row+1]], true
 	}
-	var ops []kv.Op
-	size := 0
-	apply := func() error {
-		if len(ops) == 0 {
-			return nil
-		}
-		done, err := d.Apply(ctx, object.RequestID{}, ops)
-		if err != nil {
-			return err
-		}
-		a.Count += uint64(len(ops))
-		a.Epoch = uint64(done.Epoch)
-		ops, size = ops[:0], 0
-		return nil
-	}
+	held := len(p.ops)
 	for row := range rows.N {
 		op := kv.Op{Kind: kv.OpPut}
 		var key, value bool
@@ -118,15 +126,51 @@ func putRows(ctx context.Context, d *kv.Dataset, name string, rows *tensor.Rows,
 			op.Akey, _ = cell(places[1], row)
 		}
 		if !key || !value {
-			return fault.New(fault.Invalid, "flight.put", name, "a null among the keys or values, in row %d of a batch", row).Do("leave the row out, or delete the key with pydaos or `daos kv rm`")
+			return fault.New(fault.Invalid, "flight.put", p.name, "a null among the keys or values, in row %d of a batch", row).Do("leave the row out, or delete the key with pydaos or `daos kv rm`")
 		}
-		if len(ops) == kv.MaxBatch || size+len(op.Value) > kv.MaxBatchBytes {
-			if err := apply(); err != nil {
+		if len(p.ops) == kv.MaxBatch || len(p.ops) > 0 && p.size+len(op.Value) > kv.MaxBatchBytes {
+			if err := p.apply(ctx); err != nil {
 				return err
 			}
+			held = 0
 		}
-		ops = append(ops, op)
-		size += len(op.Value)
+		p.ops = append(p.ops, op)
+		p.size += len(op.Value)
 	}
-	return apply()
+	for i := held; i < len(p.ops); i++ { // their memory is the message's
+		o := &p.ops[i]
+		o.Key, o.Akey, o.Value = bytes.Clone(o.Key), bytes.Clone(o.Akey), bytes.Clone(o.Value)
+	}
+	return nil
+}
+
+// apply makes the next transaction.
+func (p *pairsPut) apply(ctx context.Context) error {
+	if len(p.ops) == 0 {
+		return nil
+	}
+	done, err := p.d.Apply(ctx, partOf(p.request, p.done), p.ops)
+	if err != nil {
+		return err
+	}
+	p.done++
+	p.answer.Count += uint64(len(p.ops))
+	p.answer.Epoch = uint64(done.Epoch)
+	p.answer.Replayed = p.answer.Replayed && done.Replayed
+	p.ops, p.size = p.ops[:0], 0
+	return nil
+}
+
+// partOf is the request id of one transaction of an upload: that of the upload
+// and its number, hashed. None without one.
+func partOf(request []byte, number uint64) (id object.RequestID) {
+	if len(request) == 0 {
+		return id
+	}
+	h := sha256.New()
+	h.Write([]byte("daos flight put"))
+	h.Write(request)
+	h.Write(binary.BigEndian.AppendUint64(nil, number))
+	copy(id[:], h.Sum(nil))
+	return id
 }
