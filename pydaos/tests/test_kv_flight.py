@@ -234,12 +234,11 @@ def test_an_upload_that_broke_off_goes_on_where_it_was(flight, options, kv):
     terms = json.dumps({"request_id": "ff" * 16}).encode()
     bad = pa.table({"key": pa.array([None], pa.string()), "value": ["v"]})
     writer, reader = flight.do_put(path(kv.address), data.schema, options=options)
-    with pytest.raises(ERRORS, match=r"32768 pairs before that are stored"):
-        with writer:
-            writer.write_with_metadata(data.to_batches()[0], terms)
-            writer.write_table(bad)
-            writer.done_writing()
-            reader.read()
+    with pytest.raises(ERRORS, match=r"32768 pairs before that are stored"), writer:
+        writer.write_with_metadata(data.to_batches()[0], terms)
+        writer.write_table(bad)
+        writer.done_writing()
+        reader.read()
     kv["00000"] = "changed"
     answer = put(flight, options, kv.address, data, batch=5000, meta=json.loads(terms))
     assert answer["count"] == rows and "replayed" not in answer
