@@ -50,8 +50,9 @@ func (f *File) Saw(pos uint64) {
 // Doubt implements object.RegionFile: everything is verified again.
 func (f *File) Doubt() { f.seen.Store(nil) }
 
-// Past reports whether large records were written past the page cache.
-func (f *File) Past() bool { return f.past }
+// Past reports whether large records are to be read past the page cache, the first
+// time: they were written so, and memory is short.
+func (f *File) Past() bool { return f.past && !f.set.room.plenty() }
 
 // Hold takes another reference, which Release gives back.
 func (f *File) Hold() { f.refs.Add(1) }

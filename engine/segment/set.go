@@ -38,6 +38,7 @@ type Options struct {
 type Set struct {
 	opts Options
 	tick atomic.Int64
+	room room
 
 	mu      sync.Mutex
 	files   map[key]*File

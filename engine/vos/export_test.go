@@ -12,3 +12,6 @@ func CountRows(t *Target, ds object.DatasetID) (n int) {
 	}
 	return n
 }
+
+// AssumeRoom makes a target act as if there were room in memory, or none.
+func AssumeRoom(t *Target, enough bool) { t.segs.AssumeRoom(enough) }

@@ -55,15 +55,16 @@ func (t *Target) Regions(ds object.DatasetID, r object.Record, skip, n uint64, o
 	return nil
 }
 
-// inFile appends bytes of a large record. What was written past the page cache
-// and has not been read yet is read past it as well: the one who starts again
-// with a checkpoint gets it at the speed of the disk, and what is read a second
-// time goes through the page cache.
+// inFile appends bytes of a large record. Where memory is short, what was written
+// past the page cache and has not been read yet is read past it as well, and drives
+// nothing out of it; what is read a second time goes through the page cache. Where
+// there is room, the first reader leaves it there for the second.
 func (t *Target) inFile(f *segment.File, ds object.DatasetID, r object.Record, skip, n uint64, out *object.Regions) error {
+	past := f.Past()
 	for at, end := skip, skip+n; at < end; {
 		lo := at / object.Granule * object.Granule
 		to := lo
-		for to < end && to < lo+pastStep && !f.Seen(r.Pos+to) {
+		for past && to < end && to < lo+pastStep && !f.Seen(r.Pos+to) {
 			to += object.Granule
 		}
 		if to = min(to, r.Length); to > lo && t.past(f, r, lo, to, at, min(to, end), out) {
@@ -71,7 +72,7 @@ func (t *Target) inFile(f *segment.File, ds object.DatasetID, r object.Record, s
 			continue
 		}
 		// Seen, or to be read through the page cache: up to where that changes.
-		for to = max(to, lo+object.Granule); to < end && (f.Seen(r.Pos+to) || !f.Past()); {
+		for to = max(to, lo+object.Granule); to < end && (f.Seen(r.Pos+to) || !past); {
 			to += object.Granule
 		}
 		to = min(to, end)
@@ -94,7 +95,7 @@ var pastBuffers = sync.Pool{New: func() any { b := make([]byte, pastStep); retur
 // appends [at, end) of them; false where that can't be done, or they don't match:
 // then the usual way says what is wrong.
 func (t *Target) past(f *segment.File, r object.Record, lo, to, at, end uint64, out *object.Regions) bool {
-	if !f.Past() || len(r.Sums) != granules(r.Length) {
+	if len(r.Sums) != granules(r.Length) {
 		return false
 	}
 	buf := pastBuffers.Get().(*[]byte)

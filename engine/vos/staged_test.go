@@ -97,3 +97,43 @@ func TestStaged_SegmentsLiveAsOthers(t *testing.T) {
 		t.Error(n, err)
 	}
 }
+
+// What was written past the page cache is read through it where there is room, and
+// lies there for the next reader; where there is none, it is read past it once.
+func TestStaged_ReadsLeaveThePagesWhereThereIsRoom(t *testing.T) {
+	for _, room := range []bool{true, false} {
+		v, err := vos.Open(options(nil, t.TempDir()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		vos.AssumeRoom(v, room)
+		data := bytes.Repeat([]byte("sixteen bytes . "), 40_000) // not whole granules
+		b := batch(10, write(oid(1), "f", "0", 0, data))
+		b.Deferred = true
+		prepare(t, v, b)
+		if err := v.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		ex, err := v.Extents(20, place(oid(1)), []byte("f"), []byte("0"), 0, uint64(len(data)))
+		if err != nil || len(ex) != 1 {
+			t.Fatal(ex, err)
+		}
+		for _, first := range []bool{true, false} {
+			var out object.Regions
+			if err := v.Regions(testDS, ex[0].Record, 100, uint64(len(data))-200, &out); err != nil {
+				t.Fatal(err)
+			}
+			inFile := 0
+			for _, p := range out.Parts {
+				inFile += p.Len
+			}
+			if whole := inFile == len(data)-200; whole != (room || !first) {
+				t.Errorf("room %v, first %v: %d bytes in files", room, first, inFile)
+			}
+			out.Release()
+		}
+		if err := v.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
