@@ -148,27 +148,36 @@ func (m *mapper) chunk(ctx context.Context, st Store, at object.Epoch, oid objec
 	return l, nil
 }
 
-// bytes is the bytes [lo, lo+n) of a chunk in mapped memory, verified; nil where
-// they don't lie in one piece. They are touched in safely only.
-func (m *mapper) bytes(ctx context.Context, at object.Epoch, oid object.ID, key []byte, l *laid, lo, n uint64) ([]byte, error) {
+// find is the mapped segment in which the bytes [lo, lo+n) of a chunk lie, verified,
+// and where in it; nil where they don't lie in one piece.
+func (m *mapper) find(ctx context.Context, at object.Epoch, oid object.ID, key []byte, l *laid, lo, n uint64) (*mapping, uint64, error) {
 	p := l.part(lo, n)
 	if p == nil {
-		return nil, nil
+		return nil, 0, nil
 	}
 	if from, to := p.unseen(lo, lo+n); from < to {
 		var seen object.Regions
 		err := m.regions.ReadRegions(ctx, at, oid, key, akeyData, from, to-from, &seen)
 		seen.Release()
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		p.saw(from, to)
 	}
 	s, err := m.segment(p.target, p.segment)
 	if err != nil {
-		return nil, nil //nolint:nilerr // moved meanwhile: it is read the other way
+		return nil, 0, nil //nolint:nilerr // moved meanwhile: it is read the other way
 	}
-	from := p.pos + lo - p.off
+	return s, p.pos + lo - p.off, nil
+}
+
+// bytes is the bytes [lo, lo+n) of a chunk in mapped memory, verified; nil where
+// they don't lie in one piece. They are touched in safely only.
+func (m *mapper) bytes(ctx context.Context, at object.Epoch, oid object.ID, key []byte, l *laid, lo, n uint64) ([]byte, error) {
+	s, from, err := m.find(ctx, at, oid, key, l, lo, n)
+	if s == nil || err != nil {
+		return nil, err
+	}
 	if b := s.Bytes(); from+n <= uint64(len(b)) {
 		return b[from : from+n : from+n], nil
 	}

@@ -113,6 +113,13 @@ func (c *Mappings) dropAllLocked() {
 	c.laid = nil
 }
 
+// forget forgets where chunks lie, and what of them has been verified.
+func (c *Mappings) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.laid = nil
+}
+
 // Close lets go of all segments.
 func (c *Mappings) Close() {
 	c.mu.Lock()
@@ -193,6 +200,16 @@ func (m *mapper) stretch(ctx context.Context, at object.Epoch, st Store, oid obj
 	return nil, nil
 }
 
+// doubt forgets that what was mapped has been verified.
+func (m *mapper) doubt() {
+	for _, s := range m.open {
+		if f, ok := s.Mapping.(object.RegionMapping); ok {
+			f.Doubt()
+		}
+	}
+	m.maps.forget()
+}
+
 // safely runs fn, which touches mapped memory: a page that can't be read is an
 // error.
 func safely(what string, fn func()) (err error) {
@@ -208,70 +225,4 @@ func safely(what string, fn func()) (err error) {
 	}()
 	fn()
 	return nil
-}
-
-// maxRegions bounds the pieces of one reply.
-const maxRegions = 4096
-
-// Regions puts the selection into out as it lies in memory and files, without
-// bringing it together; false if it lies in too many pieces for that. After an
-// error out has a part of it.
-func (r *Reader) Regions(ctx context.Context, out *object.Regions) (bool, error) {
-	regions, ok := r.d.st.(object.RegionReader)
-	s := r.node.Spec
-	if !ok || s.Fill != nil || len(r.axes) == 0 || r.Bytes() < mappedFrom {
-		return false, nil
-	}
-	for d := range r.axes {
-		if len(r.axes[d].Indices) > 0 {
-			return false, nil
-		}
-	}
-	// Axes behind j are whole chunks wide: a run along j is one stretch of bytes.
-	j := len(r.axes) - 1
-	stride := uint64(s.DType.size)
-	for ; j > 0; j-- {
-		if a := &r.axes[j]; a.Step != 1 || a.Count != s.Chunks[j] || a.Start%s.Chunks[j] != 0 {
-			break
-		}
-		stride *= s.Chunks[j]
-	}
-	last := r.axes[j]
-	pieces := last.touched(s.Chunks[j])
-	for d := range j {
-		if pieces *= r.axes[d].Count; pieces > maxRegions {
-			return false, nil
-		}
-	}
-	if last.Step != 1 || pieces > maxRegions || r.Bytes()/pieces < mappedFrom/4 {
-		return false, nil
-	}
-	cs := strides(s.Chunks, s.DType.size)
-	runs := last.plan(s.Chunks[j])
-	coords := make([]uint64, len(r.axes))
-	for d := j + 1; d < len(r.axes); d++ {
-		coords[d] = r.axes[d].Start / s.Chunks[d]
-	}
-	var walk func(d, off int) error
-	walk = func(d, off int) error {
-		if d < j {
-			for k := range r.axes[d].Count {
-				at := r.axes[d].Start + k*r.axes[d].Step
-				coords[d] = at / s.Chunks[d]
-				if err := walk(d+1, off+int(at%s.Chunks[d])*cs[d]); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-		for i := range runs {
-			coords[j] = runs[i].chunk
-			err := regions.ReadRegions(ctx, r.at, chunksOID(r.node.ID), chunkKey(coords), akeyData, uint64(off+runs[i].off*cs[j]), uint64(runs[i].n)*stride, out)
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	return true, fault.Wrap(walk(0, 0), "array.read", r.d.where(r.node.Path))
 }

@@ -1,6 +1,9 @@
 package object
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // Region is a piece of an answer whose bytes have been verified: in memory, or,
 // where Mem is nil, the Len bytes at Off of an open file.
@@ -23,12 +26,29 @@ type RegionFile interface {
 	Release()
 }
 
+// LentFile is an ability that a RegionFile may have: a process of the server's own
+// user can read the bytes itself.
+type LentFile interface {
+	// Lend is a descriptor that was opened for reading only, to be given away; it
+	// is the file's until Release. ok is false where there is none.
+	Lend() (fd int, ok bool)
+}
+
+// RegionMapping is an ability that a Mapping may have: its bytes lie in a file.
+type RegionMapping interface {
+	// AddTo appends n bytes from off on; false where there is no file.
+	AddTo(out *Regions, off uint64, n int) bool
+	// Doubt is RegionFile's.
+	Doubt()
+}
+
 // Regions is an answer in pieces, in order, for who sends it without copying
 // it. It belongs to one goroutine, until Release.
 type Regions struct {
 	Parts []Region
 	held  []RegionFile
 	lent  []func()
+	doubt []func()
 	size  uint64
 }
 
@@ -44,6 +64,26 @@ func (r *Regions) Add(b []byte) {
 func (r *Regions) AddLent(b []byte, back func()) {
 	r.Add(b)
 	r.lent = append(r.lent, back)
+}
+
+// Grow makes room for so many more pieces.
+func (r *Regions) Grow(n int) { r.Parts = slices.Grow(r.Parts, n) }
+
+// OnRelease calls back when the memory that was added is not used any more.
+func (r *Regions) OnRelease(back func()) { r.lent = append(r.lent, back) }
+
+// OnDoubt calls doubt when bytes that were added could not be sent.
+func (r *Regions) OnDoubt(doubt func()) { r.doubt = append(r.doubt, doubt) }
+
+// Doubt says that bytes could not be sent: those in memory that is mapped, and in
+// a file, are verified again before they are given out the next time.
+func (r *Regions) Doubt(f RegionFile) {
+	if f != nil {
+		f.Doubt()
+	}
+	for _, doubt := range r.doubt {
+		doubt()
+	}
 }
 
 // AddFile appends a range of a file; the file is released with the Regions.
@@ -79,7 +119,7 @@ func (r *Regions) Release() {
 	for _, back := range r.lent {
 		back()
 	}
-	r.Parts, r.held, r.lent, r.size = nil, nil, nil, 0
+	*r = Regions{}
 }
 
 // RegionReader is an ability that a store may have beside Store: it finds and

@@ -30,6 +30,7 @@ type File struct {
 	seen atomic.Pointer[seenMap]
 
 	reader atomic.Pointer[guardfs.DirectReader] // opened at the first read past the page cache
+	lent   atomic.Pointer[lent]                 // opened when somebody else is first to read it
 
 	mapping sync.Mutex
 	mapped  []byte // of the file, once it was asked for; as long as the file is open
@@ -63,6 +64,9 @@ func (f *File) Release() {
 		}
 		if d := f.reader.Load(); d != nil {
 			d.Close()
+		}
+		if l := f.lent.Load(); l != nil {
+			_ = unix.Close(l.fd)
 		}
 		if f.mapped != nil {
 			_ = unix.Munmap(f.mapped)

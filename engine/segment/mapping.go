@@ -7,6 +7,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"golang.org/x/sys/unix"
 
+	"daos/engine/object"
 	"daos/internal/fault"
 )
 
@@ -70,6 +71,21 @@ func (m *Mapping) Bytes() []byte { return m.b }
 
 // Name is the file's path.
 func (m *Mapping) Name() string { return m.f.name }
+
+// AddTo implements object.RegionMapping.
+func (m *Mapping) AddTo(out *object.Regions, off uint64, n int) bool {
+	if m.f.f.Fd() == vfs.InvalidFd || off+uint64(n) > uint64(len(m.b)) {
+		return false
+	}
+	m.f.Hold()
+	out.AddFile(m.f, int64(off), n)
+	return true
+}
+
+// Doubt implements object.RegionMapping.
+func (m *Mapping) Doubt() { m.f.Doubt() }
+
+var _ object.RegionMapping = (*Mapping)(nil)
 
 // Release ends the use of Bytes; a second call does nothing.
 func (m *Mapping) Release() {

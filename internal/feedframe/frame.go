@@ -27,6 +27,8 @@ const (
 	MaxBatchCount   = 1 << 16
 	MaxBatchReply   = 1 << 30
 	MaxBatchColumns = (MaxMeta - BatchMetaSize) / ColumnSize
+	MaxPlaces       = 512
+	MaxFiles        = 16 // descriptors of one frame
 )
 
 // Kind is a frame's kind.
@@ -60,6 +62,9 @@ func (k Kind) String() string {
 const (
 	More = 1 << 0 // further messages of this call follow in this direction
 	Slot = 1 << 1 // the payload lies in a slot, not in the stream
+	// Files: the payload lies in files whose descriptors came with the frame.
+	// Header.Slot says how many Places, padded, stand where it would.
+	Files = 1 << 2
 )
 
 // Header is a frame's header.
@@ -118,9 +123,11 @@ func Parse(b []byte) (Header, error) {
 	switch {
 	case h.Kind < Hello || h.Kind > GoAway:
 		return Header{}, bad("an unknown frame kind %d", h.Kind)
-	case h.Flags&^(More|Slot) != 0:
+	case h.Flags&^(More|Slot|Files) != 0 || h.Flags&Files != 0 && (h.Kind != Reply || h.Flags&Slot != 0):
 		return Header{}, bad("reserved flags %#x in a %s frame", h.Flags, h.Kind)
-	case h.Flags&Slot == 0 && (h.Slot != 0 || h.SlotOffset != 0):
+	case h.Flags&Files != 0 && (h.Slot == 0 || h.Slot > MaxPlaces || h.SlotOffset != 0):
+		return Header{}, bad("a payload in %d places in a %s frame, at most %d are allowed", h.Slot, h.Kind, MaxPlaces)
+	case h.Flags&(Slot|Files) == 0 && (h.Slot != 0 || h.SlotOffset != 0):
 		return Header{}, bad("a slot in a %s frame without the SLOT flag", h.Kind)
 	case h.MetaLen > MaxMeta:
 		return Header{}, bad("a meta part of %d bytes in a %s frame, at most %d are allowed", h.MetaLen, h.Kind, MaxMeta)

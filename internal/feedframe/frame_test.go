@@ -21,7 +21,12 @@ func TestParse_RefusesWhatTheProtocolForbids(t *testing.T) {
 		"magic":          func(b []byte) { b[3] = '2' },
 		"kind 0":         func(b []byte) { b[4] = 0 },
 		"kind 12":        func(b []byte) { b[4] = 12 },
-		"reserved flag":  func(b []byte) { b[5] = 4 },
+		"reserved flag":  func(b []byte) { b[5] = 8 },
+		"files, a call":  func(b []byte) { b[5], b[20] = Files, 1 },
+		"no places":      func(b []byte) { b[4], b[5] = byte(Reply), Files },
+		"many places":    func(b []byte) { b[4], b[5], b[20], b[21] = byte(Reply), Files, 1, 2 },
+		"files and slot": func(b []byte) { b[4], b[5], b[20] = byte(Reply), Files|Slot, 1 },
+		"files, offset":  func(b []byte) { b[4], b[5], b[20], b[32] = byte(Reply), Files, 1, 1 },
 		"slot, no flag":  func(b []byte) { b[20] = 1 },
 		"meta too long":  func(b []byte) { b[18] = 0xff },
 		"reserved bytes": func(b []byte) { b[63] = 1 },
@@ -51,6 +56,27 @@ func FuzzParse(f *testing.F) {
 		h.Put(out[:])
 		if string(out[:]) != string(in[:HeaderSize]) {
 			t.Fatalf("%x was read as %+v, which is %x", in[:HeaderSize], h, out)
+		}
+	})
+}
+
+func FuzzParsePlaces(f *testing.F) {
+	b := make([]byte, 2*PlaceSize)
+	Place{File: 1, Off: 7, Len: 100}.Put(b)
+	Place{Off: 1 << 40, Len: 28}.Put(b[PlaceSize:])
+	f.Add(b, 2, 2, uint64(128))
+	f.Fuzz(func(t *testing.T, in []byte, n, files int, size uint64) {
+		places, err := ParsePlaces(in, n, files, size)
+		if err != nil {
+			return
+		}
+		for _, p := range places {
+			if size -= p.Len; int(p.File) >= files || p.Off+p.Len < p.Off {
+				t.Fatalf("%+v of %d files", p, files)
+			}
+		}
+		if size != 0 || len(places) != n {
+			t.Fatalf("%d places, %d bytes are left", len(places), size)
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,9 +48,11 @@ type conn struct {
 	cancel context.CancelFunc
 	md     metadata.MD // incoming metadata of all calls
 	ready  bool        // guarded by s.mu
+	files  bool        // the client reads files itself; set by hello
 
 	batcher batcher        // of batches that the reader answers
-	relief  *time.Timer    // runs while it does; nil where a socket says that it blocks
+	relief  *time.Timer    // runs while the reader answers, but for batches where
+	tells   bool           // the socket says when it blocks
 	readers sync.WaitGroup // those that read, and have read
 	ended   chan error     // why reading has ended; one value
 
@@ -78,11 +81,10 @@ func newConn(s *Server, nc net.Conn) *conn {
 	c.nc, c.br = nc, bufio.NewReaderSize(nc, readBuffer)
 	c.w = writer{c: c, nc: nc}
 	c.ended = make(chan error, 1)
+	c.relief = time.AfterFunc(time.Hour, c.relieve)
+	c.relief.Stop()
 	if s, ok := nc.(*socket); ok {
-		s.blocked = c.relieve
-	} else {
-		c.relief = time.AfterFunc(time.Hour, c.relieve)
-		c.relief.Stop()
+		s.blocked, c.tells = c.relieve, true
 	}
 	c.mu.open = map[uint64]*call{}
 	c.space, c.work, c.inbox = sync.NewCond(&c.mu), sync.NewCond(&c.mu), sync.NewCond(&c.mu)
@@ -124,9 +126,7 @@ func (c *conn) run() {
 	}
 	c.abort()
 	<-done
-	if c.relief != nil {
-		c.relief.Stop()
-	}
+	c.relief.Stop()
 	c.readers.Wait()
 	c.mu.Lock()
 	left := c.mu.open
@@ -205,6 +205,9 @@ func (c *conn) hello() error {
 	}
 	if c.s.o.Now != nil {
 		r.Epoch, r.MapVersion = c.s.o.Now()
+	}
+	if _, ok := c.nc.(*socket); ok && slices.Contains(m.GetFeatures(), feedframe.FeatureFiles) && c.s.o.Auth.Own(c.peer) {
+		c.files, r.Features = true, []string{feedframe.FeatureFiles}
 	}
 	if err := c.w.message(feedframe.Header{Kind: feedframe.HelloReply, ID: h.ID}, r); err != nil {
 		return errEnd

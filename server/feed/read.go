@@ -71,23 +71,24 @@ func (c *conn) frame(h feedframe.Header) error {
 	return c.inline(k)
 }
 
-// inlineMax is how long the reader may be busy with a batch before another
-// goroutine reads in its place: a client may send all that is read ahead before
-// it takes an answer, and must be able to cancel. On a socket of ours the other
-// one begins when the answer does not fit into the socket's buffer, so that no
-// timer runs.
+// inlineMax is how long the reader may be busy with a batch or a call before
+// another goroutine reads in its place: a client may send all that is read ahead
+// before it takes an answer, and must be able to cancel. With a batch on a socket
+// of ours the other one begins when the answer does not fit into the socket's
+// buffer, so that no timer runs.
 const inlineMax = 2 * time.Millisecond
 
 // errTaken ends a reader in whose place another one reads.
 var errTaken = errors.New("another goroutine reads")
 
-// inline answers a batch on the reader's goroutine.
+// inline answers a batch or a call on the reader's goroutine.
 func (c *conn) inline(k *call) error {
-	if c.relief != nil {
+	timed := !c.tells || k.header.Kind != feedframe.Batch
+	if timed {
 		c.relief.Reset(inlineMax)
 	}
 	err := c.execute(k, &c.batcher)
-	if c.relief != nil {
+	if timed {
 		c.relief.Stop()
 	}
 	c.mu.Lock()
@@ -105,7 +106,7 @@ func (c *conn) inline(k *call) error {
 	return errTaken
 }
 
-// relieve lets another goroutine read if the reader is busy with a batch. A
+// relieve lets another goroutine read if the reader is busy with an answer. A
 // timer that fires late may relieve it of the next one: that does no harm. w.mu
 // may be held.
 func (c *conn) relieve() {
@@ -317,9 +318,10 @@ func (c *conn) takenLocked(p *part) {
 	c.space.Signal()
 }
 
-// enqueue hands a frame to the executor, or to the stream it belongs to. A BATCH
-// before which nothing waits is returned, for the reader to answer itself: it
-// saves waking the executor, which costs as much as a small batch.
+// enqueue hands a frame to the executor, or to the stream it belongs to. A BATCH, or
+// a CALL whose request is complete, before which nothing waits is returned, for the
+// reader to answer itself: it saves waking the executor, which costs as much as a
+// small batch.
 func (c *conn) enqueue(h feedframe.Header, p part) (*call, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -331,7 +333,7 @@ func (c *conn) enqueue(h feedframe.Header, p part) (*call, error) {
 		}
 		k = &call{header: h, first: p, arrived: time.Now(), inEnd: !h.More(), late: c.mu.draining}
 		c.mu.open[h.ID] = k
-		if h.Kind == feedframe.Batch && !c.mu.busy && len(c.mu.queue) == 0 {
+		if (h.Kind == feedframe.Batch || !h.More()) && !c.mu.busy && len(c.mu.queue) == 0 {
 			c.mu.busy, c.mu.inline = true, k
 			return k, nil
 		}

@@ -1,6 +1,8 @@
 package feed
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"syscall"
 	"time"
@@ -17,10 +19,22 @@ import (
 const sendStep = 1 << 20
 
 // regions writes a response whose payload lies in pieces: memory goes by
-// reference, ranges of files by sendfile, from the page cache to the socket.
-// They are verified already. Files are not copied and do not count against the
+// reference, ranges of files by sendfile, from the page cache to the socket, or,
+// where the client can read them itself, by their place. They are verified already. Files are not copied and do not count against the
 // budget.
-func (w *writer) regions(h feedframe.Header, m any, out *object.Regions) error {
+func (w *writer) regions(h feedframe.Header, m any, out *object.Regions) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // a page of a mapped file can't be read: TLS copies, a socket says EFAULT
+			if _, ok := p.(interface{ Addr() uintptr }); !ok {
+				panic(p)
+			}
+			w.c.s.o.Log.Error("an answer was broken off", "peer", w.c.peerName(), "panic", fmt.Sprint(p))
+			err = w.done(0, errEnd)
+		}
+		if errors.Is(err, errEnd) {
+			out.Doubt(nil)
+		}
+	}()
 	buf := w.c.s.pool.Get(4 << 10)
 	defer w.c.s.pool.Put(buf)
 	b, payload, err := w.c.s.messages.Encode((*buf)[:feedframe.HeaderSize], m)
@@ -38,6 +52,11 @@ func (w *writer) regions(h feedframe.Header, m any, out *object.Regions) error {
 	b = append(b, pad[:feedframe.Padded(meta)-meta]...)
 	*buf = b
 	h.Kind, h.MetaLen, h.PayloadLen = feedframe.Reply, uint32(meta), out.Size()
+	if l, ok := w.c.lend(out); ok {
+		if sent, err := w.lent(h, b, l, out.Size()); sent {
+			return err
+		}
+	}
 	h.Put(b)
 	held := int64(0)
 	for i := range out.Parts {

@@ -203,6 +203,18 @@ func (s *socket) WriteBuffers(bufs [][]byte) (int64, error) {
 	})
 }
 
+// WriteFiles writes b, and gives the other end, which is a unix socket, copies of
+// descriptors with its first byte.
+func (s *socket) WriteFiles(b []byte, fds []int) (int64, error) {
+	rights := unix.UnixRights(fds...)
+	return s.put(len(b), func(done int) (int, error) {
+		if done == 0 {
+			return unix.SendmsgN(s.fd, b, rights, nil, unix.MSG_NOSIGNAL)
+		}
+		return unix.Write(s.fd, b[done:])
+	})
+}
+
 // put calls write until size bytes are written.
 func (s *socket) put(size int, write func(done int) (int, error)) (int64, error) {
 	if err := s.enter(); err != nil {

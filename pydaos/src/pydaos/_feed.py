@@ -7,7 +7,9 @@ drops it after any failure but a STATUS frame (`broken` says so).
 Bytes go from the socket straight into the caller's memory: a reply costs one
 receive for its header and one for its meta part and payload together, and a batch
 whose size is known beforehand one for everything, if it is all there. Deadlines
-are the socket's own (SO_RCVTIMEO), so that waiting needs no extra system call.
+are the socket's own (SO_RCVTIMEO), so that waiting needs no extra system call. Large
+answers of a server on the same machine may lie in its files instead (`_places`): they
+are read from there, by the same calls.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 from pydaos import _errors as errors
+from pydaos import _places as places
+from pydaos._places import Places
 from pydaos._proto.daos.feed.v1 import feed_pb2 as feed
 from pydaos._version import __version__
 
@@ -39,6 +43,7 @@ BATCH_COLUMN = struct.Struct("<BBHIQQQQ24x")
 
 HELLO, HELLO_REPLY, CALL, MESSAGE, REPLY, STATUS, CANCEL, BATCH, BATCH_REPLY, CREDIT, GOAWAY = range(1, 12)
 MORE = 1
+FILES = 4
 
 # The layout of a column whose samples have all as many bytes (tensor.v1.Layout).
 FIXED = 1
@@ -128,10 +133,11 @@ def parse_batch_meta(meta: bytes) -> BatchMeta:
 _kept: list[socket.socket] = []
 
 
-def _let_go(sock: socket.socket, pid: int) -> None:
+def _let_go(sock: socket.socket, pid: int, files: list[int]) -> None:
     """Close the socket of a connection that nobody has closed, unless it is the parent's."""
     if os.getpid() == pid:
         sock.close()
+        places.close_all(files)
     else:
         _kept.append(sock)
 
@@ -152,9 +158,13 @@ class FeedConnection:
     def __init__(self, sock: socket.socket, peer: str, timeout: float) -> None:
         self.peer = peer
         self.pid = os.getpid()
+        # Descriptors that came with a header, until their places are known; and a payload
+        # in files that is received in parts.
+        self._files: list[int] = []
+        self._places: Places | None = None
         # Of a cycle that is collected the socket could be the first to go, with a warning;
         # this comes before.
-        weakref.finalize(self, _let_go, sock, self.pid).atexit = False
+        weakref.finalize(self, _let_go, sock, self.pid, self._files).atexit = False
         self.broken = False
         self.draining = False
         self.calls = 0
@@ -173,12 +183,17 @@ class FeedConnection:
         self._brisk = False
         # What was received behind the end of what was wanted.
         self._surplus = b""
+        # Bytes for descriptors that come with a header: 0 where none can come.
+        self._control = 0
         sock.settimeout(None)
         self._set_timeout(timeout)
 
     @classmethod
-    def open(cls, address: str, token: str = "", timeout: float = 60.0) -> FeedConnection:
+    def open(cls, address: str, token: str = "", timeout: float = 60.0, *, files: bool = True) -> FeedConnection:
         """Connect to ``HOST:PORT`` or ``unix:PATH`` and say HELLO.
+
+        With `files` large answers of a server of this user may lie in its files, which are
+        read here.
 
         Raises
         ------
@@ -198,6 +213,8 @@ class FeedConnection:
         conn = cls(sock, address, timeout)
         try:
             hello = feed.Hello(version=1, token=token, client=f"pydaos {__version__}", pid=os.getpid())
+            if files and address.startswith("unix:"):
+                hello.features.append("files")
             conn._send(HELLO, 0, 0, hello.SerializeToString())
             frame = conn.recv_frame()
             if frame.kind == STATUS:
@@ -205,6 +222,8 @@ class FeedConnection:
             if frame.kind != HELLO_REPLY:
                 raise errors.InternalError(f"{address}: answered HELLO with a frame of kind {frame.kind}")
             conn.hello.ParseFromString(frame.meta)
+            if "files" in conn.hello.features:
+                conn._control = places.ROOM
         except BaseException:
             conn.close()
             raise
@@ -220,6 +239,14 @@ class FeedConnection:
         """Close the socket; a second call does nothing. Never call it in a forked child."""
         self.broken = True
         self._sock.close()
+        self._no_files()
+
+    def _no_files(self) -> None:
+        """Close what came with the answer that is being received."""
+        places.close_all(self._files)
+        if self._places is not None:
+            self._places.close()
+            self._places = None
 
     # Calls.
 
@@ -319,8 +346,8 @@ class FeedConnection:
         The payload must follow, by `receive_part`, in as many parts as the caller likes.
         """
         while True:
-            self._recv_exactly(memoryview(self._head))
-            magic, kind, flags, status, got_id, meta_len, _, payload_len, _ = HEADER.unpack(self._head)
+            self._recv_head()
+            magic, kind, flags, status, got_id, meta_len, count, payload_len, _ = HEADER.unpack(self._head)
             if magic != MAGIC or meta_len > MAX_META or payload_len > MAX_PAYLOAD:
                 self.broken = True
                 raise errors.InternalError(f"{self.peer}: what answers there does not speak the feed's protocol")
@@ -330,6 +357,8 @@ class FeedConnection:
         meta = bytearray((meta_len + 63) & ~63)
         if meta:
             self._recv_exactly(memoryview(meta))
+        if flags & FILES:
+            self._places = self._recv_places(kind, count, payload_len)
         frame = Frame(kind, flags, status, got_id, bytes(meta[:meta_len]), b"")
         self._check(frame, call_id)
         if kind == STATUS:
@@ -338,7 +367,12 @@ class FeedConnection:
 
     def receive_part(self, view: memoryview) -> None:
         """Fill a buffer with the next bytes of a payload; see `receive_head`."""
-        self._recv_exactly(view)
+        if self._places is None:
+            self._recv_exactly(view)
+            return
+        self._places.fill(view)
+        if self._places.read:
+            self._no_files()
 
     # Batches.
 
@@ -439,13 +473,16 @@ class FeedConnection:
         Of one part as much as there is room for, of several what has come when something has.
         """
         receive, until, got = self._sock.recvmsg_into, time.perf_counter() + SPIN, 0
+        flags = socket.MSG_DONTWAIT | places.CLOEXEC
         while True:
             try:
-                n = receive(parts, 0, socket.MSG_DONTWAIT)[0]
+                n, control, _, _ = receive(parts, self._control, flags)
             except BlockingIOError:
                 if time.perf_counter() > until:
                     return got
                 continue
+            if control:
+                self._files += places.received(control)
             got += n
             if n == 0 or len(parts) > 1 or n == len(parts[0]):
                 return got  # the end of the connection is met again by who waits
@@ -457,9 +494,9 @@ class FeedConnection:
         """Receive the next frame that is not a GOAWAY."""
         while True:
             begun = time.perf_counter()
-            self._recv_exactly(memoryview(self._head), self._brisk)
+            self._recv_head(self._brisk)
             self._brisk = time.perf_counter() - begun < SPIN
-            magic, kind, flags, status, call_id, meta_len, _, payload_len, _ = HEADER.unpack(self._head)
+            magic, kind, flags, status, call_id, meta_len, count, payload_len, _ = HEADER.unpack(self._head)
             if magic != MAGIC or meta_len > MAX_META or payload_len > MAX_PAYLOAD:
                 self.broken = True
                 raise errors.InternalError(f"{self.peer}: what answers there does not speak the feed's protocol")
@@ -474,6 +511,10 @@ class FeedConnection:
             if padded:
                 self._recv_exactly(meta_view)
             return Frame(kind, flags, status, call_id, bytes(meta_view[:meta_len]), b"")
+        if flags & FILES:
+            self._recv_exactly(meta_view)
+            meta = bytes(meta_view[:meta_len])
+            return Frame(kind, flags, status, call_id, meta, self._read_places(kind, count, payload_len, alloc))
         if alloc is None:
             if padded:
                 self._recv_exactly(meta_view)
@@ -485,6 +526,54 @@ class FeedConnection:
             raise errors.InvalidError(f"the buffer holds {len(view)} bytes, the answer has {payload_len}")
         self._recv_both(meta_view, view)
         return Frame(kind, flags, status, call_id, bytes(meta_view[:meta_len]), buffer)
+
+    def _recv_head(self, brisk: bool = False) -> None:
+        """Receive a header, and descriptors that come with it."""
+        view = memoryview(self._head)
+        if not self._control or self._surplus:
+            self._recv_exactly(view, brisk)
+            return
+        places.close_all(self._files)  # of nobody
+        try:
+            got = self._spin(view) if brisk else 0
+            if not got:
+                flags = socket.MSG_WAITALL | places.CLOEXEC
+                got, control, _, _ = self._sock.recvmsg_into((view,), self._control, flags)
+                if control:
+                    self._files += places.received(control)
+        except OSError as e:
+            raise self._lost(e) from e
+        except BaseException:
+            self.broken = True
+            raise
+        if not got:
+            raise self._lost(None)
+        if got < len(view):
+            self._recv_exactly(view[got:])
+
+    def _recv_places(self, kind: int, count: int, size: int) -> Places:
+        """Receive the places that stand where the payload would."""
+        if kind != REPLY or not 0 < count <= places.MAX_PLACES:
+            self.broken = True
+            raise errors.InternalError(f"{self.peer}: a frame of kind {kind} with {count} places")
+        table = memoryview(bytearray(places.table_size(count)))
+        self._recv_exactly(table)
+        files = self._files[:]
+        self._files.clear()
+        return Places(files, table, count, size, self.peer)
+
+    def _read_places(self, kind: int, count: int, size: int, alloc: Callable[[int], Buffer] | None) -> Buffer:
+        """Read a payload that lies in files."""
+        there = self._recv_places(kind, count, size)
+        try:
+            buffer: Buffer = bytearray(size) if alloc is None else alloc(size)
+            view = memoryview(buffer).cast("B")[:size]
+            if len(view) != size:
+                raise errors.InvalidError(f"the buffer holds {len(view)} bytes, the answer has {size}")
+            there.fill(view)
+        finally:
+            there.close()
+        return bytes(buffer) if alloc is None else buffer
 
     def _new_id(self) -> int:
         call_id = self._next_id

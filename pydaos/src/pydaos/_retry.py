@@ -33,6 +33,9 @@ _pools: weakref.WeakSet[ConnectionPool] = weakref.WeakSet()
 class ConnectionPool:
     """Connections to one endpoint; safe to share between threads and to fork."""
 
+    #: Whether large answers of a server of this user may lie in its files.
+    files = True
+
     def __init__(self, endpoint: Endpoint, timeout: float, retry: float) -> None:
         self.endpoint = endpoint
         self.timeout = timeout
@@ -70,7 +73,7 @@ class ConnectionPool:
         failure: errors.DaosError | None = None
         for target in self.endpoint.targets():
             try:
-                return FeedConnection.open(target.address, target.token, self.timeout)
+                return FeedConnection.open(target.address, target.token, self.timeout, files=self.files)
             except errors.UnreachableError as e:
                 failure = failure or e
         raise failure or errors.UnreachableError(f"{self.endpoint}: nowhere to connect to")

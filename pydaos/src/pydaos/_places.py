@@ -1,0 +1,110 @@
+"""Payloads that a client reads itself: ranges of the server's files (docs/protocol.md, "Files").
+
+The server names them, and gives descriptors that are open for reading only, to processes of
+its own user on the same machine. What they show has been verified and never changes, whatever
+becomes of the file's name. They are closed when the payload has been read: none is kept.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from array import array
+from collections.abc import Iterable, Sequence
+
+from pydaos import _errors as errors
+
+#: The most places of one payload, and the most descriptors that come with it.
+MAX_PLACES = 512
+MAX_FILES = 16
+#: Bytes for the control messages with that many descriptors.
+ROOM = socket.CMSG_SPACE(MAX_FILES * array("i").itemsize)
+#: Received descriptors are not inherited by programs that this one starts.
+CLOEXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0x40000000)
+
+_PLACE = struct.Struct("<IIQQ8x")
+
+
+def table_size(count: int) -> int:
+    """Return the bytes of the list of so many places, padded."""
+    return (count * _PLACE.size + 63) & ~63
+
+
+def received(control: Iterable[tuple[int, int, bytes]]) -> list[int]:
+    """Return the descriptors of control messages."""
+    files = array("i")
+    for level, kind, data in control:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            files.frombytes(data[: len(data) - len(data) % files.itemsize])
+    return files.tolist()
+
+
+def close_all(files: list[int]) -> None:
+    """Close descriptors, and forget them."""
+    while files:
+        os.close(files.pop())
+
+
+class Places:
+    """A payload of `size` bytes in files; it owns the descriptors until `close`.
+
+    Raises
+    ------
+    OverloadedError
+        There are fewer descriptors than were sent: the process has no more to give.
+    InternalError
+        The places are not a payload of that size.
+    """
+
+    def __init__(self, files: Sequence[int], table: memoryview, count: int, size: int, peer: str) -> None:
+        self._files = list(files)
+        self._peer = peer
+        self._parts: list[tuple[int, int, int]] = []
+        self._next = 0  # the part that is being read, and
+        self._done = 0  # how much of it was
+        left = size
+        for number, _, offset, length in _PLACE.iter_unpack(table[: count * _PLACE.size]):
+            if number >= len(self._files):
+                self.close()
+                raise errors.OverloadedError(
+                    f"{peer}: an answer lies in files, and this process can open no more",
+                    resource=peer,
+                    resolution="close some, or raise its limit (ulimit -n)",
+                )
+            left -= length
+            self._parts.append((self._files[number], offset, length))
+        if left or not all(length for _, _, length in self._parts):
+            self.close()
+            raise errors.InternalError(f"{peer}: the places of a payload of {size} bytes have {size - left}")
+
+    def fill(self, view: memoryview) -> None:
+        """Fill a buffer with the next bytes."""
+        try:
+            while view:
+                file, offset, length = self._parts[self._next]
+                got = os.preadv(file, (view[: length - self._done],), offset + self._done)
+                if not got:
+                    raise errors.CorruptError(
+                        f"{self._peer}: a file of the server ends before byte {offset + length}, where an answer lies"
+                    )
+                view = view[got:]
+                self._done += got
+                if self._done == length:
+                    self._next, self._done = self._next + 1, 0
+        except OSError as e:
+            if isinstance(e, errors.DaosError):
+                raise
+            raise errors.CorruptError(f"{self._peer}: a file of the server can't be read: {e.strerror}") from e
+
+    @property
+    def read(self) -> bool:
+        """Whether everything has been read."""
+        return self._next == len(self._parts)
+
+    def close(self) -> None:
+        """Close the descriptors; a second call does nothing."""
+        close_all(self._files)
+
+    def __del__(self) -> None:
+        self.close()

@@ -1,0 +1,359 @@
+"""Answers that lie in the server's files: frames with descriptors, and a server that sends them."""
+
+import os
+import resource
+import socket
+import struct
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+import pydaos
+from pydaos import _feed as feed
+from pydaos import _places as places
+from pydaos._client import full_method
+from pydaos._proto.daos.posix.v1 import posix_service_pb2 as pb
+
+MIB = 1 << 20
+
+
+def descriptors():
+    """Count the open descriptors of segments, and of the files of these tests."""
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            count += os.readlink(f"/proc/self/fd/{name}").split(" ")[0].endswith((".seg", ".part"))
+        except FileNotFoundError:
+            pass
+    return count
+
+
+# Frames, byte by byte as docs/protocol.md has them.
+
+
+@pytest.fixture
+def ends():
+    ours, theirs = socket.socketpair()
+    conn = feed.FeedConnection(ours, "test", 5.0)
+    conn._control = places.ROOM
+    yield conn, theirs
+    conn.close()
+    theirs.close()
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """Two open files, and what is in them."""
+    content = [bytes(np.random.default_rng(i).integers(0, 256, 300_000, dtype=np.uint8)) for i in range(2)]
+    files = []
+    for i, data in enumerate(content):
+        (tmp_path / f"{i}.part").write_bytes(data)
+        files.append(os.open(tmp_path / f"{i}.part", os.O_RDONLY))
+    yield files, content
+    for f in files:
+        os.close(f)
+
+
+def frame(call_id, meta, table, *, size=None, count=None, kind=5, flags=4):
+    """Build a frame whose payload lies in files."""
+    head = bytearray(64)
+    head[0:4] = b"DFD1"
+    head[4] = kind
+    head[5] = flags
+    struct.pack_into("<Q", head, 8, call_id)
+    struct.pack_into("<I", head, 16, len(meta))
+    struct.pack_into("<I", head, 20, len(table) if count is None else count)
+    struct.pack_into("<Q", head, 24, sum(n for _, _, n in table) if size is None else size)
+    listed = b"".join(struct.pack("<IIQQ8x", number, 0, offset, n) for number, offset, n in table)
+    return bytes(head) + meta + bytes(-len(meta) % 64) + listed + bytes(-len(listed) % 64)
+
+
+TABLE = [(0, 5, 100_000), (1, 0, 300_000), (0, 299_999, 1)]
+
+
+def test_a_payload_is_read_from_the_files(ends, parts):
+    conn, peer = ends
+    files, content = parts
+    before = descriptors()
+    want = content[0][5:100_005] + content[1] + content[0][-1:]
+    for _ in range(3):
+        socket.send_fds(peer, [frame(7, b"meta", TABLE)], files)
+    peer.sendall(frame(7, b"plain", [], size=3, count=0, flags=0) + b"abc")
+    room = bytearray(400_001)
+    assert conn.receive(7, lambda size: room) == (b"meta", room)
+    assert room == want
+    assert conn.receive(7) == (b"meta", want)
+    assert conn.receive_head(7) == (b"meta", len(want))
+    got = bytearray(len(want))
+    view = memoryview(got)
+    for start, end in ((0, 0), (0, 50_000), (50_000, 150_000), (150_000, 400_001)):
+        conn.receive_part(view[start:end])
+    assert got == want
+    assert conn.receive(7) == (b"plain", b"abc")
+    assert descriptors() == before
+    assert not conn.broken
+
+
+def test_what_is_received_in_part_is_closed_with_the_connection(ends, parts):
+    conn, peer = ends
+    files, content = parts
+    before = descriptors()
+    socket.send_fds(peer, [frame(1, b"", TABLE)], files)
+    conn.receive_head(1)
+    part = bytearray(10)
+    conn.receive_part(memoryview(part))
+    assert part == content[0][5:15]
+    assert descriptors() == before + 2
+    conn.close()
+    assert descriptors() == before
+
+
+def test_descriptors_of_nobody_are_closed(ends, parts):
+    conn, peer = ends
+    before = descriptors()
+    for call_id in (1, 2):
+        socket.send_fds(peer, [frame(call_id, b"x", [], count=0, size=0, flags=0)], parts[0])
+        assert conn.receive(call_id)[0] == b"x"
+    conn.close()
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize(
+    ("table", "kind", "error", "message"),
+    [
+        ([(2, 0, 5)], 5, pydaos.OverloadedError, "can open no more"),
+        ([(0, 0, 5), (1, 0, 0)], 5, pydaos.InternalError, "have 5"),
+        ([(0, 299_990, 20)], 5, pydaos.CorruptError, "ends before byte 300010"),
+        ([(0, 0, 5)], 9, pydaos.InternalError, "kind 9"),
+    ],
+)
+def test_places_that_are_wrong_are_refused(ends, parts, table, kind, error, message):
+    conn, peer = ends
+    before = descriptors()
+    socket.send_fds(peer, [frame(1, b"", table, kind=kind)], parts[0])
+    with pytest.raises(error, match=message):
+        conn.receive(1)
+    conn.close()
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("size", [4, 6, 1 << 29])
+def test_places_are_the_whole_payload(ends, parts, size):
+    conn, peer = ends
+    socket.send_fds(peer, [frame(1, b"", [(0, 0, 5)], size=size)], parts[0])
+    with pytest.raises(pydaos.InternalError, match=f"payload of {size} bytes have 5"):
+        conn.receive(1)
+
+
+@pytest.mark.parametrize("count", [0, 513, 1 << 31])
+def test_the_number_of_places_is_bounded(ends, parts, count):
+    conn, peer = ends
+    socket.send_fds(peer, [frame(1, b"", [(0, 0, 5)], count=count, size=5)], parts[0])
+    with pytest.raises(pydaos.InternalError, match=f"with {count} places"):
+        conn.receive(1)
+    assert conn.broken
+
+
+def test_a_buffer_of_the_wrong_size_is_refused(ends, parts):
+    conn, peer = ends
+    before = descriptors()
+    socket.send_fds(peer, [frame(1, b"", TABLE)], parts[0])
+    with pytest.raises(pydaos.InvalidError, match="the buffer holds 3 bytes"):
+        conn.receive(1, lambda size: bytearray(3))
+    assert descriptors() == before
+
+
+# A server.
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How many payloads were read from files."""
+    seen = []
+    plain = places.Places.__init__
+
+    def init(self, files, table, count, size, peer):
+        seen.append(size)
+        plain(self, files, table, count, size, peer)
+
+    monkeypatch.setattr(places.Places, "__init__", init)
+    return seen
+
+
+def streaming(server):
+    """Connect a client whose answers all come over the socket."""
+    client = server.connect()
+    client._pool.drop_idle()
+    client._pool.files = False
+    return client
+
+
+@pytest.fixture
+def array(client, pool):
+    data = np.random.default_rng(5).normal(size=(32, 256, 512)).astype("f4")
+    made = client.create_dataset(f"{pool}/a", type="array")
+    made.create_array("x", data=data, chunks=(8, 64, 512))
+    made.snapshot("v1")
+    return f"{pool}/a@v1", data
+
+
+def test_only_the_unix_socket_gives_files(server):
+    for address, want in ((server.unix, ["files"]), (server.address, [])):
+        conn = feed.FeedConnection.open(address, server.token)
+        assert list(conn.hello.features) == want
+        conn.close()
+    conn = feed.FeedConnection.open(server.unix, server.token, files=False)
+    assert not conn.hello.features
+    conn.close()
+
+
+def test_arrays_are_the_same_either_way(server, client, array, counted):
+    address, data = array
+    x = client.dataset(address)["x"]
+    with streaming(server) as other:
+        y = other.dataset(address)["x"]
+        before = descriptors()
+        keys = [
+            np.s_[3],
+            np.s_[...],
+            np.s_[5:30],
+            np.s_[::3],
+            np.s_[:, 10:60],
+            np.s_[2:29, 30:200, 50:500],
+            np.s_[7, 3],
+        ]
+        for key in keys:
+            np.testing.assert_array_equal(x[key], data[key])
+        assert len(counted) >= 4
+        used = len(counted)
+        for key in keys:
+            np.testing.assert_array_equal(y[key], data[key])
+        assert len(counted) == used
+        assert descriptors() == before
+
+
+def test_files_are_the_same_either_way(server, client, posix_dataset, counted):
+    data = np.random.default_rng(6).integers(0, 256, 9 * MIB + 777, dtype=np.uint8).tobytes()
+    with posix_dataset.open("f", "wb") as f:
+        f.write(data)
+    before = descriptors()
+    assert posix_dataset.read_bytes("f") == data
+    with posix_dataset.open("f", "rb", buffering=0) as f:
+        f.lanes, f.read_ahead = 2, True
+        got = bytearray()
+        while piece := f.read(MIB // 2 + 11):
+            got += piece
+    assert got == data
+    assert counted
+    assert descriptors() == before
+    used = len(counted)
+    with streaming(server) as other:
+        assert other.dataset(posix_dataset.address).read_bytes("f") == data
+    assert len(counted) == used
+
+
+def started(client, dataset, path, size):
+    """Ask for a file, and receive the beginning of the answer."""
+    conn = client._pool.open()
+    request = pb.ReadRequest(dataset=dataset.address, path=path, length=size)
+    call_id = conn.send_call(full_method("posix.Read"), request.SerializeToString())
+    assert conn.receive_head(call_id)[1] == size
+    assert conn._places is not None
+    return conn
+
+
+def test_what_was_named_stays_readable(client, pool, posix_dataset):
+    """Replaced, swept and destroyed: what a descriptor shows does not change."""
+    data = np.random.default_rng(7).integers(0, 256, 4 * MIB, dtype=np.uint8).tobytes()
+    with posix_dataset.open("f", "wb") as f:
+        f.write(data)
+    conn = started(client, posix_dataset, b"f", len(data))
+    got = bytearray(len(data))
+    view = memoryview(got)
+    conn.receive_part(view[:MIB])
+    with posix_dataset.open("f", "wb") as f:
+        f.write(bytes(len(data)))
+    conn.receive_part(view[MIB : 2 * MIB])
+    client.destroy_dataset(posix_dataset.address)
+    conn.receive_part(view[2 * MIB :])
+    assert got == data
+    assert not conn.broken
+    conn.close()
+
+
+def test_a_server_that_is_killed_leaves_what_it_named(own_server):
+    data = np.random.default_rng(8).integers(0, 256, 4 * MIB, dtype=np.uint8).tobytes()
+    with own_server.connect() as client:
+        client.create_pool("p")
+        dataset = client.create_dataset("p/f")
+        with dataset.open("f", "wb") as f:
+            f.write(data)
+        conn = started(client, dataset, b"f", len(data))
+        got = bytearray(len(data))
+        conn.receive_part(memoryview(got)[:MIB])
+        own_server.kill()
+        conn.receive_part(memoryview(got)[MIB:])
+        assert got == data
+        conn.close()
+        own_server.start()
+        assert dataset.read_bytes("f") == data
+
+
+def test_an_interrupted_read_leaves_nothing(client, array, monkeypatch):
+    address, data = array
+    x = client.dataset(address)["x"]
+    held = x[4]
+    before = descriptors()
+    plain, calls = os.preadv, []
+
+    def interrupted(file, buffers, offset):
+        calls.append(offset)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return plain(file, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        x[8]
+    assert len(calls) == 2
+    monkeypatch.undo()
+    assert descriptors() == before
+    np.testing.assert_array_equal(x[9], data[9])
+    np.testing.assert_array_equal(held, data[4])
+
+
+def test_a_process_without_descriptors_says_so(server, array):
+    """It is told what is the matter, and goes on when there are some again."""
+    address, _ = array
+    code = textwrap.dedent(
+        """
+        import os, sys, numpy as np, pydaos
+        with pydaos.connect(sys.argv[1], token=sys.argv[2], retry=0) as client:
+            x = client.dataset(sys.argv[3])["x"]
+            whole = x[3]
+            taken = []
+            try:
+                while True:
+                    taken.append(os.dup(0))
+            except OSError:
+                pass
+            try:
+                x[4]
+            except pydaos.OverloadedError as e:
+                print("can open no more" in str(e))
+            for f in taken:
+                os.close(f)
+            print(np.array_equal(x[3], whole))
+        """
+    )
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    done = subprocess.run(
+        [sys.executable, "-c", code, server.unix, server.token, address],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard)),
+    )
+    assert done.stdout.split() == ["True", "True"], done.stderr
