@@ -3,6 +3,7 @@ package tensor
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 	"sort"
 
 	"daos/engine/object"
@@ -235,6 +236,9 @@ func (l *Lens) pickTexts(ctx context.Context, col int, c *chunk, from, to uint64
 		if v, err = l.array(ctx, col, c, lensData, first, last, false); v == nil || err != nil {
 			return false, err
 		}
+	}
+	if free := uint64(cap(d.Values) - len(d.Values)); !bad && free < last-first && uint64(len(rows))*2 >= to-from {
+		d.Values = slices.Grow(d.Values, int(last-first)) // most of them are taken
 	}
 	for _, r := range rows {
 		lo, hi := span(r)

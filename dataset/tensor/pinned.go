@@ -19,6 +19,7 @@ type Pinned struct {
 	mu     sync.Mutex
 	chunks [][]chunk   // by column, nil until asked for
 	sums   [][]Summary // the same
+	zones  [][]zone    // the same, until something was learned
 }
 
 // Summary is the statistics of one chunk of a column. Min and Max are in the
@@ -38,7 +39,7 @@ func (t *Table) Pin(ctx context.Context, at object.Epoch) (*Pinned, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Pinned{t: t, s: s, chunks: make([][]chunk, len(s.cols)), sums: make([][]Summary, len(s.cols))}, nil
+	return &Pinned{t: t, s: s, chunks: make([][]chunk, len(s.cols)), sums: make([][]Summary, len(s.cols)), zones: make([][]zone, len(s.cols))}, nil
 }
 
 // Columns are the columns.
@@ -67,13 +68,13 @@ func (p *Pinned) of(ctx context.Context, col int) ([]chunk, error) {
 	return all, err
 }
 
-// Chunks is how many records of chunks are kept.
-func (p *Pinned) Chunks() int {
+// Kept is roughly the bytes of what has been read and learned.
+func (p *Pinned) Kept() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := 0
-	for _, c := range p.chunks {
-		n += len(c)
+	n := uint64(0)
+	for i := range p.chunks {
+		n += 256*uint64(len(p.chunks[i])) + 128*uint64(len(p.sums[i])) + 32*uint64(len(p.zones[i]))
 	}
 	return n
 }

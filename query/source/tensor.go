@@ -108,6 +108,9 @@ func (t *TensorTable) Split(ctx context.Context, where expr.Expr, columns []int,
 		most = unitRows
 	}
 	unit := min(max(unitBytes/width, 1), most)
+	if unit > tensor.ZoneRows {
+		unit -= unit % tensor.ZoneRows // so that zones are learned whole
+	}
 	stats := map[int][]tensor.Summary{}
 	for _, name := range expr.Columns(where) {
 		c := t.schema.Index(name)
@@ -165,8 +168,12 @@ func (c *rowsChunk) Stats() []expr.Stats {
 	lo, hi := expr.UintValue(c.from), expr.UintValue(c.to-1)
 	out[len(t.cols)] = expr.Stats{Known: true, Rows: c.to - c.from, Min: &lo, Max: &hi}
 	for col, sums := range c.p.stats {
-		at := sort.Search(len(sums), func(i int) bool { return sums[i].First+sums[i].Count > c.from })
 		f := &t.schema[col]
+		if z, ok := t.p.Learned(col, c.from, c.to); ok {
+			out[col] = columnStats(f, &z)
+			continue
+		}
+		at := sort.Search(len(sums), func(i int) bool { return sums[i].First+sums[i].Count > c.from })
 		var s expr.Stats
 		for i := at; i < len(sums) && sums[i].First < c.to; i++ {
 			one := columnStats(f, &sums[i])
@@ -292,6 +299,7 @@ func (c *rowsChunk) Read(ctx context.Context, columns []int, rows []uint32) ([]e
 			return nil, err
 		}
 		if d != nil {
+			c.learn(col, d, rows)
 			out[i] = vector(d)
 			continue
 		}
@@ -302,6 +310,7 @@ func (c *rowsChunk) Read(ctx context.Context, columns []int, rows []uint32) ([]e
 		if d, err = t.p.Range(ctx, col, from, to); err != nil {
 			return nil, err
 		}
+		c.learn(col, d, rows)
 		out[i] = vector(d)
 		if rows != nil && int(to-from) != len(rows) {
 			shifted := make([]uint32, len(rows))
@@ -326,6 +335,14 @@ func (c *rowsChunk) Read(ctx context.Context, columns []int, rows []uint32) ([]e
 		out[places[k]] = vector(&ds[k])
 	}
 	return out, nil
+}
+
+// learn notes the bounds of what a condition is about, where all rows of it were
+// read.
+func (c *rowsChunk) learn(col int, d *tensor.Data, rows []uint32) {
+	if _, condition := c.p.stats[col]; condition && rows == nil {
+		c.p.t.p.Learn(col, c.from, d, c.Rows())
+	}
 }
 
 // look takes rows from where they lie; nil if they have to be read.

@@ -14,9 +14,9 @@ const (
 	// maxPinned is how many tensor datasets are kept open for queries, each at one
 	// epoch.
 	maxPinned = 64
-	// maxPinnedChunks is how many chunk records these may have read, about 250
-	// bytes each.
-	maxPinnedChunks = 1 << 19
+	// maxPinnedBytes is how much these may have read and learned, the one that was
+	// used last apart.
+	maxPinnedBytes = 128 << 20
 )
 
 // pinnedTensors keeps what describes tensor datasets at the epochs at which they
@@ -72,11 +72,11 @@ func (c *pinnedTensors) of(ctx context.Context, r *pool.Resolved, name string, a
 // trim forgets those that were used longest ago. What they have read grows as they
 // are used, so all are counted.
 func (c *pinnedTensors) trim() {
-	chunks, n := 0, 0
+	bytes, n := uint64(0), 0
 	for e := c.order.Front(); e != nil; {
 		x, next := e.Value.(*pinnedTensor), e.Next()
-		chunks, n = chunks+x.p.Chunks(), n+1
-		if n > 1 && (n > maxPinned || chunks > maxPinnedChunks) {
+		bytes, n = bytes+x.p.Kept(), n+1
+		if n > 1 && (n > maxPinned || bytes > maxPinnedBytes) {
 			c.order.Remove(e)
 			delete(c.known, x.key)
 		}
