@@ -5,9 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
-	"math/rand/v2"
-	"time"
 
+	"daos/dataset/race"
 	"daos/engine/object"
 	"daos/internal/fault"
 )
@@ -35,7 +34,7 @@ func (d *Dataset) commit(ctx context.Context, op, path string, c *change) (objec
 	res, err := d.st.Commit(ctx, &c.tx)
 	switch {
 	case fault.Is(err, fault.Conflict):
-		return 0, raceLost{err}
+		return 0, race.Lost(err)
 	case err == nil && res.Replayed:
 		return 0, errReplayed // its first sending has committed meanwhile: once finds its answer
 	}
@@ -61,6 +60,7 @@ const (
 	opAppend
 	opPutKey
 	opDeleteKey
+	opUpload
 )
 
 // call is one call that changes something: its request id, which call it is and
@@ -111,7 +111,7 @@ func (d *Dataset) once(ctx context.Context, k call, values int, f func(done *Don
 	if done, v, err = d.replay(ctx, k, values); done.Replayed || err != nil {
 		return done, v, err
 	}
-	err = retry(ctx, func() error { return f(&done) })
+	err = race.Retry(ctx, func() error { return f(&done) })
 	if err != nil && ctx.Err() == nil {
 		if again, v, rerr := d.replay(ctx, k, values); again.Replayed || rerr != nil {
 			return again, v, rerr
@@ -144,35 +144,3 @@ func (d *Dataset) replay(ctx context.Context, k call, values int) (done Done, v 
 	}
 	return Done{Epoch: res.Epoch, Replayed: true}, v, nil
 }
-
-// maxTries bounds how often a change is tried again after it lost a race.
-const maxTries = 1000
-
-// retry runs f until it does not lose a race any more, with a growing pause.
-func retry(ctx context.Context, f func() error) error {
-	pause := 250 * time.Microsecond
-	for try := 1; ; try++ {
-		err := f()
-		lost, ok := err.(raceLost)
-		if !ok {
-			return err
-		}
-		if try == maxTries {
-			return lost.error
-		}
-		timer := time.NewTimer(pause/2 + rand.N(pause))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		case <-timer.C:
-		}
-		pause = min(2*pause, 20*time.Millisecond)
-	}
-}
-
-// raceLost marks a Conflict of the store, which a new try may resolve, and keeps
-// it apart from one that the caller asked for.
-type raceLost struct{ error }
-
-func (r raceLost) Unwrap() error { return r.error }

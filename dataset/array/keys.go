@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"daos/dataset/race"
 	"daos/engine/object"
 	"daos/internal/fault"
 )
@@ -209,7 +210,7 @@ const deleteStep = 4096
 // DeletePrefix removes all keys with a prefix, in steps.
 func (d *Dataset) DeletePrefix(ctx context.Context, prefix string) (removed uint64, done Done, err error) {
 	for more := true; more; {
-		err := retry(ctx, func() error {
+		err := race.Retry(ctx, func() error {
 			c, err := d.change(ctx, object.RequestID{}, nil)
 			if err != nil {
 				return err

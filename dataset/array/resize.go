@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	"daos/dataset/race"
 	"daos/engine/object"
 	"daos/internal/fault"
 )
@@ -114,7 +115,7 @@ func (d *Dataset) Resize(ctx context.Context, path string, shape []uint64, req o
 				// The shape is set. What fails now is finished by whoever grows it.
 				_, _, err := d.clean(ctx, path, object.RequestID{})
 				if err != nil && ctx.Err() == nil && !fault.Is(err, fault.NotFound) {
-					if _, lost := err.(raceLost); !lost {
+					if !race.WasLost(err) {
 						return err
 					}
 				}

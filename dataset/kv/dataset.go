@@ -3,11 +3,11 @@ package kv
 import (
 	"bytes"
 	"context"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"daos/dataset/race"
 	"daos/engine/object"
 	"daos/internal/fault"
 )
@@ -66,7 +66,7 @@ func Open(st Store, o Options) *Dataset {
 		o.Now = time.Now
 	}
 	if o.Backoff == nil {
-		o.Backoff = backoff
+		o.Backoff = race.Pause
 	}
 	if o.Attempts <= 0 {
 		o.Attempts = 256
@@ -220,18 +220,6 @@ func (d *Dataset) try(ctx context.Context, req object.RequestID, spare []uint64,
 	}
 	res, err := d.st.Commit(ctx, c.tx)
 	return res, c.spare, err
-}
-
-// backoff waits a random time up to 200 us * 2^attempt, at most 20 ms.
-func backoff(ctx context.Context, attempt int) error {
-	t := time.NewTimer(rand.N(min(200*time.Microsecond<<min(attempt, 10), 20*time.Millisecond)))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 func misused() error {

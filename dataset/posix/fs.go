@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"daos/dataset/race"
 	"daos/engine/object"
 	"daos/internal/fault"
 )
@@ -171,7 +172,7 @@ func Open(ctx context.Context, s Store, o Options) (*FS, error) {
 		o.Now = time.Now
 	}
 	if o.Backoff == nil {
-		o.Backoff = backoff
+		o.Backoff = race.Pause
 	}
 	if o.Attempts <= 0 {
 		o.Attempts = 256
@@ -271,19 +272,6 @@ func (f *FS) takeNumbers(ctx context.Context, n uint64) (uint64, error) {
 		if err := f.opts.Backoff(ctx, attempt); err != nil {
 			return 0, err
 		}
-	}
-}
-
-// backoff waits a random time up to 200 us * 2^attempt, at most 20 ms.
-func backoff(ctx context.Context, attempt int) error {
-	d := min(200*time.Microsecond<<min(attempt, 10), 20*time.Millisecond)
-	t := time.NewTimer(rand.N(d))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 
+	"daos/dataset/race"
 	"daos/engine/object"
 	"daos/internal/fault"
 )
@@ -112,7 +113,7 @@ func (a *appending) run(ctx context.Context, src Source) (AppendResult, error) {
 		}
 	}
 	var out AppendResult
-	err := retry(ctx, func() (err error) { out, err = a.finish(ctx); return err })
+	err := race.Retry(ctx, func() (err error) { out, err = a.finish(ctx); return err })
 	return out, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 
+	"daos/dataset/race"
 	"daos/engine/object"
 	"daos/internal/fault"
 )
@@ -71,7 +72,7 @@ func (t *Table) Overwrite(ctx context.Context, o OverwriteOptions, src Source) (
 		}
 	}
 	var out OverwriteResult
-	err = retry(ctx, func() (err error) { out, err = t.overwrite(ctx, o, idx, rows); return err })
+	err = race.Retry(ctx, func() (err error) { out, err = t.overwrite(ctx, o, idx, rows); return err })
 	return out, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"daos/dataset/race"
 	"daos/engine/object"
 	"daos/internal/fault"
 )
@@ -45,7 +46,7 @@ func (g *staging) number(ctx context.Context) (uint64, error) {
 			return l.from + g.used - 1, nil
 		}
 	}
-	err := retry(ctx, func() error {
+	err := race.Retry(ctx, func() error {
 		s, err := g.t.load(ctx, 0)
 		if err != nil {
 			return err
@@ -189,7 +190,7 @@ func (t *Table) Collect(ctx context.Context) (int, error) {
 // they exist, only one of the two can happen. It is one transaction for the
 // same reason.
 func (t *Table) collect(ctx context.Context, l lease, columns int) error {
-	return retry(ctx, func() error {
+	return race.Retry(ctx, func() error {
 		at, err := t.st.ReadEpoch(ctx, 0)
 		if err != nil {
 			return err

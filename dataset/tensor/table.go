@@ -3,9 +3,9 @@ package tensor
 import (
 	"context"
 	"encoding/binary"
-	"math/rand/v2"
 	"time"
 
+	"daos/dataset/race"
 	"daos/engine/object"
 	"daos/internal/fault"
 )
@@ -229,43 +229,10 @@ func decodeAnswer(b []byte) (uint64, uint64, error) {
 	return binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:]), nil
 }
 
-// maxTries bounds how often a change is tried again after it lost a race.
-const maxTries = 1000
-
-// retry runs f until it does not lose a race any more, with a growing pause.
-func retry(ctx context.Context, f func() error) error {
-	pause := 250 * time.Microsecond
-	for try := 1; ; try++ {
-		err := f()
-		if try == maxTries || !lostRace(err) {
-			return err
-		}
-		timer := time.NewTimer(pause/2 + rand.N(pause))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		case <-timer.C:
-		}
-		pause = min(2*pause, 20*time.Millisecond)
-	}
-}
-
-// raceLost marks a Conflict of the store, which a new try may resolve, and
-// keeps it apart from a Conflict that the caller asked for (ExpectLength).
-type raceLost struct{ error }
-
-func (r raceLost) Unwrap() error { return r.error }
-
-func lostRace(err error) bool {
-	_, ok := err.(raceLost)
-	return ok
-}
-
 func (t *Table) commit(ctx context.Context, op string, tx *object.Tx) (object.Result, error) {
 	res, err := t.st.Commit(ctx, tx)
 	if fault.Is(err, fault.Conflict) {
-		return res, raceLost{err}
+		return res, race.Lost(err)
 	}
 	return res, fault.Wrap(err, op, t.name)
 }
