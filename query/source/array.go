@@ -96,33 +96,63 @@ func (t *ElementsTable) Split(ctx context.Context, _ expr.Expr, _ []int, want in
 	for _, g := range t.grid {
 		n *= g
 	}
+	return neighbours(n, want, func(at, to uint64) exec.Part { return &elementsPart{t: t, chunks: chunks, at: at, to: to} }), nil
+}
+
+// neighbours cuts n chunks into about as many pieces as are wanted.
+func neighbours(n uint64, want int, piece func(at, to uint64) exec.Part) []exec.Part {
 	per := max(1, (n+uint64(want)-1)/uint64(want))
 	var parts []exec.Part
 	for at := uint64(0); at < n; at += per {
-		parts = append(parts, &elementsPart{t: t, chunks: chunks, at: at, to: min(n, at+per)})
+		parts = append(parts, piece(at, min(n, at+per)))
 	}
-	return parts, nil
+	return parts
+}
+
+// stretch is rows of a chunk of very many, which is given out unitRows at a time.
+type stretch struct {
+	all      uint64 // elements of the chunk
+	from, to uint64
+}
+
+// Rows is the number of rows.
+func (s stretch) Rows() int { return int(s.to - s.from) }
+
+// stretches is what is left of a chunk that is being given out.
+type stretches struct {
+	stretch
+	chunk func(stretch) exec.Chunk
+}
+
+// begin opens a chunk and gives out its first rows.
+func (s *stretches) begin(all uint64, chunk func(stretch) exec.Chunk) exec.Chunk {
+	s.stretch, s.chunk = stretch{all: all, to: min(all, unitRows)}, chunk
+	return chunk(s.stretch)
+}
+
+// next gives out the next rows; nil when there are none left.
+func (s *stretches) next() exec.Chunk {
+	if s.to == s.all {
+		s.chunk = nil
+		return nil
+	}
+	s.from, s.to = s.to, min(s.all, s.to+unitRows)
+	return s.chunk(s.stretch)
 }
 
 type elementsPart struct {
 	t      *ElementsTable
 	chunks map[string]*array.ChunkStats
 	at, to uint64
-	open   *elementsChunk // has rows left
+	open   stretches
 }
 
 func (p *elementsPart) Close() {}
 
 // Next is the next chunk, or the next rows of one with very many.
 func (p *elementsPart) Next(context.Context) (exec.Chunk, error) {
-	if c := p.open; c != nil {
-		p.open = nil
-		if c.to < c.all {
-			next := *c
-			next.from, next.to = c.to, min(c.all, c.to+unitRows)
-			p.open = &next
-			return &next, nil
-		}
+	if c := p.open.next(); c != nil {
+		return c, nil
 	}
 	if p.at >= p.to {
 		return nil, io.EOF
@@ -133,30 +163,29 @@ func (p *elementsPart) Next(context.Context) (exec.Chunk, error) {
 		rest /= p.t.grid[d]
 	}
 	p.at++
-	c := &elementsChunk{p: p, coords: coords, written: p.chunks[coordsKey(coords)], all: 1, data: &chunkData{}}
+	c := &elementsChunk{p: p, coords: coords, written: p.chunks[coordsKey(coords)], stretch: stretch{all: 1}, data: &chunkData{}}
 	for d := range coords {
 		c.shape = append(c.shape, min(p.t.spec.Chunks[d], p.t.spec.Shape[d]-coords[d]*p.t.spec.Chunks[d]))
 		c.all *= c.shape[d]
 	}
-	c.to = min(c.all, unitRows)
-	p.open = c
-	return c, nil
+	return p.open.begin(c.all, func(s stretch) exec.Chunk {
+		part := *c
+		part.stretch = s
+		return &part
+	}), nil
 }
 
 // chunkData is the elements of a chunk, read once.
 type chunkData struct{ b []byte }
 
 type elementsChunk struct {
-	p        *elementsPart
-	coords   []uint64
-	written  *array.ChunkStats
-	shape    []uint64
-	all      uint64 // elements of the chunk
-	from, to uint64
-	data     *chunkData
+	stretch
+	p       *elementsPart
+	coords  []uint64
+	written *array.ChunkStats
+	shape   []uint64
+	data    *chunkData
 }
-
-func (c *elementsChunk) Rows() int { return int(c.to - c.from) }
 
 // Stats are those of the whole chunk, which bound its rows.
 func (c *elementsChunk) Stats() []expr.Stats {

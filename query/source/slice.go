@@ -3,12 +3,13 @@ package source
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"daos/dataset/array"
 	"daos/internal/fault"
+	"daos/internal/near"
 	"daos/query/exec"
 	"daos/query/expr"
 )
@@ -35,119 +36,45 @@ func Slice(t *ElementsTable, axes []array.Axis) *SliceTable {
 // Rows is the number of elements.
 func (t *SliceTable) Rows() uint64 { return t.rows }
 
-// maxPositions is the largest length of an axis that a slice is written for.
-const maxPositions = 1 << 62
-
 // ParseSlice reads a slice as numpy writes it, "0:24, ::2, 5" or "..., -1", for
-// an array of a shape. Steps are 1 or more. Axes that it does not name are whole;
-// an axis can be named: "x=0:10".
+// an array of a shape with names of its axes: see array.ParseSlice.
 func ParseSlice(text string, shape []uint64, names []string) ([]array.Axis, error) {
-	bad := func(format string, args ...any) error {
-		return fault.New(fault.Invalid, "query.slice", "slice ["+text+"]", format, args...).Do("write it as in numpy, without negative steps: 0:24, ::2, 5")
-	}
-	axes := make([]array.Axis, len(shape))
-	for d := range axes {
-		axes[d] = array.Axis{Count: shape[d], Step: 1}
-	}
-	if strings.TrimSpace(text) == "" {
+	axes, _, wrong := array.ParseSlice(text, shape, names)
+	if wrong == nil {
 		return axes, nil
 	}
-	parts := strings.Split(text, ",")
-	given := make([]bool, len(shape))
-	at, skipped := 0, false
-	for i, p := range parts {
-		p = strings.TrimSpace(p)
-		if p == "..." {
-			if skipped {
-				return nil, bad("two ellipses")
-			}
-			skipped = true
-			at = max(at, len(shape)-(len(parts)-1-i))
-			continue
+	if wrong.Fault == array.NoSuchAxis {
+		e := fault.New(fault.NotFound, "query.slice", "slice ["+text+"]", "no axis %q", wrong.Name)
+		if n := near.Name(wrong.Name, names); n != "" {
+			return nil, e.Do("did you mean %q?", n)
 		}
-		d := at
-		if name, rest, named := strings.Cut(p, "="); named {
-			if d = axisOf(strings.TrimSpace(name), names); d < 0 {
-				e := fault.New(fault.NotFound, "query.slice", "slice ["+text+"]", "no axis %q", strings.TrimSpace(name))
-				if n := axisSchema(names).Nearest(strings.TrimSpace(name)); n != "" {
-					return nil, e.Do("did you mean %q?", n)
-				}
-				return nil, e.Do("the axes are %s", strings.Join(names, ", "))
-			}
-			p = strings.TrimSpace(rest)
-		} else {
-			at++
-		}
-		if d >= len(shape) {
-			return nil, bad("%d indices for an array of %d axes", len(parts), len(shape))
-		}
-		if given[d] {
-			return nil, bad("axis %s is given twice", names[d])
-		}
-		given[d] = true
-		a, why := parseAxis(p, shape[d])
-		if why != "" {
-			return nil, bad("%q for axis %s of length %d: %s", p, names[d], shape[d], why)
-		}
-		axes[d] = a
+		return nil, e.Do("the axes are %s", strings.Join(names, ", "))
 	}
-	return axes, nil
+	return nil, fault.New(fault.Invalid, "query.slice", "slice ["+text+"]", "%s", whatOfSlice(wrong, shape, names)).
+		Do("write it as in numpy, without negative steps: 0:24, ::2, 5")
 }
 
-func axisSchema(names []string) expr.Schema {
-	var s expr.Schema
-	for _, n := range names {
-		s = append(s, expr.Field{Name: n})
+func whatOfSlice(wrong *array.SliceError, shape []uint64, names []string) string {
+	var why string
+	switch wrong.Fault {
+	case array.TooManyIndices:
+		return fmt.Sprintf("%d indices for an array of %d axes", wrong.Count, len(shape))
+	case array.TwoEllipses:
+		return "two ellipses"
+	case array.AxisTwice:
+		return fmt.Sprintf("axis %s is given twice", names[wrong.Axis])
+	case array.AxisTooLong:
+		why = "the axis is too long for a slice"
+	case array.NotIndex:
+		why = "neither a position nor start:stop:step"
+	case array.OutOfRange:
+		why = "out of range"
+	case array.BadStep:
+		why = "a step is 1 or more"
+	default:
+		why = "not start:stop:step"
 	}
-	return s
-}
-
-func axisOf(name string, names []string) int { return axisSchema(names).Index(name) }
-
-// parseAxis reads "5", "-1", "0:24", "::2"; why says what is wrong.
-func parseAxis(p string, n uint64) (a array.Axis, why string) {
-	if n > maxPositions {
-		return a, "the axis is too long for a slice"
-	}
-	bounds := strings.Split(p, ":")
-	if len(bounds) > 3 {
-		return a, "more than start:stop:step"
-	}
-	num := func(i int, missing int64) (int64, bool) {
-		if i >= len(bounds) || strings.TrimSpace(bounds[i]) == "" {
-			return missing, true
-		}
-		v, err := strconv.ParseInt(strings.TrimSpace(bounds[i]), 10, 63)
-		if err == nil && v < 0 && i < 2 {
-			v += int64(n)
-		}
-		return v, err == nil
-	}
-	if len(bounds) == 1 {
-		i, ok := num(0, -1)
-		switch {
-		case !ok || strings.TrimSpace(p) == "":
-			return a, "neither a position nor start:stop:step"
-		case i < 0 || i >= int64(n):
-			return a, "out of range"
-		}
-		return array.Axis{Start: uint64(i), Count: 1, Step: 1}, ""
-	}
-	from, ok1 := num(0, 0)
-	to, ok2 := num(1, int64(n))
-	step, ok3 := num(2, 1)
-	switch {
-	case !ok1 || !ok2 || !ok3:
-		return a, "not start:stop:step"
-	case step < 1:
-		return a, "a step is 1 or more"
-	}
-	from, to = min(max(from, 0), int64(n)), min(max(to, 0), int64(n))
-	a = array.Axis{Start: uint64(from), Step: uint64(step)}
-	if to > from {
-		a.Count = uint64((to-from-1)/step) + 1
-	}
-	return a, ""
+	return fmt.Sprintf("%q for axis %s of length %d: %s", wrong.Part, names[wrong.Axis], shape[wrong.Axis], why)
 }
 
 // touched is how many chunks of a length an axis has positions in, and chunkAt
@@ -183,40 +110,29 @@ func (t *SliceTable) Split(ctx context.Context, _ expr.Expr, _ []int, want int) 
 	for d := range t.axes {
 		n *= touched(&t.axes[d], t.spec.Chunks[d])
 	}
-	per := max(1, (n+uint64(want)-1)/uint64(want))
-	var parts []exec.Part
-	for at := uint64(0); at < n; at += per {
-		parts = append(parts, &slicePart{t: t, chunks: chunks, at: at, to: min(n, at+per)})
-	}
-	return parts, nil
+	return neighbours(n, want, func(at, to uint64) exec.Part { return &slicePart{t: t, chunks: chunks, at: at, to: to} }), nil
 }
 
 type slicePart struct {
 	t      *SliceTable
 	chunks map[string]*array.ChunkStats
 	at, to uint64 // of the touched chunks, in C order
-	open   *sliceChunk
+	open   stretches
 }
 
 func (p *slicePart) Close() {}
 
 // Next is the next chunk, or the next rows of one with very many.
 func (p *slicePart) Next(context.Context) (exec.Chunk, error) {
-	if c := p.open; c != nil {
-		p.open = nil
-		if c.to < c.all {
-			next := *c
-			next.from, next.to = c.to, min(c.all, c.to+unitRows)
-			p.open = &next
-			return &next, nil
-		}
+	if c := p.open.next(); c != nil {
+		return c, nil
 	}
 	if p.at >= p.to {
 		return nil, io.EOF
 	}
 	t := p.t
-	whole := &elementsChunk{p: &elementsPart{t: t.ElementsTable, chunks: p.chunks}, coords: make([]uint64, len(t.axes)), shape: make([]uint64, len(t.axes)), all: 1, data: &chunkData{}}
-	c := &sliceChunk{t: t, whole: whole, lo: make([]uint64, len(t.axes)), count: make([]uint64, len(t.axes)), all: 1}
+	whole := &elementsChunk{p: &elementsPart{t: t.ElementsTable, chunks: p.chunks}, coords: make([]uint64, len(t.axes)), shape: make([]uint64, len(t.axes)), stretch: stretch{all: 1}, data: &chunkData{}}
+	c := &sliceChunk{t: t, whole: whole, lo: make([]uint64, len(t.axes)), count: make([]uint64, len(t.axes)), stretch: stretch{all: 1}}
 	for d, rest := len(t.axes)-1, p.at; d >= 0; d-- {
 		a, length := &t.axes[d], t.spec.Chunks[d]
 		k := touched(a, length)
@@ -236,20 +152,19 @@ func (p *slicePart) Next(context.Context) (exec.Chunk, error) {
 	}
 	p.at++
 	whole.written = p.chunks[coordsKey(whole.coords)]
-	c.to = min(c.all, unitRows)
-	p.open = c
-	return c, nil
+	return p.open.begin(c.all, func(s stretch) exec.Chunk {
+		part := *c
+		part.stretch = s
+		return &part
+	}), nil
 }
 
 type sliceChunk struct {
+	stretch
 	t         *SliceTable
 	whole     *elementsChunk // the stored chunk
 	lo, count []uint64       // first position in it, and their number, by axis
-	all       uint64
-	from, to  uint64
 }
-
-func (c *sliceChunk) Rows() int { return int(c.to - c.from) }
 
 // Stats are those of the stored chunk, which bound its elements, with narrower
 // coordinates.
