@@ -86,16 +86,9 @@ func (r flightRun) End()                                     { r.end() }
 func (q FlightQueries) Describe(ctx context.Context, r *queryv1.SqlRequest) (*flight.Statement, error) {
 	ctx, run := q.Running.begin(ctx, &queryv1.ScanRequest{Label: "describe " + label(r)})
 	defer run.end()
-	var plan *queryv1.ExplainSqlResponse
-	err := q.SQL.run(ctx, &queryv1.SqlTask{Statement: r, Explain: true, Describe: true, Repeatable: true}, func(m *queryv1.SqlReply) error {
-		plan = m.GetPlan()
-		return nil
-	})
+	plan, err := q.SQL.plan(ctx, &queryv1.SqlTask{Statement: r, Explain: true, Describe: true, Repeatable: true})
 	if err != nil {
 		return nil, run.why(ctx, err)
-	}
-	if plan == nil {
-		return nil, fault.New(fault.Internal, "query.explain", "statement", "its process sent no plan")
 	}
 	fields, err := querywire.SchemaOf(plan.GetFields())
 	return &flight.Statement{Fields: fields, Epochs: plan.GetEpochs()}, err
