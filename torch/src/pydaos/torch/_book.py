@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydaos.torch._making import Task
-from pydaos.torch._plan import Slice, Taker, batches_of, warn_of_none
+from pydaos.torch._plan import Slice, Taker, batches_of, number_of, warn_of_none
 from pydaos.torch._sampler import _Walk
 from pydaos.torch._world import World, check_pins, refresh
 
@@ -191,8 +191,7 @@ class Given:
 
     def set_epoch(self, number: int) -> None:
         """Choose the pass, and tell the sampler or dataset if it has ``set_epoch``."""
-        if not isinstance(number, int) or number < 0:
-            raise ValueError(f"set_epoch({number!r}): a pass has a number from 0 on")
+        number = number_of(number, f"set_epoch({number!r}): a pass has a number from 0 on")
         follow = getattr(self._follow, "set_epoch", None)
         if follow is not None:
             follow(number)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pydaos.torch._drawn import Drawn
     from pydaos.torch._here import Here
     from pydaos.torch._loader import DataLoader
-    from pydaos.torch._workers import Crew
+    from pydaos.torch._workers import Turn
 
 __all__ = ["PassIterator"]
 
@@ -30,7 +30,7 @@ class PassIterator:
     """One iteration over a `DataLoader`."""
 
     def __init__(self, loader: DataLoader) -> None:
-        self._feed: Here | Crew | Drawn | None = None
+        self._feed: Here | Turn | Drawn | None = None
         self._bar: Any = None
         self._pid = os.getpid()
         self._loader = loader
@@ -43,7 +43,7 @@ class PassIterator:
             self._feed.leave()  # a traceback would keep it
             raise
 
-    def _begin(self, feed: Here | Crew | Drawn) -> None:
+    def _begin(self, feed: Here | Turn | Drawn) -> None:
         loader = self._loader
         # Not __del__: in a cycle of somebody else's the sockets might be finalized first.
         self._cleanup: list[Callable[[], None]] = [functools.partial(_leave, feed, self._counters)]
@@ -145,7 +145,7 @@ def _clean_up(pid: int, what: list[Callable[[], None]]) -> None:
             end()
 
 
-def _leave(feed: Here | Crew | Drawn, counters: Counters) -> None:
+def _leave(feed: Here | Turn | Drawn, counters: Counters) -> None:
     counters.retried(feed.retries)
     feed.leave()
 

@@ -29,7 +29,7 @@ from pydaos.torch._order import mix64
 from pydaos.torch._over import BatchSamplerOver, sampler_over, walk_over
 from pydaos.torch._sampler import PassSampler, RankBatches, _Walk
 from pydaos.torch._views import PlainView, walkable
-from pydaos.torch._workers import Crew
+from pydaos.torch._workers import Crew, Turn
 from pydaos.torch._world import WorldArg, check_pins, refresh, resolve
 
 __all__ = ["DataLoader", "PassIterator"]
@@ -225,6 +225,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self, dataset: Any, batch_size: int | None, drop_last: bool, shuffle: bool, sampler: Any, batch_sampler: Any
     ) -> _Walk | None:
         """Return the walk in our order, or None where a sampler of somebody else's decides."""
+        if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
+            return None  # torch's constructor says what is wrong
+        if sampler is not None and shuffle:
+            return None  # and so it does here
         source = walkable(dataset)[0]
         for given in (sampler, batch_sampler):
             own = given._walk if isinstance(given, (PassSampler, RankBatches)) else None
@@ -235,8 +239,6 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 self._unused("the order is the sampler's")
                 return walk_over(source, size, own.pass_, own.world, own._uneven, drop)
         if sampler is not None or batch_sampler is not None:
-            if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
-                return None  # torch's constructor says what is wrong
             self._unused("the order is the sampler's")
             return None
         return _Walk(
@@ -350,7 +352,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     # -- how batches come about ----------------------------------------------------------
 
-    def _run(self, run: Run) -> Here | Crew | Drawn:
+    def _run(self, run: Run) -> Here | Turn | Drawn:
         if self._making is None:
             return Drawn(self, run)
         self._making.collate_fn = _own_collate(self.collate_fn)
@@ -373,8 +375,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         seed = None
         if isinstance(self._book, Ours) and self.generator is None:
             seed = mix64(mix64(self._book.pass_.seed) + run.number) >> 1
-        crew.begin(run.tasks, seed)
-        return crew
+        return crew.begin(run.tasks, seed)
 
     def _worker_options(self) -> dict[str, Any]:
         return {

@@ -16,7 +16,7 @@ from torch.utils.data import _utils
 
 from pydaos.torch._plan import Maker, Slice, Walkable
 from pydaos.torch._views import PlainView
-from pydaos.torch._where import tell_where, words
+from pydaos.torch._where import no_end, tell_where, words
 from pydaos.torch._world import World
 
 __all__ = ["Making", "MakingJob", "Task", "pinned"]
@@ -95,10 +95,13 @@ class Making:
         """Return the batch."""
         if self.ready:
             batch = self.walk.batch(raw)
-        elif self.single:
-            batch = (self.collate_fn or torch.utils.data.default_convert)(samples[0])
         elif self.collate_fn is not None:
-            batch = self.collate_fn(samples)
+            try:
+                batch = self.collate_fn(samples[0] if self.single else samples)
+            except StopIteration as err:
+                raise no_end(err, "collate_fn") from err
+        elif self.single:
+            batch = torch.utils.data.default_convert(samples[0])  # type: ignore[no-untyped-call]
         else:
             batch = torch.utils.data.default_collate(list(samples))
         if self.with_index:

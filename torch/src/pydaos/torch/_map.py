@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import operator
 import os
 import sys
 import warnings
@@ -144,7 +145,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         return self.source.samples
 
     def __getitem__(self, index: SupportsIndex) -> Any:
-        k = index.__index__()
+        k = operator.index(index)
         self.source.check_reader()
         try:
             raw = self.source.fetch([k])

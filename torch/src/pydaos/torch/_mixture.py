@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import operator
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, SupportsIndex
@@ -292,7 +293,7 @@ class Mixture(WalkedDataset):
         self.source: MixtureSource = MixtureSource(walks, weights, seed, n)
 
     def _index(self, index: SupportsIndex) -> int:
-        k, n = index.__index__(), len(self)
+        k, n = operator.index(index), len(self)
         if not -n <= k < MAX_SAMPLES:
             raise IndexError(f"draw {k} of {self!r}")
         return k + n if k < 0 else k

@@ -30,6 +30,7 @@ __all__ = [
     "Taker",
     "Walkable",
     "batches_of",
+    "number_of",
     "slices",
     "uneven_rule",
     "warn_of_none",
@@ -261,7 +262,7 @@ def warn_of_none(n: int, batch: int, world: tuple[int, int] | World, *, drop_las
     warnings.warn(f"a pass has no batch: {n} samples are not {least}{ranks}, and {rule} leaves them out", stacklevel=4)
 
 
-def _whole(value: Any, wrong: str) -> int:
+def number_of(value: Any, wrong: str) -> int:
     """Return a number that a token can hold as an int, numpy's too; ValueError for anything else."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise ValueError(wrong)
@@ -331,7 +332,7 @@ class Pass:
 
     def set(self, number: int) -> None:
         """Choose a pass."""
-        number = _whole(number, f"set_epoch({number!r}): a pass has a number from 0 on")
+        number = number_of(number, f"set_epoch({number!r}): a pass has a number from 0 on")
         self.chosen = True
         if self._loaded is not None and self._loaded.pass_ != number:
             self._loaded = None
@@ -401,7 +402,7 @@ class Pass:
 
     def token_of(self, number: int, at: int) -> Token:
         """Return the resume token at a position of any pass."""
-        at = _whole(at, f"position {at!r} is no number of samples")
+        at = number_of(at, f"position {at!r} is no number of samples")
         if at > self._order.n:
             raise ValueError(f"position {at} is not within the {self._order.n} samples of a pass")
         return Token.of(

@@ -16,7 +16,7 @@ import pydaos
 from pydaos.torch._bijection import mix64
 from pydaos.torch._columns import decode_image
 from pydaos.torch._source import Source
-from pydaos.torch._where import note
+from pydaos.torch._where import no_end, note
 
 __all__ = ["Samples", "key_of", "sample_rng", "takes_rng"]
 
@@ -82,6 +82,8 @@ class Samples:
                 x, y = sample
                 return self._made(x, index, key), y
             return self._made(sample, index, key)
+        except StopIteration as err:
+            raise no_end(err, f"the transform of sample {index}{self._name(index)} of {self._source.snapshot}") from err
         except Exception as err:
             note(err, f"in sample {index}{self._name(index)} of {self._source.snapshot}")
             raise

@@ -23,6 +23,7 @@ from pydaos.torch._batch import Sample
 from pydaos.torch._plan import Maker, StreamLike, Walkable
 from pydaos.torch._source import Source
 from pydaos.torch._token import Token
+from pydaos.torch._where import no_end
 
 __all__ = ["Parts", "roots", "size_of_files", "sized", "walkable"]
 
@@ -377,15 +378,21 @@ class PlainView(_View):
 
     def sample_at(self, raw: _PlainRaw, i: int) -> Any:
         """Return one sample."""
-        return self.dataset[raw.indices[i]]
+        try:
+            return self.dataset[raw.indices[i]]
+        except StopIteration as err:
+            raise no_end(err, f"sample {raw.indices[i]} of {self.snapshot}") from err
 
     def some(self, raw: _PlainRaw, lo: int, hi: int) -> list[Any]:
         """Return samples lo to hi, by one call where the dataset has ``__getitems__``."""
         at_once = getattr(self.dataset, "__getitems__", None)
-        if at_once:
-            found: list[Any] = at_once(raw.indices[lo:hi])
-            return found
-        return [self.dataset[i] for i in raw.indices[lo:hi]]
+        try:
+            if at_once:
+                found: list[Any] = at_once(raw.indices[lo:hi])
+                return found
+            return [self.dataset[i] for i in raw.indices[lo:hi]]
+        except StopIteration as err:
+            raise no_end(err, f"a sample among {raw.indices[lo:hi]} of {self.snapshot}") from err
 
 
 class _PlainStream:

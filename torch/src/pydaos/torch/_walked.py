@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, SupportsIndex
 
@@ -36,7 +37,7 @@ class WalkedDataset(torch.utils.data.Dataset[Any]):
 
     def _index(self, index: SupportsIndex) -> int:
         """Return a sample's number from 0 on; IndexError if there is none."""
-        k, n = index.__index__(), len(self)
+        k, n = operator.index(index), len(self)
         if not -n <= k < n:
             raise IndexError(f"sample {k} of {self!r}")
         return k + n if k < 0 else k

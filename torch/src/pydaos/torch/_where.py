@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydaos._errors import DaosError, DeadlineError, OverloadedError, UnreachableError
 
-__all__ = ["LOST", "note", "tell_where", "words"]
+__all__ = ["LOST", "no_end", "note", "tell_where", "words"]
 
 #: Errors of the server, not of a batch: who goes on after one gets the same batch.
 LOST = (UnreachableError, OverloadedError, DeadlineError)
@@ -55,6 +55,12 @@ def tell_where(err: BaseException, where: str) -> None:
             err.strerror = text
     else:
         note(err, where)
+
+
+def no_end(err: StopIteration, who: str) -> RuntimeError:
+    """Return what to raise for the StopIteration of somebody's code: a loop would take it for the end of its pass."""
+    value = f" ({err.value!r})" if err.value is not None else ""
+    return RuntimeError(f"{who} raised StopIteration{value}, which would end the loop as if nothing were left")
 
 
 def note(err: BaseException, text: str) -> None:

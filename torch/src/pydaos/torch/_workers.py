@@ -28,7 +28,7 @@ from pydaos.torch._processes import StockLoader
 from pydaos.torch._processes import kill as discard
 from pydaos.torch._where import LOST, tell_where
 
-__all__ = ["Crew"]
+__all__ = ["Crew", "Turn"]
 
 log = logging.getLogger("pydaos.torch")
 
@@ -107,8 +107,6 @@ class Crew:
         Called once for each restart.
     """
 
-    retries = 0  # the workers' waits are not known here
-
     def __init__(self, making: Making, options: dict[str, Any], restarted: Callable[[], None]) -> None:
         self._making = making
         self._options = options
@@ -119,9 +117,10 @@ class Crew:
         self._fails = 0
         self._alone = 0
         self._stopped = False
+        self.turn = 0  # passes begun
 
-    def begin(self, source: Iterator[Task], seed: int | None) -> None:
-        """Begin with the tasks of a pass; workers that persist are used again.
+    def begin(self, source: Iterator[Task], seed: int | None) -> Turn:
+        """Begin with the tasks of a pass; workers that persist are used again, and their pass before is over.
 
         Parameters
         ----------
@@ -129,6 +128,7 @@ class Crew:
             What torch seeds the workers by, so that it draws nothing from the
             generator of this process; None leaves that as torch does it.
         """
+        self.turn += 1
         self._fails = self._alone = 0
         self._stopped = False
         self._tasks.source = source
@@ -149,6 +149,7 @@ class Crew:
         except BaseException:
             self._end(kill=True)  # half begun: what persistent workers will answer next is unknown
             raise
+        return Turn(self)
 
     def _enter_again(self) -> bool:
         """Begin a pass with the workers of the one before; False if some of them have died."""
@@ -306,6 +307,30 @@ class Crew:
             iterator._shutdown_workers()
             return
         discard(iterator)
+
+
+class Turn:
+    """One pass of a crew, until the next one begins: with workers that persist there is one at a time."""
+
+    retries = 0  # the workers' waits are not known here
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+        self._number = crew.turn
+
+    def next(self) -> tuple[Slice, Any]:
+        """Return the next batch and its place; StopIteration after the last one."""
+        if self._crew.turn != self._number:
+            raise RuntimeError(
+                "another iter() over this loader has begun, and persistent workers walk one pass at a time: this "
+                "iterator is over; use a second loader, or persistent_workers=False, for two passes at once"
+            )
+        return self._crew.next()
+
+    def leave(self) -> None:
+        """End the pass early: only persistent workers stay."""
+        if self._crew.turn == self._number:
+            self._crew.leave()
 
 
 def is_death(err: BaseException) -> bool:
