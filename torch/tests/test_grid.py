@@ -27,6 +27,10 @@ meanwhile, and a killed server is waited for and the pass goes on at the same ba
 `test_pairs` runs a pairwise cover of the grid, `test_whole_grid` (long) all of it. Ranks
 are those of ``world=(r, n)``, one after the other; ranks that are processes are in
 test_users_ddp.py.
+
+torch's loader itself may wait for ever for a lock that its killed worker held. Such a hang
+(`hangs.Watch` tells it from ours) is ended, said as a warning, and the case begun anew; a
+case that only hangs, or more than a few in all, fail.
 """
 
 from __future__ import annotations
@@ -49,11 +53,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hangs import TorchHung, Watch
 from torch.utils.data import DataLoader, DistributedSampler
 
 from pydaos import torch as ours
 from pydaos.testing import Server
 from pydaos.torch._order import Order
+from pydaos.torch._processes import kill
 
 N = 331
 BATCH = 10
@@ -275,7 +281,9 @@ def kill_a_worker(rng: random.Random) -> None:
     victim.join()
 
 
-def walk(grid: Grid, it: Iterator[Any], case: Case, at: int, rng: random.Random) -> tuple[list[list[int]], bool]:
+def walk(
+    grid: Grid, it: Iterator[Any], case: Case, at: int, rng: random.Random, watch: Watch
+) -> tuple[list[list[int]], bool]:
     """Walk a rank's pass, kill what the case says after batch ``at``; return its batches, and whether it broke off."""
     seen: list[list[int]] = []
     try:
@@ -286,7 +294,11 @@ def walk(grid: Grid, it: Iterator[Any], case: Case, at: int, rng: random.Random)
                 if case.kill == "server":
                     grid.server.restart()
                 elif case.kill == "worker":
+                    watch.killed = True
                     kill_a_worker(rng)
+    except TorchHung:
+        kill(it)  # its own end would wait for the same lock
+        raise
     except (RuntimeError, ConnectionResetError, EOFError):
         # torch's word for a dead worker; now and then its pipe is what it trips over.
         assert case.kill == "worker", "a pass broke off for another reason"
@@ -294,7 +306,31 @@ def walk(grid: Grid, it: Iterator[Any], case: Case, at: int, rng: random.Random)
     return seen, False
 
 
-def check(grid: Grid, case: Case, lean: bool) -> None:
+#: How often a case that torch hangs in is begun, and how many of all may hang.
+TRIES, MOST_HUNG = 3, 0.1
+
+
+def check(grid: Grid, case: Case, lean: bool) -> int:
+    """Check a case, anew if torch itself hung in it; return how often that did."""
+    hung = 0
+    for left in reversed(range(TRIES)):
+        with Watch() as watch:
+            try:
+                check_once(grid, case, lean, watch)
+                again = False
+            except TorchHung:
+                if not left:
+                    raise
+                again = True
+        for stack in watch.found:
+            hung += 1
+            warnings.warn(f"torch's own hang in {case}, not counted as passed:\n{stack}", stacklevel=2)
+        if not again:
+            break
+    return hung
+
+
+def check_once(grid: Grid, case: Case, lean: bool, watch: Watch) -> None:
     """Walk the pass of every rank and compare it with what is promised."""
     seed = int(os.environ.get("DAOS_TEST_SEED", "0")) + hash_of(case)
     rng = random.Random(seed)
@@ -319,11 +355,11 @@ def check(grid: Grid, case: Case, lean: bool) -> None:
                 if case.world == 1:
                     assert sorted(itertools.chain(*expected)) == list(range(N)), what
                 loader, close = open_stock(grid, case.kind, world, **mine)
-                seen, broke = walk(grid, iter(loader), this, at, rng)
+                seen, broke = walk(grid, iter(loader), this, at, rng, watch)
                 close()
             else:
                 expected = slices_of(our_order(), world)
-                seen, broke = walk_ours(grid, this, world, at, rng, mine)
+                seen, broke = walk_ours(grid, this, world, at, rng, mine, watch)
         if broke:
             assert case.way != "loader", f"our DataLoader did not go on without its worker: {what}"
             assert seen == expected[: len(seen)], what
@@ -333,7 +369,13 @@ def check(grid: Grid, case: Case, lean: bool) -> None:
 
 
 def walk_ours(
-    grid: Grid, case: Case, world: tuple[int, int], at: int, rng: random.Random, options: dict[str, Any]
+    grid: Grid,
+    case: Case,
+    world: tuple[int, int],
+    at: int,
+    rng: random.Random,
+    options: dict[str, Any],
+    watch: Watch,
 ) -> tuple[list[list[int]], bool]:
     loader, token, close = open_way(grid, case.way, case.kind, world, **options)
     if case.way.startswith("stateful"):
@@ -346,16 +388,16 @@ def walk_ours(
         close()
         loader, token, close = open_way(grid, case.way, case.kind, world, **options)
         loader.load_state_dict(state)
-        rest, broke = walk(grid, iter(loader), case, max(1, at - len(seen)), rng)
+        rest, broke = walk(grid, iter(loader), case, max(1, at - len(seen)), rng, watch)
         seen += rest
     else:
-        seen, broke = walk(grid, iter(loader), case, at, rng)
+        seen, broke = walk(grid, iter(loader), case, at, rng, watch)
     close()
     if broke and case.way in ("sampler", "iterable", "batches"):
         # What the loop has consumed of the global order makes the token; the rest is exact.
         state = json.loads(json.dumps(token(min(len(seen) * BATCH * world[1], N))))
         loader, token, close = open_way(grid, case.way, case.kind, world, state=state, **options)
-        rest, broke = walk(grid, iter(loader), Case(**{**vars(case), "kill": "nothing"}), 0, rng)
+        rest, broke = walk(grid, iter(loader), Case(**{**vars(case), "kill": "nothing"}), 0, rng, watch)
         seen += rest
         close()
     return seen, broke
@@ -390,10 +432,14 @@ def test_pairs(grid: Grid, case: Case) -> None:
 @pytest.mark.parametrize("way", FACTORS["way"])
 @pytest.mark.parametrize("context", FACTORS["context"])
 def test_whole_grid(grid: Grid, way: str, context: str) -> None:
-    for case in every_case():
-        if (case.way, case.context) == (way, context):
-            print(case)
-            check(grid, case, lean=False)
+    cases = [c for c in every_case() if (c.way, c.context) == (way, context)]
+    hung = 0
+    for case in cases:
+        print(case)
+        hung += check(grid, case, lean=False)
+    kills = sum(c.kill == "worker" for c in cases)
+    print(f"{len(cases)} cases, a worker killed in {kills} of them, torch's own hangs {hung}")
+    assert hung <= max(1, MOST_HUNG * kills), "torch hangs too often for its own fault; see the warnings"
 
 
 # -- elastic resume --------------------------------------------------------------------
