@@ -21,10 +21,11 @@ import numpy as np
 
 from pydaos import _content as content
 from pydaos import _errors as errors
-from pydaos._address import decode_path
+from pydaos import _spans as spans
 from pydaos._client import full_method
 from pydaos._feed import FeedConnection
 from pydaos._proto.daos.posix.v1 import posix_service_pb2 as pb
+from pydaos._staged import Staging
 
 if TYPE_CHECKING:
     from pydaos._posix import PosixDataset
@@ -38,7 +39,7 @@ AHEAD = 3
 #: Reads of so many bytes are received over several connections at the same time.
 SPLIT = 1 << 20
 #: Bytes that a lane takes at a time.
-BATCH = 64 << 20
+BATCH = 32 << 20
 #: From so many bytes a copy is worth letting other threads run.
 _FREE_GIL = 64 << 10
 
@@ -172,14 +173,9 @@ class StagedStream:
         lanes: int = 4,
         limit: int = 0,
     ) -> None:
-        self.resource = f"{dataset.address}/{decode_path(path)}"
+        self._staging = Staging(dataset, path, exclusive, parents, mode)
+        self.resource = self._staging.resource
         self.size = 0
-        self._dataset = dataset
-        self._path = path
-        self._exclusive = exclusive
-        self._parents = parents
-        self._mode = mode
-        self._pid = os.getpid()
         self._piece = min(piece or PIECE, MAX_PIECE)
         lanes = max(1, min(lanes, limit or lanes))
         self._lanes = Lanes(lanes)
@@ -187,7 +183,6 @@ class StagedStream:
         self._buffer: bytearray | None = None
         self._filled = 0
         self._sent = 0
-        self._inode = 0
         self._over = False
 
     def write(self, data: Any) -> int:
@@ -222,12 +217,12 @@ class StagedStream:
         buffer, length, offset = self._buffer, self._filled, self._sent
         assert buffer is not None
         try:
-            self._stage()
+            inode = self._staging.begin()
         except BaseException as e:
             self._lanes.failure = self._lanes.failure or e
             raise
         self._buffer, self._filled, self._sent = None, 0, offset + length
-        client, inode, address = self._dataset.client, self._inode, self._dataset.address
+        client, address = self._staging.dataset.client, self._staging.dataset.address
 
         def job() -> None:
             request = pb.WriteStagedRequest(dataset=address, inode=inode, offset=offset)
@@ -236,11 +231,6 @@ class StagedStream:
             self._buffers.give(buffer)
 
         self._lanes.submit(job)
-
-    def _stage(self) -> None:
-        if not self._inode:
-            request = pb.StageRequest(dataset=self._dataset.address)
-            self._inode = self._dataset.client.call("posix.Stage", request, pb.StageResponse).inode
 
     @property
     def failure(self) -> BaseException | None:
@@ -260,21 +250,11 @@ class StagedStream:
 
     def _publish(self) -> None:
         self._check()
-        client = self._dataset.client
-        self._stage()  # an empty file too: who reads the one that is replaced goes on reading it
+        self._staging.begin()  # an empty file too: who reads the one that is replaced goes on reading it
         if self._filled:
             self._send()
         self._lanes.wait()
-        publish = pb.PublishRequest(
-            dataset=self._dataset.address,
-            inode=self._inode,
-            path=self._path,
-            size=self.size,
-            mode=self._mode,
-            parents=self._parents,
-            exclusive=self._exclusive,
-        )
-        client.call("posix.Publish", publish, pb.PublishResponse, timeout=client._pool.patient(self.size))
+        self._staging.publish(self.size)
 
     def discard(self) -> None:
         """Drop what was written: nothing is published."""
@@ -282,12 +262,7 @@ class StagedStream:
             return
         self._lanes.failure = self._lanes.failure or errors.CanceledError(f"{self.resource}: discarded")
         self._end()
-        if self._inode and self._pid == os.getpid():
-            request = pb.DiscardRequest(dataset=self._dataset.address, inode=self._inode)
-            try:
-                self._dataset.client.call("posix.Discard", request, pb.DiscardResponse, retry=0.0)
-            except errors.DaosError:
-                pass  # the server drops it by itself when its time is over
+        self._staging.discard()
 
     def _end(self) -> None:
         self._over = True
@@ -297,9 +272,9 @@ class StagedStream:
     def _check(self) -> None:
         if self._over:
             raise ValueError(f"{self.resource}: published or discarded already")
-        if self._pid != os.getpid():
+        if self._staging.inherited:
             raise errors.InvalidError(
-                f"{self.resource}: begun in process {self._pid}, its threads are not in this one",
+                f"{self.resource}: begun in process {self._staging.pid}, its threads are not in this one",
                 resource=self.resource,
                 resolution="write it in the process that opened it",
             )
@@ -492,7 +467,7 @@ def read_ranges(
             except IndexError:
                 return
             try:
-                counts = read_many(dataset, source, [(offset, view) for _, offset, view in batch], 4)
+                counts = read_many(dataset, source, [(offset, view) for _, offset, view in batch])
             except BaseException as e:
                 failures.append(e)
                 return
@@ -515,20 +490,10 @@ def read_ranges(
 
 
 def read_many(
-    dataset: PosixDataset, source: content.Source, ranges: Sequence[tuple[int, memoryview]], window: int = 16
+    dataset: PosixDataset, source: content.Source, ranges: Sequence[tuple[int, memoryview]]
 ) -> list[int]:
     """Fill buffers, of a piece at most, from byte ranges, over one connection; returns the bytes of each."""
-    got: list[int] = []
-    for i in range(0, len(ranges), 1024):
-        some = ranges[i : i + 1024]
-        calls = [(content.read_request(dataset, source, offset, len(view)), None) for offset, view in some]
-        for reply in dataset.client.call_many(
-            "posix.Read", calls, pb.ReadResponse, into=[view for _, view in some], window=window
-        ):
-            if isinstance(reply, errors.DaosError):
-                raise reply
-            got.append(len(reply[1]))
-    return got
+    return spans.read(dataset, source, ranges)
 
 
 def _join(thread: threading.Thread, failures: list[BaseException]) -> None:

@@ -1,7 +1,8 @@
 """Files that are written whole: staged on the server, where nobody sees them, then published.
 
 One transaction publishes a file when it is closed; a small one is written by a single call
-instead. What is left open, or ends with an exception, is discarded.
+instead. What is left open, or ends with an exception, is discarded. `Staging` has the calls,
+`_bulk` a file that is sent over several connections.
 """
 
 from __future__ import annotations
@@ -53,21 +54,83 @@ def write_whole(
             raise
 
 
+class Staging:
+    """A file that the server keeps without a name, from the first `begin` until it is published or discarded.
+
+    Attributes
+    ----------
+    inode
+        Its number; 0 before it was begun.
+    """
+
+    def __init__(self, dataset: PosixDataset, path: bytes, exclusive: bool, parents: bool, mode: int) -> None:
+        self.resource = f"{dataset.address}/{decode_path(path)}"
+        self.dataset = dataset
+        self.inode = 0
+        self.pid = os.getpid()
+        self._path = path
+        self._exclusive = exclusive
+        self._parents = parents
+        self._mode = mode
+
+    @property
+    def inherited(self) -> bool:
+        """Whether another process began it, of which this one was forked."""
+        return self.pid != os.getpid()
+
+    def begin(self) -> int:
+        """Return its number, got from the server the first time."""
+        if not self.inode:
+            request = pb.StageRequest(dataset=self.dataset.address)
+            self.inode = self.dataset.client.call("posix.Stage", request, pb.StageResponse).inode
+        return self.inode
+
+    def create(self, data: bytes) -> None:
+        """Write a file of few bytes by one call, without a stage."""
+        request = pb.CreateRequest(
+            dataset=self.dataset.address,
+            path=self._path,
+            mode=self._mode,
+            exclusive=self._exclusive,
+            truncate=True,
+            parents=self._parents,
+        )
+        self.dataset.client.call("posix.Create", request, pb.CreateResponse, data)
+
+    def publish(self, size: int) -> None:
+        """Make it durable, as long as `size` bytes, and give it its name."""
+        client: Client = self.dataset.client
+        request = pb.PublishRequest(
+            dataset=self.dataset.address,
+            inode=self.inode,
+            path=self._path,
+            size=size,
+            mode=self._mode,
+            parents=self._parents,
+            exclusive=self._exclusive,
+        )
+        client.call("posix.Publish", request, pb.PublishResponse, timeout=client._pool.patient(size))
+
+    def discard(self) -> None:
+        """Drop it, if it was begun here."""
+        if not self.inode or self.inherited:
+            return
+        request = pb.DiscardRequest(dataset=self.dataset.address, inode=self.inode)
+        try:
+            self.dataset.client.call("posix.Discard", request, pb.DiscardResponse, retry=0.0)
+        except errors.DaosError:
+            pass  # the server drops it by itself when its time is over
+
+
 class StagedFile(io.RawIOBase):
     """A file being written that nobody sees until `close` publishes it whole."""
 
     def __init__(self, dataset: PosixDataset, path: bytes, exclusive: bool, parents: bool, mode: int) -> None:
-        self.resource = f"{dataset.address}/{decode_path(path)}"
+        self._staging = Staging(dataset, path, exclusive, parents, mode)
+        self.resource = self._staging.resource
         self.mode = "xb" if exclusive else "wb"
-        self._dataset = dataset
-        self._path = path
-        self._exclusive = exclusive
-        self._parents = parents
-        self._permissions = mode
-        self._pid = os.getpid()
         self._pos = 0
         self._size = 0
-        self._inode = 0
         # The content so far, while it is small enough to be written by one call.
         self._small: bytes | None = b""
         self._discarded = False
@@ -96,7 +159,7 @@ class StagedFile(io.RawIOBase):
             if self._pos == len(self._small) and self._pos + len(view) <= WHOLE:
                 self._small += view
             else:
-                self._stage()
+                self._staging.begin()
                 small, self._small = self._small, None
                 if small:
                     self._send(memoryview(small), 0)
@@ -127,12 +190,7 @@ class StagedFile(io.RawIOBase):
         if self._discarded or self.closed:
             return
         self._discarded = True
-        if self._inode and self._pid == os.getpid():
-            request = pb.DiscardRequest(dataset=self._dataset.address, inode=self._inode)
-            try:
-                self._dataset.client.call("posix.Discard", request, pb.DiscardResponse, retry=0.0)
-            except errors.DaosError:
-                pass  # the server drops it by itself when its time is over
+        self._staging.discard()
 
     def publish(self, size: int | None = None) -> None:
         """Make the file durable and visible, as long as `size`; the same as `close` without."""
@@ -144,7 +202,7 @@ class StagedFile(io.RawIOBase):
         if self.closed:
             return
         try:
-            if not self._discarded and self._pid == os.getpid():
+            if not self._discarded and not self._staging.inherited:
                 try:
                     self._publish()
                 except BaseException:
@@ -154,43 +212,21 @@ class StagedFile(io.RawIOBase):
             super().close()
 
     def _publish(self) -> None:
-        client: Client = self._dataset.client
         if self._small is not None:
-            create = pb.CreateRequest(
-                dataset=self._dataset.address,
-                path=self._path,
-                mode=self._permissions,
-                exclusive=self._exclusive,
-                truncate=True,
-                parents=self._parents,
-            )
-            client.call("posix.Create", create, pb.CreateResponse, self._small)
-            return
-        publish = pb.PublishRequest(
-            dataset=self._dataset.address,
-            inode=self._inode,
-            path=self._path,
-            size=self._size,
-            mode=self._permissions,
-            parents=self._parents,
-            exclusive=self._exclusive,
-        )
-        deadline = client._pool.patient(self._size)
-        client.call("posix.Publish", publish, pb.PublishResponse, timeout=deadline)
-
-    def _stage(self) -> None:
-        request = pb.StageRequest(dataset=self._dataset.address)
-        self._inode = self._dataset.client.call("posix.Stage", request, pb.StageResponse).inode
+            self._staging.create(self._small)
+        else:
+            self._staging.publish(self._size)
 
     def _send(self, view: memoryview, offset: int) -> None:
+        dataset, inode = self._staging.dataset, self._staging.inode
         calls = [
             (
-                pb.WriteStagedRequest(dataset=self._dataset.address, inode=self._inode, offset=offset + at),
+                pb.WriteStagedRequest(dataset=dataset.address, inode=inode, offset=offset + at),
                 view[at : at + PIECE],
             )
             for at in range(0, len(view), PIECE)
         ]
-        for reply in self._dataset.client.call_many("posix.WriteStaged", calls, pb.WriteStagedResponse):
+        for reply in dataset.client.call_many("posix.WriteStaged", calls, pb.WriteStagedResponse):
             if isinstance(reply, errors.DaosError):
                 raise reply
 
