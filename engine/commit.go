@@ -210,26 +210,7 @@ func (d *Dataset) prepare(ctx context.Context, id uint64, plan *kernel.Plan) (ke
 	if n > 1 {
 		d.e.rows.Add(1)
 	}
-	var some [4]target.Staged
-	staged := some[:]
-	if n > len(some) {
-		staged = make([]target.Staged, n)
-	}
-	stage := func(i int) { staged[i], errs[i] = d.stage(ctx, &plan.Batches[i], plan.Targets[i]) }
-	if n > 1 && small(plan) {
-		for i := range n {
-			stage(i)
-		}
-	} else {
-		d.each(n, stage)
-	}
-	// Only now, so that one sync of the journal makes them durable together.
-	for i := range n {
-		if staged[i] != nil {
-			errs[i] = contained(staged[i].Wait)
-		}
-		d.count(&plan.Batches[i], plan.Targets[i], errs[i])
-	}
+	d.write(ctx, plan, errs)
 	return d.run(id, func(k *kernel.Kernel, out []kernel.Action) []kernel.Action {
 		for i, t := range plan.Targets {
 			clean := errs[i] != nil && d.e.targets[t].Failed() == nil && !isPanic(errs[i])
@@ -239,23 +220,74 @@ func (d *Dataset) prepare(ctx context.Context, id uint64, plan *kernel.Plan) (ke
 	})
 }
 
-// small says that the batches of a transaction are handed over sooner by one
-// goroutine than by one each: none has bulk data, which is synced on its own.
-func small(plan *kernel.Plan) bool {
-	const few = 256 // writes
-	if len(plan.Tx.Writes) > few {
-		return false
+// alone is up to how many writes, without bulk data, a transaction is written by
+// one goroutine: others would not have begun before it is through.
+const alone = 32
+
+// write makes the batches durable, all together: they are encoded side by side,
+// logged in order, and put into the indexes while the journal is synced.
+func (d *Dataset) write(ctx context.Context, plan *kernel.Plan, errs []error) {
+	n := len(plan.Batches)
+	var few [4]target.Staged
+	staged := few[:min(n, len(few))]
+	if n > len(few) {
+		staged = make([]target.Staged, n)
 	}
-	for i := range plan.Tx.Writes {
-		if len(plan.Tx.Writes[i].Data) > object.InlineMax {
-			return false
+	all := func(fn func(int)) { d.each(n, fn) }
+	small := len(plan.Tx.Writes) <= alone && !bulk(plan.Tx)
+	if small {
+		all = func(fn func(int)) {
+			for i := range n {
+				fn(i)
+			}
 		}
 	}
-	return true
+	all(func(i int) { staged[i], errs[i] = d.stage(ctx, &plan.Batches[i], plan.Targets[i]) })
+	logged := false
+	for i := range n { // rising: see target.Staged
+		if staged[i] != nil {
+			staged[i].Log()
+			logged = true
+		}
+	}
+	var syncing sync.WaitGroup
+	if logged && !small {
+		syncing.Go(func() {
+			for i := range n {
+				if staged[i] != nil {
+					staged[i].Sync()
+				}
+			}
+		})
+	}
+	all(func(i int) {
+		if staged[i] != nil {
+			errs[i] = contained(func() error { staged[i].Apply(); return nil })
+		}
+	})
+	syncing.Wait()
+	for i := range n {
+		if staged[i] != nil {
+			if err := contained(staged[i].Wait); errs[i] == nil {
+				errs[i] = err
+			}
+		}
+		d.count(&plan.Batches[i], plan.Targets[i], errs[i])
+	}
 }
 
-// stage hands a participant its batch, as far as that goes without waiting for
-// the disk. Without an error and with nothing to wait for it is durable.
+// bulk reports whether there are bytes that go to a segment and are synced there.
+func bulk(tx *object.Tx) bool {
+	for i := range tx.Writes {
+		if len(tx.Writes[i].Data) > object.InlineMax {
+			return true
+		}
+	}
+	return false
+}
+
+// stage begins to write the batch of a participant. Without an error and with
+// nothing staged it is durable.
 func (d *Dataset) stage(ctx context.Context, b *target.Batch, t uint16) (s target.Staged, err error) {
 	err = contained(func() (err error) {
 		if st, ok := d.e.targets[t].(target.Stager); ok {

@@ -137,15 +137,25 @@ type Target interface {
 }
 
 // Stager is implemented by targets whose Prepare can be taken apart, so that
-// one goroutine hands batches to several targets and then waits for all.
+// the batches of several targets become durable together, while they are put
+// into the indexes.
 type Stager interface {
-	// Stage does all of Prepare but waiting until the batch is durable. Without
-	// an error Wait must be called.
+	// Stage begins a Prepare: bulk bytes are durable in their segment, the rest
+	// is ready to be written. Without an error Log, Apply and Wait must be
+	// called, in this order.
 	Stage(ctx context.Context, b *Batch) (Staged, error)
 }
 
 // Staged is a batch on its way to the disk.
 type Staged interface {
+	// Log hands the batch to the journal. The target takes no other until
+	// Apply: who logs on several targets does so in rising order of target.
+	Log()
+	// Apply puts the batch into the index.
+	Apply()
+	// Sync returns when what was logged is durable, or has failed; it may run
+	// beside Apply.
+	Sync()
 	// Wait returns when the batch is durable, with the outcome of Prepare.
 	Wait() error
 }

@@ -21,50 +21,71 @@ func journalKey() []byte { return append(appendDataset(nil, 0, planeSystem), "jo
 
 func journalValue(number uint64) []byte { return binary.BigEndian.AppendUint64(nil, number) }
 
-// redoable puts the batch into the journal and into the index, or, where the
-// journal has no room, into the index with a sync; durable waits for that.
-func (p *preparation) redoable() error {
+// Log implements target.Staged.
+func (p *preparation) Log() {
 	t, r := p.t, &p.t.redo
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if t.opts.Journal != nil {
-		p.group = t.opts.Journal.Append(t.opts.ID, r.last+1, p.batch.Repr())
+	if p.b.Deferred {
+		return
 	}
-	if p.group == nil {
-		err := t.db.ApplyNoSyncWait(p.batch, pebble.Sync)
-		p.waits = err == nil
-		return t.indexError("vos.prepare", err)
+	r.mu.Lock() // until Apply
+	if t.opts.Journal == nil {
+		return
 	}
-	r.last++
-	// It will be redone after a restart: from here on an error is no way out.
-	err := p.batch.Set(journalKey(), journalValue(r.last), nil)
-	if err == nil {
-		err = t.db.Apply(p.batch, pebble.NoSync)
+	if p.group = t.opts.Journal.Append(t.opts.ID, r.last+1, p.batch.Repr()); p.group != nil {
+		r.last++
 	}
-	if err != nil {
-		t.guard.Fail(t.guard.PathJoin(t.opts.Dir, "index"), "write of what is in the journal", err)
-		_ = p.group.Wait() // somebody has to write it, others may be with it
+}
+
+// Apply implements target.Staged. Marks are known before what they mark.
+func (p *preparation) Apply() {
+	t := p.t
+	if !p.b.Deferred {
+		defer t.redo.mu.Unlock()
 	}
-	return t.applied(err)
+	if t.opts.Marker != nil {
+		t.zones.writing.RLock()
+		defer t.zones.writing.RUnlock()
+		t.zones.note(t.opts.Marker, p.b)
+	}
+	switch {
+	case p.b.Deferred:
+		p.failed = t.db.Apply(p.batch, pebble.NoSync)
+	case p.group == nil:
+		p.failed = t.db.ApplyNoSyncWait(p.batch, pebble.Sync)
+	default:
+		if p.failed = p.batch.Set(journalKey(), journalValue(t.redo.last), nil); p.failed == nil {
+			p.failed = t.db.Apply(p.batch, pebble.NoSync)
+		}
+		if p.failed != nil {
+			// It will be redone after a restart: an error is no way out.
+			t.guard.Fail(t.guard.PathJoin(t.opts.Dir, "index"), "write of what is in the journal", p.failed)
+		}
+	}
+}
+
+// Sync implements target.Staged.
+func (p *preparation) Sync() {
+	if p.group != nil {
+		_ = p.group.Wait() // Wait says it
+	}
 }
 
 // durable waits until the batch is.
 func (p *preparation) durable() error {
 	t := p.t
-	switch {
-	case p.group != nil:
+	if p.group != nil {
+		// Also where Apply has failed: others may be in the group.
 		if err := p.group.Wait(); err != nil {
 			t.guard.Fail(t.opts.Dir, "write to the journal", err)
 		}
-		return t.applied(nil)
-	case p.waits:
-		err := p.batch.SyncWait()
-		if err != nil {
-			t.guard.Fail(t.guard.PathJoin(t.opts.Dir, "index"), "write to the log", err)
-		}
-		return t.applied(err)
+		return t.applied(p.failed)
 	}
-	return t.applied(nil) // deferred
+	if p.failed == nil && !p.b.Deferred {
+		if p.failed = p.batch.SyncWait(); p.failed != nil {
+			t.guard.Fail(t.guard.PathJoin(t.opts.Dir, "index"), "write to the log", p.failed)
+		}
+	}
+	return t.applied(p.failed)
 }
 
 // Checkpoint makes the batches of all calls before it durable in the index
