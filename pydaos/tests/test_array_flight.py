@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,9 @@ from pydaos._arrays import Arrays
 from pydaos._proto.daos.array.v1 import array_service_pb2
 from pydaos._proto.daos.flight.v1 import flight_pb2
 from pydaos.testing import Server
+
+# pyarrow chooses the class of an error by its gRPC code; not all are FlightErrors.
+ERRORS = (fl.FlightError, pa.ArrowException)
 
 
 @pytest.fixture
@@ -126,3 +130,147 @@ def test_what_is_wrong_is_said(flight: fl.FlightClient, options: fl.FlightCallOp
             flight.get_flight_info(descriptor, options)
     listed = [i.descriptor.path for i in flight.list_flights(arrays.address.encode(), options)]
     assert listed == [[p.encode() for p in arrays.address.split("/")]]
+
+
+def _put(
+    flight: fl.FlightClient,
+    options: fl.FlightCallOptions,
+    descriptor: fl.FlightDescriptor,
+    data: pa.Table,
+    rows: int | None = None,
+    **meta: Any,
+) -> Any:
+    writer, reader = flight.do_put(descriptor, data.schema, options=options)
+    with writer:
+        for i, part in enumerate(data.to_batches(max_chunksize=rows)):
+            if meta and i == 0:
+                writer.write_with_metadata(part, json.dumps(meta).encode())
+            else:
+                writer.write_batch(part)
+        writer.done_writing()
+        return json.loads(reader.read().to_pybytes())
+
+
+def _rows(values: np.ndarray[Any, Any]) -> pa.Table:
+    """Rows as any client has them: a tensor column, or plain elements."""
+    if values.ndim == 1:
+        return pa.table({"x": pa.array(values)})
+    return pa.table({"x": pa.FixedShapeTensorArray.from_numpy_ndarray(values)})
+
+
+def _write(**fields: Any) -> fl.FlightDescriptor:
+    return fl.FlightDescriptor.for_command(json.dumps({"array_write": fields}).encode())
+
+
+def test_uploads_are_appended(flight: fl.FlightClient, options: fl.FlightCallOptions, arrays: Arrays) -> None:
+    rng = np.random.default_rng(3)
+    made = arrays.create_array("obs/t2m", shape=(3, 20, 30), dtype="float32", chunks=(4, 7, 30))
+    want = rng.random((3, 20, 30), dtype=np.float32)
+    made[...] = want
+    more = rng.random((50, 20, 30), dtype=np.float32)
+    terms = {"request_id": "0f" * 16, "expect_length": 3}
+    answer = _put(flight, options, _path(arrays.address, "obs", "t2m"), _rows(more), rows=7, **terms)
+    assert (answer["start"], answer["count"]) == (3, 50) and "replayed" not in answer
+    want = np.concatenate([want, more])
+    np.testing.assert_array_equal(arrays["obs/t2m"][...], want)
+    again = _put(flight, options, _path(arrays.address, "obs", "t2m"), _rows(more), **terms)
+    assert again == {**answer, "replayed": True}
+    np.testing.assert_array_equal(arrays["obs/t2m"][...], want)
+    with pytest.raises(ERRORS, match=r"request id"):
+        _put(flight, options, _path(arrays.address, "obs", "t2m"), _rows(more[1:]), **terms)
+    with pytest.raises(ERRORS, match=r"the length is 53, not 3"):
+        _put(flight, options, _write(dataset=arrays.address, path="obs/t2m", expect_length=3), _rows(more))
+    # What a reader got can be sent back.
+    table = _read(flight, options, _path(arrays.address, "obs", "t2m"))
+    assert _put(flight, options, _write(dataset=arrays.address, path="obs/t2m"), table)["count"] == 53
+    np.testing.assert_array_equal(arrays["obs/t2m"][...], np.concatenate([want, want]))
+
+
+def test_a_large_upload_is_seen_whole(flight: fl.FlightClient, options: fl.FlightCallOptions, arrays: Arrays) -> None:
+    arrays.create_array("big", shape=(5, 1000), dtype="int32", chunks=(64, 1000))
+    values = np.arange(30_000_000, dtype=np.int32).reshape(-1, 1000)  # 120 MB: staged
+    data = _rows(values)
+    writer, reader = flight.do_put(_path(arrays.address, "big"), data.schema, options=options)
+    with writer:
+        for part in data.to_batches(max_chunksize=2_500):
+            writer.write_batch(part)
+            assert arrays["big"].shape == (5, 1000)
+        writer.done_writing()
+        answer = json.loads(reader.read().to_pybytes())
+    assert answer["start"] == 5 and answer["count"] == 30_000
+    got = arrays["big"]
+    assert got.shape == (30_005, 1000)
+    np.testing.assert_array_equal(got[5:], values)
+    # One that fails half way leaves nothing.
+    kind = data.schema.field(0).type
+    bad = pa.table({"x": pa.ExtensionArray.from_storage(kind, pa.array([None], kind.storage_type))})
+    writer, reader = flight.do_put(_path(arrays.address, "big"), data.schema, options=options)
+    with pytest.raises(ERRORS, match=r"a null"), writer:
+        for part in data.slice(0, 12_000).to_batches(max_chunksize=2_500):
+            writer.write_batch(part)
+        writer.write_table(bad)
+        writer.done_writing()
+        reader.read()
+    assert arrays["big"].shape == (30_005, 1000)
+
+
+def test_uploads_to_a_place(flight: fl.FlightClient, options: fl.FlightCallOptions, arrays: Arrays) -> None:
+    want = np.zeros((40, 6), np.float64)
+    arrays.create_array("x", shape=want.shape, dtype="float64")
+    rows = np.arange(60.0).reshape(10, 6)
+    assert _put(flight, options, _path(arrays.address, "x"), _rows(rows), mode="overwrite", start=12)["start"] == 12
+    want[12:22] = rows
+    axes = [{"start": 1, "count": 4, "step": 3}, {"indices": [5, 0]}]
+    part = np.arange(8.0).reshape(4, 2)
+    answer = _put(flight, options, _write(dataset=arrays.address, path="x", axes=axes), _rows(part))
+    assert (answer["start"], answer["count"]) == (1, 4)
+    want[1:13:3, [5, 0]] = part
+    np.testing.assert_array_equal(arrays["x"][...], want)
+    with pytest.raises(ERRORS, match=r"out of range"):
+        _put(flight, options, _path(arrays.address, "x"), _rows(rows), mode="overwrite", start=35)
+    with pytest.raises(ERRORS, match=r"3 rows for a selection of 4"):
+        _put(flight, options, _write(dataset=arrays.address, path="x", axes=axes), _rows(part[:3]))
+    np.testing.assert_array_equal(arrays["x"][...], want)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "column"),
+    [
+        ("bool", pa.array([True, False, True])),
+        ("bfloat16", pa.array([1, 2, 3], pa.uint16())),
+        ("timestamp[ns]", pa.array([1, 2, 3], pa.timestamp("ns"))),
+        ("complex64", pa.array([b"12345678"] * 3, pa.binary(8))),
+        ("uint8", pa.array([1, 2, 3], pa.uint8())),
+    ],
+)
+def test_element_types_are_uploaded(
+    flight: fl.FlightClient, options: fl.FlightCallOptions, arrays: Arrays, dtype: str, column: Any
+) -> None:
+    arrays.create_array("x", shape=(0,), dtype=dtype)
+    assert _put(flight, options, _path(arrays.address, "x"), pa.table({"any": column}))["count"] == 3
+    got = _read(flight, options, _path(arrays.address, "x"))
+    assert got.column(0).combine_chunks().equals(column)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (pa.table({"x": pa.array([1.0, 2.0])}), r"rows of shape \[\], the array takes \[6\]"),
+        (_rows(np.zeros((2, 6), np.float32)), r"elements of type float32, the array's are float64"),
+        (_rows(np.zeros((2, 2, 3))), r"rows of shape \[2 3\], the array takes \[6\]"),
+        (pa.table({"x": ["a"]}), r"no type of elements"),
+        (pa.table({"x": [1], "y": [2]}), r"2 columns"),
+        (pa.table({"x": pa.array([1], pa.int8()).dictionary_encode()}), r"no type of elements|dictionar"),
+    ],
+)
+def test_uploads_that_do_not_fit(
+    flight: fl.FlightClient, options: fl.FlightCallOptions, arrays: Arrays, data: Any, says: str
+) -> None:
+    arrays.create_array("x", shape=(4, 6), dtype="float64")
+    with pytest.raises(ERRORS, match=says):
+        _put(flight, options, _path(arrays.address, "x"), data)
+    with pytest.raises(ERRORS, match=r"has to be named"):
+        _put(flight, options, _path(arrays.address), _rows(np.zeros((1, 6))))
+    with pytest.raises(ERRORS, match=r"no such array"):
+        _put(flight, options, _path(arrays.address, "nope"), _rows(np.zeros((1, 6))))
+    assert arrays["x"].shape == (4, 6)

@@ -26,6 +26,8 @@ type target struct {
 	scan    *queryv1.ScanRequest
 	sql     *queryv1.SqlRequest
 	view    *flightv1.ViewRead
+
+	arrayWrite *flightv1.ArrayWrite
 	// In tickets alone.
 	scanPart *flightv1.ScanPart
 	sqlPart  *flightv1.SqlPart
@@ -117,6 +119,8 @@ func targetOf(c *flightv1.Command) (target, error) {
 		t.tensor, name = of.Tensor, of.Tensor.GetDataset()
 	case *flightv1.Command_Write:
 		t.write, name = of.Write, of.Write.GetDataset()
+	case *flightv1.Command_ArrayWrite:
+		t.arrayWrite, name = of.ArrayWrite, of.ArrayWrite.GetDataset()
 	case *flightv1.Command_Kv:
 		t.kv, name = of.Kv, of.Kv.GetDataset()
 	case *flightv1.Command_Array:
@@ -171,6 +175,11 @@ func (t *target) command() string {
 		return "array"
 	case t.write != nil:
 		return "write"
+	case t.arrayWrite != nil:
+		return "array_write"
 	}
 	return "path"
 }
+
+// writes reports whether the command is one of an upload.
+func (t *target) writes() bool { return t.write != nil || t.arrayWrite != nil }

@@ -25,7 +25,7 @@ func isJSON(b []byte) bool {
 	return len(b) > 0 && (b[0] == '{' || strings.IndexByte(" \t\r\n", b[0]) >= 0 && json.Valid(b))
 }
 
-const envelope = `write {"scan": {"dataset": "POOL/DATASET", "where": "size > 3", "columns": ["path"]}}, {"sql": "SELECT ...", "params": {}}, or one of view, entries, tensor, kv, array and write with the fields of daos.flight.v1`
+const envelope = `write {"scan": {"dataset": "POOL/DATASET", "where": "size > 3", "columns": ["path"]}}, {"sql": "SELECT ...", "params": {}}, or one of view, entries, tensor, kv, array, write and array_write with the fields of daos.flight.v1`
 
 // commandOfJSON reads a command as people write it: the JSON form of a Command,
 // and shorter where that is long. "sql" may be the text alone, with "params"
@@ -87,6 +87,9 @@ func commandOfJSON(b []byte) (*flightv1.Command, error) {
 		case "write":
 			of := &flightv1.Command_Write{Write: &flightv1.TensorWrite{}}
 			c.Of, into = of, of.Write
+		case "array_write":
+			of := &flightv1.Command_ArrayWrite{ArrayWrite: &flightv1.ArrayWrite{}}
+			c.Of, into = of, of.ArrayWrite
 		default:
 			return nil, bad("no command is called %q", clip(name))
 		}

@@ -66,7 +66,7 @@ func (s *Server) DoExchange(both flight.FlightService_DoExchangeServer) error {
 	if err != nil {
 		return err
 	}
-	if r.Dataset.Type != pool.TypeTensor || to.entries != nil || to.write != nil {
+	if r.Dataset.Type != pool.TypeTensor || to.entries != nil || to.writes() {
 		return fault.New(fault.Invalid, "flight.exchange", to.address.String(), "DoExchange reads samples of tensor datasets, this one has type %s", r.Dataset.Type).
 			Do("use the path of a tensor dataset, or the command tensor of daos.flight.v1.Command")
 	}
@@ -123,7 +123,7 @@ func (e *exchange) message(ctx context.Context, d *flight.FlightData) error {
 	if len(d.GetDataHeader()) > 0 {
 		if e.schema == nil { // the first message with Arrow metadata is the schema
 			e.schema = &flight.FlightData{DataHeader: d.GetDataHeader()}
-			_, err := parseSchema(d)
+			_, err := parseSchema(d, tensorarrow.NewReader)
 			return err
 		}
 		rec, err := parseBatch(e.schema, d)

@@ -12,6 +12,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/memory"
 	"google.golang.org/protobuf/proto"
 
+	"daos/dataset/tensor/tensorarrow"
 	flightv1 "daos/proto/gen/daos/flight/v1"
 )
 
@@ -60,7 +61,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add(sent[0].DataHeader, sent[1].DataHeader, sent[1].DataBody)
 	f.Fuzz(func(t *testing.T, schema, header, body []byte) {
 		s := &flight.FlightData{DataHeader: schema}
-		if _, err := parseSchema(s); err != nil {
+		if _, err := parseSchema(s, tensorarrow.NewReader); err != nil {
 			return
 		}
 		rec, err := parseBatch(s, &flight.FlightData{DataHeader: header, DataBody: body})

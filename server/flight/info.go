@@ -176,7 +176,7 @@ func (s *Server) info(ctx context.Context, d *flight.FlightDescriptor, pieces in
 	if err != nil {
 		return nil, err
 	}
-	if t.write != nil {
+	if t.writes() {
 		return nil, fault.New(fault.Invalid, "flight.info", t.address.String(), "a command that writes describes no data").Do(describe)
 	}
 	switch {
@@ -207,7 +207,7 @@ func (s *Server) info(ctx context.Context, d *flight.FlightDescriptor, pieces in
 // wrongType says that a command does not fit its dataset.
 func wrongType(a address.Address, is pool.Type, want string) error {
 	return fault.New(fault.Invalid, "flight.command", a.DatasetName(), "a %s command for a dataset of type %s", want, is).
-		Do("use the command scan for any, entries for posix, tensor for tensor, kv for kv and array for array, or the path of the dataset")
+		Do("use the command scan for any, entries for posix, tensor and write for tensor, kv and write for kv, array and array_write for array, or the path of the dataset")
 }
 
 func (s *Server) tensorInfo(ctx context.Context, t *target, r pool.Resolved) (*info, error) {

@@ -22,7 +22,7 @@ import (
 // putTerms is what the first app_metadata of an upload may say, as JSON.
 type putTerms struct {
 	Mode         string  `json:"mode"` // "append" (the default) or "overwrite"
-	Start        uint64  `json:"start"`
+	Start        *uint64 `json:"start"`
 	ExpectLength *uint64 `json:"expect_length"`
 	RequestID    string  `json:"request_id"` // 32 hex digits
 }
@@ -48,9 +48,10 @@ type upload struct {
 	terms  flightv1.TensorWrite
 }
 
-// DoPut puts pairs into a KV dataset (put_kv.go), appends the uploaded rows to a
-// tensor dataset, or overwrites some: all of them in one atomic step when the client has ended its stream. A dataset
-// without columns gets those of the upload. Memory does not grow with its size.
+// DoPut puts pairs into a KV dataset (put_kv.go) or elements into an array
+// (put_array.go), appends the uploaded rows to a tensor dataset, or overwrites
+// some: all of them in one atomic step when the client has ended its stream. A
+// dataset without columns gets those of the upload. Memory does not grow with its size.
 func (s *Server) DoPut(in flight.FlightService_DoPutServer) error {
 	ctx := in.Context()
 	// Nothing is received before there is room: until then gRPC's windows bound
@@ -76,8 +77,19 @@ func (s *Server) DoPut(in flight.FlightService_DoPutServer) error {
 	if err != nil {
 		return err
 	}
+	read := tensorarrow.NewReader
+	if r.Dataset.Type == pool.TypeArray {
+		read = tensorarrow.NewElements
+	}
+	if u.schema, err = parseSchema(u.first[0], read); err != nil {
+		return err
+	}
 	var answer putAnswer
 	switch {
+	case r.Dataset.Type == pool.TypeArray && u.to.write == nil:
+		answer, err = u.storeArray(ctx, &r)
+	case u.to.arrayWrite != nil:
+		err = wrongType(u.to.address, r.Dataset.Type, u.to.command())
 	case r.Dataset.Type == pool.TypeTensor && u.to.address.Path == "":
 		answer, err = u.store(ctx, tensor.Open(r.Store, r.Address.DatasetName()))
 	case r.Dataset.Type == pool.TypeKV && u.to.address.Path == "" && s.o.Pairs != nil:
@@ -86,8 +98,8 @@ func (s *Server) DoPut(in flight.FlightService_DoPutServer) error {
 			answer, err = u.storePairs(ctx, d)
 		}
 	default:
-		err = fault.New(fault.Invalid, "flight.put", u.to.address.String(), "DoPut writes to tensor and KV datasets, named alone; this one has type %s", r.Dataset.Type).
-			Do("create the dataset with --type tensor or --type kv")
+		err = fault.New(fault.Invalid, "flight.put", u.to.address.String(), "DoPut writes to tensor and KV datasets, named alone, and to arrays; this one has type %s", r.Dataset.Type).
+			Do("name a tensor or KV dataset, or an array by its path or the command array_write")
 	}
 	if err != nil {
 		return err
@@ -99,9 +111,9 @@ func (s *Server) DoPut(in flight.FlightService_DoPutServer) error {
 	return in.Send(&flight.PutResult{AppMetadata: b})
 }
 
-// begin reads the descriptor, the schema and the terms.
+// begin reads the descriptor, the message with the schema, and the terms.
 func (u *upload) begin() error {
-	for u.schema == nil || len(u.first) < 2 {
+	for len(u.first) < 2 {
 		d, err := u.in.Recv()
 		if err == io.EOF {
 			break
@@ -124,13 +136,8 @@ func (u *upload) begin() error {
 			continue
 		}
 		u.first = append(u.first, d)
-		if u.schema == nil {
-			if u.schema, err = parseSchema(d); err != nil {
-				return err
-			}
-		}
 	}
-	if u.schema == nil {
+	if len(u.first) == 0 {
 		return fault.New(fault.Invalid, "flight.put", u.to.address.String(), "an upload without a schema")
 	}
 	return nil
@@ -141,9 +148,13 @@ func (u *upload) describe(d *flight.FlightDescriptor) error {
 	if u.to, err = parseDescriptor(d); err != nil {
 		return err
 	}
-	if u.to.write == nil && u.to.command() != "path" {
+	if !u.to.writes() && u.to.command() != "path" {
 		return fault.New(fault.Invalid, "flight.put", u.to.address.String(), "an upload with a command that reads").
-			Do("use the path of the dataset, or the command write of daos.flight.v1.Command")
+			Do("use the path of the dataset, or the command write or array_write of daos.flight.v1.Command")
+	}
+	if w := u.to.arrayWrite; w != nil {
+		u.terms.Overwrite, u.terms.Start = w.Start != nil, w.GetStart()
+		u.terms.ExpectLength, u.terms.RequestId = w.ExpectLength, w.RequestId
 	}
 	if u.to.write != nil {
 		u.terms.Overwrite, u.terms.Start = u.to.write.Overwrite, u.to.write.Start
@@ -176,7 +187,12 @@ func (u *upload) termsFrom(meta []byte) error {
 	default:
 		return bad
 	}
-	u.terms.Start, u.terms.ExpectLength = t.Start, t.ExpectLength
+	if t.Start != nil {
+		u.terms.Start = *t.Start
+	}
+	if t.ExpectLength != nil {
+		u.terms.ExpectLength = t.ExpectLength
+	}
 	id, err := hex.DecodeString(t.RequestID)
 	if err != nil {
 		return bad.Because(err)

@@ -76,13 +76,13 @@ func frameOf(header []byte) ([]byte, error) {
 	return b, nil
 }
 
-// parseSchema reads a schema message.
-func parseSchema(d *flight.FlightData) (*arrow.Schema, error) {
+// parseSchema reads a schema message as tensorarrow.NewReader would, or NewElements.
+func parseSchema(d *flight.FlightData, read func(io.Reader) (*tensorarrow.Reader, error)) (*arrow.Schema, error) {
 	head, err := frameOf(d.GetDataHeader())
 	if err != nil {
 		return nil, err
 	}
-	r, err := tensorarrow.NewReader(&receiver{head: append(head, endOfStream[:]...), ended: true})
+	r, err := read(&receiver{head: append(head, endOfStream[:]...), ended: true})
 	if err != nil {
 		return nil, err
 	}

@@ -18,11 +18,13 @@ const (
 	schemaMetadata    = 8
 	fieldName         = 4
 	fieldTypeKind     = 8
+	fieldType         = 10
 	fieldDictionary   = 12
 	fieldChildren     = 14
 	fieldMetadata     = 16
 	pairKey           = 4
 	pairValue         = 6
+	timestampZone     = 6
 )
 
 // Values of MessageHeader and Type that are let through.
@@ -34,12 +36,19 @@ var typeKinds = map[byte]bool{
 	19: true, 20: true, 21: true, // LargeBinary, LargeUtf8, LargeList
 }
 
+const kindTimestamp = 10
+
+// elementKinds are further types of fixed width, which elements of arrays have.
+var elementKinds = map[byte]bool{
+	7: true, 8: true, 9: true, kindTimestamp: true, 11: true, 18: true, // Decimal, Date, Time, Timestamp, Interval, Duration
+}
+
 // checkMessage looks at the metadata of a message before Arrow's reader does,
 // and returns the length of its body. That reader believes the lengths of
 // vectors, and a flatbuffer may share tables and strings, so that a small one
 // describes a schema of exponential size: everything in a schema is counted
 // here first. A malformed one panics; the caller recovers.
-func checkMessage(meta []byte) (body int64, err error) {
+func checkMessage(meta []byte, elements bool) (body int64, err error) {
 	t := flatbuffers.Table{Bytes: meta, Pos: flatbuffers.GetUOffsetT(meta)}
 	if o := t.Offset(messageBody); o != 0 {
 		body = t.GetInt64(t.Pos + flatbuffers.UOffsetT(o))
@@ -58,7 +67,7 @@ func checkMessage(meta []byte) (body int64, err error) {
 		}
 		var h flatbuffers.Table
 		t.Union(&h, flatbuffers.UOffsetT(o))
-		c := counter{tables: maxTables, bytes: maxMeta}
+		c := counter{tables: maxTables, bytes: maxMeta, elements: elements}
 		c.metadata(&h, schemaMetadata)
 		return body, c.fields(&h, schemaFields, 0)
 	default:
@@ -71,7 +80,10 @@ func checkMessage(meta []byte) (body int64, err error) {
 const maxTables = 16 * tensor.MaxColumns
 
 // counter is what is left of the bounds on a schema.
-type counter struct{ tables, bytes int }
+type counter struct {
+	tables, bytes int
+	elements      bool // elementKinds are let through too
+}
 
 func byteAt(t *flatbuffers.Table, slot flatbuffers.VOffsetT) byte {
 	if o := t.Offset(slot); o != 0 {
@@ -130,13 +142,19 @@ func (c *counter) fields(t *flatbuffers.Table, slot flatbuffers.VOffsetT, depth 
 	}
 	return c.each(t, slot, func(f *flatbuffers.Table) error {
 		name := c.text(f, fieldName)
-		if kind := byteAt(f, fieldTypeKind); !typeKinds[kind] || f.Offset(fieldDictionary) != 0 {
+		kind := byteAt(f, fieldTypeKind)
+		if known := typeKinds[kind] || c.elements && elementKinds[kind]; !known || f.Offset(fieldDictionary) != 0 {
 			what := fmt.Sprintf("Arrow type number %d", kind)
 			if f.Offset(fieldDictionary) != 0 {
 				what = "a dictionary-encoded field"
 			}
 			return fault.New(fault.Unsupported, "tensor.arrow", fmt.Sprintf("field %q", name), "%s has no column type", what).
 				Do("use bool, integers, floats, fixed_size_list or list of them, binary or utf8")
+		}
+		if o := f.Offset(fieldType); kind == kindTimestamp && o != 0 {
+			var zone flatbuffers.Table
+			f.Union(&zone, flatbuffers.UOffsetT(o))
+			c.text(&zone, timestampZone)
 		}
 		c.metadata(f, fieldMetadata)
 		return c.fields(f, fieldChildren, depth+1)

@@ -30,16 +30,20 @@ type Reader struct {
 	ipc      *ipc.Reader
 }
 
-// NewReader reads the schema.
-func NewReader(r io.Reader) (_ *Reader, err error) {
+// NewReader reads the schema, which has columns of a tensor dataset.
+func NewReader(r io.Reader) (*Reader, error) {
+	return newReader(&messages{r: r}, func(s *arrow.Schema) error { _, err := ColumnsOf(s); return err })
+}
+
+// newReader reads the schema. Nothing but the types that check lets pass is
+// decoded any further.
+func newReader(m *messages, check func(*arrow.Schema) error) (_ *Reader, err error) {
 	defer recovered(&err)
-	m := &messages{r: r}
 	rd, err := ipc.NewReaderFromMessageReader(m, ipc.WithAllocator(&m.alloc))
 	if err != nil {
 		return nil, m.cause(err)
 	}
-	// Nothing but the types of tensor columns is decoded any further.
-	if _, err := ColumnsOf(rd.Schema()); err != nil {
+	if err := check(rd.Schema()); err != nil {
 		return nil, err
 	}
 	return &Reader{m, rd}, nil
@@ -73,6 +77,8 @@ type messages struct {
 	alloc bounded
 	ended bool // the end mark was there
 	err   error
+	// elements: more types are let through.
+	elements bool
 }
 
 func (m *messages) Retain()  {}
@@ -127,7 +133,7 @@ func (m *messages) Message() (msg *ipc.Message, err error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := checkMessage(meta)
+	body, err := checkMessage(meta, m.elements)
 	if err != nil {
 		return nil, err
 	}
