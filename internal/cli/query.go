@@ -187,7 +187,7 @@ func queryFind(a *app) *cobra.Command {
 			if keep.name != "" {
 				return keep.save(ctx, a, c, r, nil)
 			}
-			if err := f.defaults(ctx, c, r); err != nil {
+			if err := f.defaults(ctx, a, c, r); err != nil {
 				return err
 			}
 			_, err = a.runScan(ctx, c, r, &f)
@@ -202,7 +202,7 @@ func queryFind(a *app) *cobra.Command {
 }
 
 // defaults chooses the columns of files and pairs, which have many.
-func (f *queryFlags) defaults(ctx context.Context, c *client.Client, r *queryv1.ScanRequest) error {
+func (f *queryFlags) defaults(ctx context.Context, a *app, c *client.Client, r *queryv1.ScanRequest) error {
 	if len(r.GetColumns()) > 0 || len(r.GetGroupBy()) > 0 || len(r.GetAggregates()) > 0 {
 		return nil
 	}
@@ -210,12 +210,12 @@ func (f *queryFlags) defaults(ctx context.Context, c *client.Client, r *queryv1.
 	if err != nil {
 		return err
 	}
-	chooseColumns(r, s)
+	f.chooseColumns(a, r, s)
 	return nil
 }
 
 // chooseColumns names the columns that people want to see where none are named.
-func chooseColumns(r *queryv1.ScanRequest, s *queryv1.SchemaResponse) {
+func (f *queryFlags) chooseColumns(a *app, r *queryv1.ScanRequest, s *queryv1.SchemaResponse) {
 	if len(r.GetColumns()) > 0 {
 		return
 	}
@@ -223,12 +223,32 @@ func chooseColumns(r *queryv1.ScanRequest, s *queryv1.SchemaResponse) {
 	case "posix":
 		r.Columns = []string{"path", "type", "size", "mtime"}
 	case "kv":
-		for _, x := range s.GetFields() {
-			if x.GetName() != "key" && x.GetName() != "akey" && x.GetName() != "version" && (x.GetName() != "value" || len(s.GetFields()) == 6) {
-				r.Columns = append(r.Columns, x.GetName())
+		r.Columns = f.pairColumns(a, s.GetFields())
+	}
+}
+
+// pairColumns are the key as text, the size, and the fields of the values; of
+// values that have none the bytes, behind their text in formats that write bytes
+// in hexadecimal.
+func (f *queryFlags) pairColumns(a *app, fields []*queryv1.Field) []string {
+	out := []string{"key_text", "size"}
+	for _, x := range fields {
+		switch x.GetName() {
+		case "key", "key_text", "akey", "version", "size", "value":
+		case "value_text":
+			if len(fields) > 7 { // a field of the values has this name
+				out = append(out, x.GetName())
+				continue
 			}
+			if format, err := f.formatOf(a); err == nil && (format == "csv" || format == "json" || format == "ndjson") {
+				out = append(out, x.GetName())
+			}
+			return append(out, "value")
+		default:
+			out = append(out, x.GetName())
 		}
 	}
+	return out
 }
 
 var namesType = regexp.MustCompile(`(?i)\btype\b`)
@@ -278,7 +298,7 @@ func querySample(a *app) *cobra.Command {
 			if keep.name != "" {
 				return keep.save(ctx, a, c, r, nil)
 			}
-			if err := f.defaults(ctx, c, r); err != nil {
+			if err := f.defaults(ctx, a, c, r); err != nil {
 				return err
 			}
 			_, err = a.runScan(ctx, c, r, &f)

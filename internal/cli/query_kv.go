@@ -90,7 +90,7 @@ func queryKV(a *app) *cobra.Command {
 				return fault.New(fault.Invalid, "query.kv", r.GetDataset(), "it is a dataset of type %s, which has no pairs", s.GetType()).
 					Do("use daos query find %s", r.GetDataset())
 			}
-			chooseColumns(r, s)
+			f.chooseColumns(a, r, s)
 			n, err := a.runScan(ctx, c, r, &f)
 			if err == nil && k.reverse && f.limit == 0 && n.GetRowsOut() == exec.MaxKept {
 				a.warn("%s: these are the greatest %d keys; go on with --to", r.GetDataset(), exec.MaxKept)
