@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numbers103 import N
 
 from pydaos.testing import *  # noqa: F403
 from pydaos.testing import Server
@@ -65,3 +66,23 @@ def numbered(server: Server) -> Iterator[Numbered]:
     yield made
     with server.connect() as client:
         client.destroy_pool(made.pool, force=True)
+
+
+@pytest.fixture(scope="module")
+def pool_of_numbers(server: Server) -> Any:
+    """A pool with 103 files, each of which holds its number, and as many rows."""
+    client = server.connect()
+    name = "dataloader"
+    client.create_pool(name)
+    files = client.create_dataset(f"{name}/files", type="posix")
+    for i in range(N):
+        files.write_bytes(f"{'ab'[i >= 50]}/{i:03d}", i.to_bytes(8, "little"), parents=True)
+    files.snapshot("v1")
+    rows = client.create_dataset(f"{name}/rows", type="tensor")
+    table = {"id": np.arange(N, dtype=np.int64), "x": np.ones((N, 3), np.float32)}
+    rows.define(table)
+    rows.append(table)
+    rows.snapshot("v1")
+    yield name, server
+    client.destroy_pool(name, force=True)
+    client.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch.utils.data
@@ -13,7 +13,7 @@ from pydaos.torch._plan import Slice
 if TYPE_CHECKING:
     from pydaos.torch._loader import DataLoader
 
-__all__ = ["Drawn", "Sized"]
+__all__ = ["Drawn", "Sized", "samples_of"]
 
 
 class Drawn:
@@ -36,16 +36,29 @@ class Drawn:
             if next(self._iterator, self) is self:
                 break
         self._size = loader.batch_size or 1
+        # Of what somebody's own function makes, the samples can't be told.
+        self._counts = loader.batch_size is not None and loader.collate_fn is torch.utils.data.default_collate
 
     def next(self) -> tuple[Slice, Any]:
         """Return the next batch."""
         batch = next(self._iterator)
         self._number += 1
-        return Slice(0, self._size, self._number - 1, self._number), batch
+        count = samples_of(batch, self._size) if self._counts else self._size
+        return Slice(0, count, self._number - 1, self._number), batch
 
     def leave(self) -> None:
         """Let go of torch's iterator, which ends its workers."""
         self._iterator = iter(())
+
+
+def samples_of(batch: Any, most: int) -> int:
+    """Return how many samples torch has collated into a batch; ``most`` where it does not show."""
+    while isinstance(batch, (Mapping, list, tuple)) and batch:
+        inner = next(iter(batch.values())) if isinstance(batch, Mapping) else batch[0]
+        if isinstance(inner, (str, bytes)):
+            return min(len(batch), most)
+        batch = inner
+    return min(int(batch.shape[0]), most) if isinstance(batch, torch.Tensor) and batch.dim() else most
 
 
 class Sized:
