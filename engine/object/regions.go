@@ -46,6 +46,9 @@ type RegionMapping interface {
 // it. It belongs to one goroutine, until Release.
 type Regions struct {
 	Parts []Region
+	// Short asks for short pieces of files as such, too: they are not sent, but read
+	// by who gets the answer.
+	Short bool
 	held  []RegionFile
 	lent  []func()
 	doubt []func()
@@ -119,7 +122,7 @@ func (r *Regions) Release() {
 	for _, back := range r.lent {
 		back()
 	}
-	*r = Regions{}
+	*r = Regions{Short: r.Short}
 }
 
 // RegionReader is an ability that a store may have beside Store: it finds and

@@ -3,8 +3,6 @@ package segment
 import (
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
-
 	"daos/engine/object"
 	"daos/internal/guardfs"
 )
@@ -79,11 +77,6 @@ func (f *File) ReadPast(p []byte, pos uint64, need int) (ok bool) {
 	}
 	n, err := d.ReadAt(p, int64(pos))
 	return err == nil && n >= need
-}
-
-// Ahead lets the disk begin to read a range.
-func (f *File) Ahead(pos, n uint64) {
-	_ = unix.Fadvise(int(f.f.Fd()), int64(pos), int64(n), unix.FADV_WILLNEED) // only slower without
 }
 
 var _ object.RegionFile = (*File)(nil)

@@ -13,12 +13,8 @@ import (
 )
 
 // regionFrom is the size from which bytes are sent out of the file; shorter
-// ones are copied.
+// ones are copied, unless short pieces are wanted.
 const regionFrom = 16 << 10
-
-// readAhead is how far behind the bytes asked for the disk is set to work: who
-// reads a large file goes on with what lies behind them.
-const readAhead = 8 << 20
 
 var _ target.RegionReader = (*Target)(nil)
 
@@ -36,7 +32,7 @@ func (t *Target) Regions(ds object.DatasetID, r object.Record, skip, n uint64, o
 	if skip > r.Length || n > r.Length-skip {
 		return fault.New(fault.Invalid, "vos.read", t.opts.Dir, "bytes [%d, %d) of a record of %d", skip, skip+n, r.Length)
 	}
-	if r.Inline == nil && n >= regionFrom && r.Length >= object.Granule {
+	if r.Inline == nil && (n >= regionFrom || out.Short) && r.Length >= object.Granule {
 		f, err := t.segs.Get(uint64(ds), r.Segment)
 		if err != nil {
 			return err
@@ -95,16 +91,10 @@ var pastBuffers = sync.Pool{New: func() any { b := make([]byte, pastStep); retur
 // appends [at, end) of them; false where that can't be done, or they don't match:
 // then the usual way says what is wrong.
 func (t *Target) past(f *segment.File, r object.Record, lo, to, at, end uint64, out *object.Regions) bool {
-	if len(r.Sums) != granules(r.Length) {
-		return false
-	}
 	buf := pastBuffers.Get().(*[]byte)
 	n := int(to - lo)
 	ok := f.ReadPast((*buf)[:(n+guardfs.DirectAlign-1)&^(guardfs.DirectAlign-1)], r.Pos+lo, n)
-	for g := lo; ok && g < to; g += object.Granule {
-		ok = segment.Sum((*buf)[g-lo:min(g+object.Granule, to)-lo]) == r.Sums[g/object.Granule]
-	}
-	if !ok {
+	if !ok || !matches(r, lo, (*buf)[:n]) {
 		pastBuffers.Put(buf)
 		return false
 	}
@@ -112,6 +102,22 @@ func (t *Target) past(f *segment.File, r object.Record, lo, to, at, end uint64, 
 		f.Saw(r.Pos + g)
 	}
 	out.AddLent((*buf)[at-lo:end-lo], func() { pastBuffers.Put(buf) })
+	return true
+}
+
+// matches reports whether bytes of a record, whole granules from lo on, are those
+// that its checksums were made of.
+func matches(r object.Record, lo uint64, b []byte) bool {
+	if len(r.Sums) != granules(r.Length) {
+		return false
+	}
+	for ; len(b) > 0; lo += object.Granule {
+		n := min(object.Granule, len(b))
+		if segment.Sum(b[:n]) != r.Sums[lo/object.Granule] {
+			return false
+		}
+		b = b[n:]
+	}
 	return true
 }
 
@@ -131,15 +137,18 @@ func (t *Target) see(f *segment.File, ds object.DatasetID, r object.Record, skip
 		}
 		to = min(to, r.Length)
 		if s == nil {
-			f.Ahead(r.Pos+at, end-at+readAhead)
 			s = scratch.Get().(*[]byte)
 			defer scratch.Put(s)
 			if cap(*s) < step {
 				*s = make([]byte, step)
 			}
 		}
-		if err := t.readVerified(ds, r, at, (*s)[:to-at], nil); err != nil {
-			return err
+		b := (*s)[:to-at]
+		if !f.ReadLong(b, r.Pos+at) || !matches(r, at, b) {
+			// The usual way says what is wrong.
+			if err := t.readVerified(ds, r, at, b, nil); err != nil {
+				return err
+			}
 		}
 		for ; at < to; at += object.Granule {
 			f.Saw(r.Pos + at)

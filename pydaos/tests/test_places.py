@@ -1,6 +1,7 @@
 """Answers that lie in the server's files: frames with descriptors, and a server that sends them."""
 
 import os
+import random
 import resource
 import socket
 import struct
@@ -14,7 +15,8 @@ import pytest
 import pydaos
 from pydaos import _feed as feed
 from pydaos import _places as places
-from pydaos._client import full_method
+from pydaos import _spans as spans
+from pydaos._content import Source
 from pydaos._proto.daos.posix.v1 import posix_service_pb2 as pb
 
 MIB = 1 << 20
@@ -259,7 +261,7 @@ def started(client, dataset, path, size):
     """Ask for a file, and receive the beginning of the answer."""
     conn = client._pool.open()
     request = pb.ReadRequest(dataset=dataset.address, path=path, length=size)
-    call_id = conn.send_call(full_method("posix.Read"), request.SerializeToString())
+    call_id = conn.send_call(spans.METHOD, request.SerializeToString())
     assert conn.receive_head(call_id)[1] == size
     assert conn._places is not None
     return conn
@@ -357,3 +359,56 @@ def test_a_process_without_descriptors_says_so(server, array):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard)),
     )
     assert done.stdout.split() == ["True", "True"], done.stderr
+
+
+# Ranges received together.
+
+
+def test_neighbours_are_one_request():
+    view = memoryview(bytes(100))
+    near, far = 100 + spans.GAP, 201 + 2 * spans.GAP
+    ranges = [(0, view), (near, view), (far, view), (far - 10, view), (far + 90, view[:0]), (far + 90, view)]
+    cut = spans.spans(ranges, 1 << 20)
+    assert [(s.start, s.end, len(s.ranges)) for s in cut] == [
+        (0, near + 100, 2),
+        (far, far + 100, 1),
+        (far - 10, far + 190, 3),
+    ]
+    assert [len(s.ranges) for s in spans.spans(ranges[:2], near + 99)] == [1, 1]
+    assert [r for s in cut for r in s.ranges] == ranges
+
+
+@pytest.mark.parametrize("files", [True, False])
+def test_ranges_of_all_kinds(server, client, posix_dataset, files):
+    """Random ranges, near each other and not, in order and not, also beyond the end of the file."""
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    rng = random.Random(seed)
+    size = 6 * MIB + 1234
+    data = np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8).tobytes()
+    with posix_dataset.open("f", "wb") as f:
+        f.write(data)
+    other = client if files else streaming(server)
+    before = descriptors()
+    for _ in range(40):
+        ranges, at = [], rng.randrange(size)
+        for _ in range(rng.randrange(1, 40)):
+            n = rng.choice([0, 1, 300, 5000, 200_000, 2_000_000])
+            ranges.append((at, memoryview(bytearray(rng.randrange(n + 1)))))
+            at += len(ranges[-1][1]) + rng.choice([0, 0, 64, 3000, 40_000, 900_000])
+            at = rng.randrange(size + 1000) if rng.random() < 0.1 else at
+        got = spans.read(other.dataset(posix_dataset.address), Source(path=b"f"), ranges)
+        for n, (offset, view) in zip(got, ranges):
+            assert n == len(data[offset : offset + len(view)])
+            assert view[:n] == data[offset : offset + n]
+    assert descriptors() == before
+    if not files:
+        other.close()
+
+
+def test_a_file_that_is_missing_leaves_the_connection_whole(client, posix_dataset):
+    conn = client._pool.acquire()
+    client._pool.release(conn)
+    with pytest.raises(pydaos.NotFoundError):
+        spans.read(posix_dataset, Source(path=b"missing"), [(0, memoryview(bytearray(10)))])
+    assert not conn.broken

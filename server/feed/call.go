@@ -134,7 +134,7 @@ func (c *conn) call(k *call) error {
 	if to.unary == nil {
 		return c.stream(ctx, k, &m, to)
 	}
-	var out object.Regions
+	out := object.Regions{Short: c.files}
 	defer out.Release()
 	resp, err := c.unary(wire.WithRegions(ctx, &out), k, &m, to)
 	if err != nil {

@@ -21,6 +21,7 @@ import numpy as np
 
 from pydaos import _content as content
 from pydaos import _errors as errors
+from pydaos import _spans as spans
 from pydaos._client import full_method
 from pydaos._feed import FeedConnection
 from pydaos._proto.daos.posix.v1 import posix_service_pb2 as pb
@@ -38,7 +39,7 @@ AHEAD = 3
 #: Reads of so many bytes are received over several connections at the same time.
 SPLIT = 1 << 20
 #: Bytes that a lane takes at a time.
-BATCH = 64 << 20
+BATCH = 32 << 20
 #: From so many bytes a copy is worth letting other threads run.
 _FREE_GIL = 64 << 10
 
@@ -466,7 +467,7 @@ def read_ranges(
             except IndexError:
                 return
             try:
-                counts = read_many(dataset, source, [(offset, view) for _, offset, view in batch], 4)
+                counts = read_many(dataset, source, [(offset, view) for _, offset, view in batch])
             except BaseException as e:
                 failures.append(e)
                 return
@@ -489,20 +490,10 @@ def read_ranges(
 
 
 def read_many(
-    dataset: PosixDataset, source: content.Source, ranges: Sequence[tuple[int, memoryview]], window: int = 16
+    dataset: PosixDataset, source: content.Source, ranges: Sequence[tuple[int, memoryview]]
 ) -> list[int]:
     """Fill buffers, of a piece at most, from byte ranges, over one connection; returns the bytes of each."""
-    got: list[int] = []
-    for i in range(0, len(ranges), 1024):
-        some = ranges[i : i + 1024]
-        calls = [(content.read_request(dataset, source, offset, len(view)), None) for offset, view in some]
-        for reply in dataset.client.call_many(
-            "posix.Read", calls, pb.ReadResponse, into=[view for _, view in some], window=window
-        ):
-            if isinstance(reply, errors.DaosError):
-                raise reply
-            got.append(len(reply[1]))
-    return got
+    return spans.read(dataset, source, ranges)
 
 
 def _join(thread: threading.Thread, failures: list[BaseException]) -> None:

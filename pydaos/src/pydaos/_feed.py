@@ -22,7 +22,7 @@ import struct
 import sys
 import time
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
 
 from pydaos import _errors as errors
@@ -326,6 +326,26 @@ class FeedConnection:
         self._send(CALL, MORE if more else 0, call_id, call.SerializeToString(), payload)
         return call_id
 
+    def send_calls(self, method: str, messages: Sequence[bytes]) -> list[int]:
+        """Send several CALLs at once, which costs as much as one; returns their ids.
+
+        At most `MAX_PIPELINED` may be unanswered.
+        """
+        self._set_timeout(self._default_timeout)
+        call = feed.Call(
+            method=method, timeout_millis=max(1, int(self._default_timeout * 1000)), traceparent=traceparent()
+        )
+        frames: list[bytes] = []
+        ids: list[int] = []
+        for message in messages:
+            call.message = message
+            meta = call.SerializeToString()
+            self._check_limits(len(meta), 0)
+            ids.append(self._new_id())
+            frames += (HEADER.pack(MAGIC, CALL, 0, 0, ids[-1], len(meta), 0, 0, 0), meta, bytes(-len(meta) & 63))
+        self._sendall(b"".join(frames))
+        return ids
+
     def send_message(self, call_id: int, message: bytes, payload: Buffer | None = None, *, more: bool) -> None:
         """Send a further message of a client stream; the last one without `more`."""
         self._send(MESSAGE, MORE if more else 0, call_id, message, payload)
@@ -373,6 +393,23 @@ class FeedConnection:
         self._places.fill(view)
         if self._places.read:
             self._no_files()
+
+    def skip(self, size: int) -> None:
+        """Pass over bytes of a payload; see `receive_head`."""
+        if self._places is not None:
+            self._places.skip(size)
+            if self._places.read:
+                self._no_files()
+            return
+        while size > 0:
+            n = min(size, 64 << 10)
+            self._recv_exactly(memoryview(bytearray(n)))
+            size -= n
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether large answers may lie in files of the server, which cost it nothing to send."""
+        return self._control > 0
 
     # Batches.
 

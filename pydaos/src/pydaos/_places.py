@@ -97,6 +97,16 @@ class Places:
                 raise
             raise errors.CorruptError(f"{self._peer}: a file of the server can't be read: {e.strerror}") from e
 
+    def skip(self, size: int) -> None:
+        """Pass over bytes."""
+        while size > 0:
+            length = self._parts[self._next][2]
+            n = min(size, length - self._done)
+            size -= n
+            self._done += n
+            if self._done == length:
+                self._next, self._done = self._next + 1, 0
+
     @property
     def read(self) -> bool:
         """Whether everything has been read."""
