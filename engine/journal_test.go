@@ -172,7 +172,7 @@ func TestJournal_RootWithoutOne(t *testing.T) {
 // not read with a hole in it.
 func TestJournal_TargetOfAnotherTime(t *testing.T) {
 	mem := vfs.NewCrashableMem()
-	o := engine.Options{Root: "/r", FS: mem, Targets: 2, SweepEvery: -1, SyncEvery: time.Hour, Logger: quiet(), JournalBytes: 8 << 10}
+	o := engine.Options{Root: "/r", FS: mem, Targets: 2, SweepEvery: -1, SyncEvery: time.Hour, Logger: quiet(), JournalBytes: 64 << 10}
 	e, err := engine.Open(o)
 	if err != nil {
 		t.Fatal(err)

@@ -177,7 +177,7 @@ func TestPowerLoss(t *testing.T) {
 	t.Logf("DAOS_POWER_SEED=%d", seed)
 	o := &outages{mem: vfs.NewCrashableMem(), rng: rand.New(rand.NewPCG(seed, 5)), every: int(seeds("DAOS_POWER_EVERY", longer(13, 1)))}
 	options := engine.Options{Root: "/r", FS: errorfs.Wrap(o.mem, o), Targets: 3, SweepEvery: -1, SyncEvery: 50 * time.Millisecond, Logger: quiet(),
-		JournalBytes: []int64{4 << 10, 32 << 10, 1 << 20}[seed%3]}
+		JournalBytes: []int64{16 << 10, 64 << 10, 1 << 20}[seed%3]}
 	e, err := engine.Open(options)
 	if err != nil {
 		t.Fatal(err)

@@ -34,8 +34,16 @@ type file struct {
 	name       string
 	generation uint64
 	size       int64
-	used       int64          // under the log's mutex
-	unwritten  sync.WaitGroup // groups
+	used       int64           // under the log's mutex
+	direct     *guardfs.Direct // nil where the file system can't
+	unwritten  sync.WaitGroup  // groups
+}
+
+func (f *file) Close() error {
+	if f.direct != nil {
+		f.direct.Close()
+	}
+	return f.File.Close()
 }
 
 func fileName(generation uint64) string { return fmt.Sprintf("%016x%s", generation, suffix) }
@@ -129,17 +137,30 @@ func (l *Log) newFile(generation uint64, size int64, free *file) (*file, error) 
 	if err != nil {
 		return nil, err
 	}
-	if _, err = f.Write(appendHeader(nil, generation)); err == nil {
+	var room []byte
+	head := fill(&room, header(generation))
+	direct := guardfs.OpenDirect(f)
+	if direct != nil {
+		if _, err := direct.Write(head); err != nil { // a disk may not be able to after all
+			direct.Close()
+			direct = nil
+		}
+	}
+	if direct == nil {
+		_, err = f.Write(head)
+	}
+	if err == nil {
 		err = f.Sync()
 	}
 	if err == nil {
 		err = guardfs.SyncDir(g, l.opts.Dir)
 	}
+	made := &file{File: f, name: name, generation: generation, size: size, used: blockSize, direct: direct}
 	if err != nil {
-		_ = f.Close()
+		_ = made.Close()
 		return nil, err
 	}
-	return &file{File: f, name: name, generation: generation, size: size, used: headerSize}, nil
+	return made, nil
 }
 
 func zeros(g *guardfs.FS, name string, size int64) error {

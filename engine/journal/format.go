@@ -5,30 +5,37 @@ import (
 	"hash/crc32"
 )
 
-// A file is a header and records, one behind the other; what follows the last
-// one is zeros, or records of the file's earlier use, whose checksums belong to
-// another generation. Integers are little-endian.
+// A file is a block with a header, and groups of records: one behind the other,
+// each group from the beginning of a block, with zeros to the end of its last
+// one. So no block is written twice, and writes may go past the page cache.
+// What follows the last group is zeros, or records of the file's earlier use,
+// whose checksums belong to another generation. Integers are little-endian.
 //
-//	header: magic(8) version(4) generation(8) CRC32C of all before(4)
+//	header: magic(8) version(4) generation(8) CRC32C of all before(4), zeros
 //	record: length of payload(4) CRC32C of payload(4) number(8) target(4)
 //	        CRC32C of the generation(8) and all before in this record(4)
 //	        payload
 const (
 	magic      = "DAOSJNL\n"
 	version    = 1
+	blockSize  = 4096
 	headerSize = 24
 	recordHead = 24
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func appendHeader(b []byte, generation uint64) []byte {
-	at := len(b)
-	b = append(b, magic...)
+// header is the first block of a file.
+func header(generation uint64) []byte {
+	b := append(make([]byte, 0, blockSize), magic...)
 	b = binary.LittleEndian.AppendUint32(b, version)
 	b = binary.LittleEndian.AppendUint64(b, generation)
-	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[at:], castagnoli))
+	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	return b[:blockSize]
 }
+
+// blocks is how many bytes so many take up.
+func blocks(n int64) int64 { return (n + blockSize - 1) &^ (blockSize - 1) }
 
 // readHeader returns the version too, so that a newer one can be named; ok is
 // false for what is no header.
@@ -79,4 +86,26 @@ func readRecord(b []byte, generation uint64) (r record, size int, ok bool) {
 		payload: b[recordHead:size:size],
 	}
 	return r, size, crc32.Checksum(r.payload, castagnoli) == binary.LittleEndian.Uint32(b[4:])
+}
+
+// records calls fn with each record of a file, its first block left out, until
+// fn fails. Their end is where no group begins whole.
+func records(b []byte, generation uint64, fn func(record) error) error {
+	for at := 0; at < len(b); at = int(blocks(int64(at))) {
+		first := true
+		for {
+			r, size, ok := readRecord(b[at:], generation)
+			if !ok {
+				break
+			}
+			if err := fn(r); err != nil {
+				return err
+			}
+			at, first = at+size, false
+		}
+		if first {
+			return nil
+		}
+	}
+	return nil
 }

@@ -24,6 +24,7 @@ type Log struct {
 	queue   []*Group
 	leading bool   // somebody writes, or is about to
 	buf     []byte // of a group that was written
+	aligned []byte // who writes has it
 	started bool
 	closed  bool
 
@@ -57,7 +58,7 @@ func (l *Log) Append(target uint16, number uint64, payload []byte) *Group {
 	if !l.started || l.closed {
 		return nil
 	}
-	if l.cur == nil || l.cur.used+size > l.cur.size {
+	if l.cur == nil || !l.fitsLocked(size) {
 		if l.next == nil {
 			l.wakeLocked()
 			return nil
@@ -65,11 +66,11 @@ func (l *Log) Append(target uint16, number uint64, payload []byte) *Group {
 		l.full, l.cur, l.next = l.cur, l.next, nil
 		l.wakeLocked()
 	}
-	if l.cur.used+size > l.cur.size {
+	if !l.fitsLocked(size) {
 		return nil // a file that is still small
 	}
 	n := len(l.queue)
-	if n == 0 || l.queue[n-1].f != l.cur {
+	if !l.openLocked() {
 		l.cur.unwritten.Add(1)
 		l.queue = append(l.queue, &Group{log: l, f: l.cur, buf: l.buf, done: make(chan struct{}), turn: make(chan struct{}, 1)})
 		l.buf = nil
@@ -77,8 +78,23 @@ func (l *Log) Append(target uint16, number uint64, payload []byte) *Group {
 	}
 	g := l.queue[n-1]
 	g.buf = appendRecord(g.buf, l.cur.generation, target, number, payload, sum)
-	l.cur.used += size
+	l.cur.used += blocks(int64(len(g.buf))) - blocks(int64(len(g.buf))-size)
 	return g
+}
+
+// openLocked reports whether the last group is still to be written, to cur.
+func (l *Log) openLocked() bool {
+	n := len(l.queue)
+	return n > 0 && l.queue[n-1].f == l.cur
+}
+
+// fitsLocked reports whether cur has room for a record of so many bytes.
+func (l *Log) fitsLocked(size int64) bool {
+	var have int64
+	if l.openLocked() {
+		have = int64(len(l.queue[len(l.queue)-1].buf))
+	}
+	return l.cur.used+blocks(have+size)-blocks(have) <= l.cur.size
 }
 
 // Wait returns when the group is durable. The first to come writes for all;
@@ -139,7 +155,7 @@ func (l *Log) passOnLocked() {
 }
 
 func (g *Group) write() error {
-	if _, err := g.f.Write(g.buf); err != nil {
+	if _, err := g.f.write(fill(&g.log.aligned, g.buf)); err != nil {
 		// Part of it may be there, and nothing can follow it.
 		g.log.guard.Fail(g.f.name, "write", err)
 		return g.log.guard.Failed()
@@ -149,6 +165,30 @@ func (g *Group) write() error {
 		return g.log.guard.Failed()
 	}
 	return nil
+}
+
+// fill copies bytes to memory from which they can be written past the page
+// cache, with zeros up to the end of a block. room is used, and replaced where
+// it is too small.
+func fill(room *[]byte, b []byte) []byte {
+	n := int(blocks(int64(len(b))))
+	if len(*room) < n {
+		more := make([]byte, 2*n+blockSize)
+		for !guardfs.Aligned(more[:blockSize]) {
+			more = more[1:]
+		}
+		*room = more[:2*n]
+	}
+	out := (*room)[:n]
+	clear(out[copy(out, b):])
+	return out
+}
+
+func (f *file) write(p []byte) (int, error) {
+	if f.direct != nil {
+		return f.direct.Write(p)
+	}
+	return f.File.Write(p)
 }
 
 // Failed is the reason why the journal has stopped, nil if it has not.

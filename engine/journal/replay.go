@@ -73,23 +73,19 @@ func (l *Log) Replay(target uint16, after uint64, fn func(number uint64, payload
 		if err != nil {
 			return err
 		}
-		for {
-			r, size, ok := readRecord(b, generation)
-			if !ok {
-				break
-			}
-			b = b[size:]
+		err = records(b, generation, func(r record) error {
 			if r.target != target || r.number <= last {
-				continue
+				return nil
 			}
 			if r.number != last+1 && last > 0 {
 				return fault.New(fault.Corrupt, "journal.replay", name, "target %d has writes up to number %d, and the journal goes on at %d", target, last, r.number).
 					Do("the target or the journal is of another time: restore the whole root from one backup")
 			}
 			last = r.number
-			if err := fn(r.number, r.payload); err != nil {
-				return err
-			}
+			return fn(r.number, r.payload)
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -115,7 +111,7 @@ func (l *Log) read(name string, generation uint64) ([]byte, error) {
 		return nil, fault.New(fault.Unsupported, "journal.open", name, "version %d is not known", ver).
 			Do("open it with the version of daos that wrote it, or a newer one")
 	}
-	return b[headerSize:], nil
+	return b[min(blockSize, len(b)):], nil
 }
 
 // Start drops what was replayed, which the caller has made durable in the

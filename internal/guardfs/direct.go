@@ -17,6 +17,7 @@ const DirectAlign = 4096
 // after the store has stopped.
 type Direct struct {
 	g    *FS
+	f    *guardFile // the first handle
 	fd   int
 	name string
 }
@@ -37,7 +38,7 @@ func OpenDirect(f vfs.File) *Direct {
 	if err != nil {
 		return nil
 	}
-	return &Direct{g: w.g, fd: d, name: w.name}
+	return &Direct{g: w.g, f: w, fd: d, name: w.name}
 }
 
 // Aligned reports whether bytes may be written as they lie in memory.
@@ -65,6 +66,17 @@ func (d *Direct) WriteAt(p []byte, off int64) (int, error) {
 		}
 	}
 	return done, nil
+}
+
+// Write writes p, which is Aligned, behind what was written before by either
+// handle, as Write of the first one does: the ledger learns of it at its sync. The first
+// one must not write after it.
+func (d *Direct) Write(p []byte) (int, error) {
+	n, err := d.WriteAt(p, int64(d.f.written))
+	if err == nil {
+		d.f.wrote(p)
+	}
+	return n, err
 }
 
 // DirectReader reads a file past the page cache.

@@ -179,12 +179,16 @@ func (f *guardFile) Write(p []byte) (int, error) {
 	if f.tracked {
 		// Before Write, which may change p. A write that fails halfway is the
 		// last one to this file: pebble does not go on behind it.
-		f.written += uint64(len(p))
-		f.sum = crc32.Update(f.sum, castagnoli, p)
+		f.wrote(p)
 	}
 	n, err := f.File.Write(p)
 	f.g.pace(err)
 	return n, err
+}
+
+func (f *guardFile) wrote(p []byte) {
+	f.written += uint64(len(p))
+	f.sum = crc32.Update(f.sum, castagnoli, p)
 }
 
 func (f *guardFile) WriteAt(p []byte, off int64) (int, error) {
