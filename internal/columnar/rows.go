@@ -20,9 +20,10 @@ type RowReader struct {
 	notes  Source
 }
 
-// NewRowReader reads the schema of a stream.
+// NewRowReader reads the schema of a stream. Rows are over memory that the next
+// ones are read into.
 func NewRowReader(r io.Reader) (*RowReader, error) {
-	rd, err := ipc.NewReader(r)
+	rd, err := ipc.NewReader(r, ipc.WithAllocator(new(reuse)))
 	if err != nil {
 		return nil, wrap(err)
 	}

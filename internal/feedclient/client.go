@@ -30,6 +30,9 @@ import (
 type Options struct {
 	Token string // not needed on a unix socket of the same user
 	Name  string // what the client calls itself
+	// Window is how many answers of a call may lie unread before the connection
+	// waits for their reader; 0: 64.
+	Window int
 }
 
 // Client is one connection. Its methods may be used from several goroutines;
@@ -39,6 +42,9 @@ type Client struct {
 	hello    *feedv1.HelloReply
 	messages feedframe.Messages
 	done     chan struct{} // closed when the reader has ended
+	closing  chan struct{} // closed by Close: nobody reads answers any more
+	ended    sync.Once
+	window   int
 
 	wmu sync.Mutex // one frame at a time
 
@@ -59,9 +65,8 @@ type frame struct {
 	meta, payload []byte
 }
 
-// window is how many answers of a call may lie unread before the connection
-// waits for their reader.
-const window = 64
+// defaultWindow is Options.Window.
+const defaultWindow = 64
 
 // Dial connects and says HELLO. address is "HOST:PORT" or "unix:PATH".
 func Dial(ctx context.Context, address string, o Options) (*Client, error) {
@@ -74,7 +79,10 @@ func Dial(ctx context.Context, address string, o Options) (*Client, error) {
 	if err != nil {
 		return nil, fault.New(fault.Unreachable, "feed.dial", address, "can't connect").Because(err)
 	}
-	c := &Client{nc: nc, done: make(chan struct{}), calls: map[uint64]*pending{}}
+	c := &Client{nc: nc, done: make(chan struct{}), closing: make(chan struct{}), window: o.Window, calls: map[uint64]*pending{}}
+	if c.window == 0 {
+		c.window = defaultWindow
+	}
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	br := bufio.NewReaderSize(nc, 64<<10)
 	if err := c.sayHello(br, o); err != nil {
@@ -123,6 +131,7 @@ func (c *Client) Draining() bool {
 
 // Close ends the connection; calls under way fail.
 func (c *Client) Close() error {
+	c.ended.Do(func() { close(c.closing) })
 	err := c.nc.Close()
 	<-c.done
 	return err
@@ -220,14 +229,22 @@ func (c *Client) readAll(br *bufio.Reader) error {
 		if last := f.h.Kind == feedframe.Status || !f.h.More(); p != nil && last {
 			delete(c.calls, f.h.ID) // the channel is closed here, not by read
 			c.mu.Unlock()
-			p.frames <- f
+			c.hand(p, f)
 			close(p.frames)
 			continue
 		}
 		c.mu.Unlock()
 		if p != nil {
-			p.frames <- f
+			c.hand(p, f)
 		}
+	}
+}
+
+// hand gives a frame to its call, when there is room.
+func (c *Client) hand(p *pending, f frame) {
+	select {
+	case p.frames <- f:
+	case <-c.closing:
 	}
 }
 
@@ -242,7 +259,7 @@ func (c *Client) begin() (uint64, *pending, error) {
 		return 0, nil, fault.New(fault.Unreachable, "feed.call", "", "the connection is closed")
 	}
 	c.next++
-	p := &pending{frames: make(chan frame, window)}
+	p := &pending{frames: make(chan frame, c.window)}
 	c.calls[c.next] = p
 	return c.next, p, nil
 }

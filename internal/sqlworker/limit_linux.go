@@ -16,6 +16,7 @@ const spare = 2 << 30
 // says so.
 func limitMemory(statement uint64) {
 	debug.SetMemoryLimit(spare / 2) // collect before it comes to that
+	debug.SetGCPercent(800)         // and else seldom: most statements end before it is worth it
 	most := syscall.Rlimit{Cur: statement + spare, Max: statement + spare}
 	_ = syscall.Setrlimit(syscall.RLIMIT_DATA, &most) // refused: a lower one is set already
 }

@@ -12,6 +12,7 @@ import (
 
 	"daos/internal/columnar"
 	"daos/internal/fault"
+	"daos/internal/feedclient"
 	"daos/internal/querywire"
 	"daos/internal/sqltask"
 	queryv1 "daos/proto/gen/daos/query/v1"
@@ -73,12 +74,17 @@ func (t *remote) Open(columns []int) (duck.Reader, error) {
 		}
 	}
 	ctx, cancel := context.WithCancel(t.ctx)
-	st, err := t.j.c.Query.Scan(ctx, r)
+	conn, err := t.j.feed.take(ctx)
 	if err != nil {
 		cancel()
+		return nil, err
+	}
+	s := &scan{t: t, cancel: cancel, conn: conn, places: places}
+	if s.st, err = queryv1.NewQueryServiceClient(conn).Scan(ctx, r); err != nil {
+		s.Close()
 		return nil, wire.Fault(err)
 	}
-	return &scan{t: t, st: st, cancel: cancel, places: places}, nil
+	return s, nil
 }
 
 // narrow is a column that costs little to read; the last ones number rows.
@@ -100,13 +106,19 @@ type scan struct {
 	t      *remote
 	st     grpc.ServerStreamingClient[queryv1.ScanResponse]
 	cancel context.CancelFunc
-	places []int // of the columns that are wanted
+	conn   *feedclient.Client // nil: another one's
+	places []int              // of the columns that are wanted
 	rows   *columnar.RowReader
 	done   bool
+	whole  bool // and the stream has ended
 }
 
 func (s *scan) Close() {
 	s.cancel()
+	if s.conn != nil {
+		s.t.j.feed.give(s.conn, s.whole)
+		s.conn = nil
+	}
 	if s.rows != nil {
 		s.rows.Close()
 		s.rows = nil
@@ -123,7 +135,7 @@ func (s *scan) Next() (*exec.Rows, error) {
 				return nil, fault.New(fault.DataLoss, "query.sql", s.t.ref.Address, "the scan ended without the proof that it is complete").Do("run it again")
 			}
 			if err != nil {
-				if !errors.Is(err, io.EOF) {
+				if s.whole = errors.Is(err, io.EOF); !s.whole {
 					err = wire.Fault(err)
 				}
 				return nil, err
@@ -152,6 +164,8 @@ func (s *scan) Next() (*exec.Rows, error) {
 			}
 			s.done = m.GetDone()
 		}
+		_, err := s.st.Recv()
+		s.whole = errors.Is(err, io.EOF)
 		return nil, io.EOF
 	}
 	if err != nil {

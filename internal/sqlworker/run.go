@@ -69,7 +69,8 @@ func called(name string) { _ = os.WriteFile("/proc/self/comm", []byte(name), 0) 
 type job struct {
 	task   *queryv1.SqlTask
 	db     *duck.DB
-	c      *client.Client
+	c      *client.Client // connects when it is needed
+	feed   *feeds
 	note   *note
 	began  time.Time
 	reply  func(*queryv1.SqlReply) error
@@ -92,15 +93,9 @@ func (j *job) run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = j.c.Close() }() // the process ends
-	threads := int(j.task.GetThreads())
-	if j.task.GetRepeatable() {
-		threads = 1 // several end in another order each time, and add floats in it
-	}
+	j.feed = &feeds{address: "unix:" + j.task.GetSocket(), token: j.task.GetToken()}
 	limitMemory(j.task.GetMemoryBytes())
 	db := j.db
-	if err := db.Harden(j.task.GetMemoryBytes(), threads); err != nil {
-		return err
-	}
 	text := j.task.GetStatement().GetText()
 	tree, err := db.Tree(text)
 	if err != nil {
@@ -113,6 +108,13 @@ func (j *job) run(ctx context.Context) error {
 	}
 	plan, err := j.catalog(ctx).Rewrite(tree, text)
 	if err != nil {
+		return err
+	}
+	threads := int(j.task.GetThreads())
+	if j.task.GetRepeatable() || plan.OneThread {
+		threads = 1 // of a repeatable one: several end in another order each time, and add floats in it
+	}
+	if err := db.Harden(j.task.GetMemoryBytes(), threads); err != nil {
 		return err
 	}
 	tables := j.open(ctx, plan)

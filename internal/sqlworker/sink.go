@@ -49,6 +49,10 @@ func (s *sink) flush() error {
 		return err
 	}
 	n := s.rows.N
-	s.rows = exec.Rows{Columns: make([]expr.Vector, len(s.fields))}
+	s.rows.N = 0
+	for c := range s.rows.Columns { // their memory is used again: what is new costs more than the copy
+		v := &s.rows.Columns[c]
+		*v = expr.Vector{Values: v.Values[:0], Offsets: v.Offsets[:min(1, len(v.Offsets))]}
+	}
 	return s.send(payload, n, false)
 }

@@ -20,7 +20,7 @@ import (
 func (j *job) catalog(ctx context.Context) sql.Catalog {
 	return sql.Catalog{
 		Repeatable: j.task.GetRepeatable(),
-		Table: func(r *sql.Ref) error { return j.table(ctx, r) },
+		Table:      func(r *sql.Ref) error { return j.table(ctx, r) },
 		Param: func(name string) (expr.Value, bool) {
 			for _, p := range j.task.GetStatement().GetParams() {
 				if p.GetName() == name {
@@ -78,9 +78,9 @@ func (j *job) resolve(ctx context.Context, r *sql.Ref) (*resolved, error) {
 	}
 	q := &queryv1.SchemaRequest{Function: functionOf(r), Seen: j.task.GetStatement().GetSeen()}
 	q.Dataset, q.Epoch = j.reading(r)
-	x, err := j.c.Query.Schema(ctx, q)
+	x, err := j.schema(ctx, q)
 	if err != nil {
-		return nil, j.suggest(ctx, q.GetDataset(), wire.Fault(err))
+		return nil, j.suggest(ctx, q.GetDataset(), err)
 	}
 	s, err := querywire.SchemaOf(x.GetFields())
 	if err != nil {
@@ -90,6 +90,17 @@ func (j *job) resolve(ctx context.Context, r *sql.Ref) (*resolved, error) {
 		j.pin(live, x.GetEpoch())
 	}
 	return &resolved{schema: s, kind: x.GetType(), rows: x.Rows}, nil
+}
+
+// schema asks for the columns of a table.
+func (j *job) schema(ctx context.Context, q *queryv1.SchemaRequest) (*queryv1.SchemaResponse, error) {
+	c, err := j.feed.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	x, err := queryv1.NewQueryServiceClient(c).Schema(ctx, q)
+	j.feed.give(c, ctx.Err() == nil)
+	return x, wire.Fault(err)
 }
 
 // liveOf is the address that says at which epoch a table is read: of the two of a

@@ -47,6 +47,10 @@ type Plan struct {
 	Spent     []string // parameters that were arguments of table functions
 	Groups    *Groups  // of the whole statement; nil: DuckDB makes them
 
+	// OneThread says that all of it is one pipeline, from one table to the result:
+	// a second thread would only wait for the first, awake.
+	OneThread bool
+
 	left map[string]bool // parameters that the tree still has
 	text string
 }
@@ -72,6 +76,7 @@ func (c Catalog) Rewrite(ast []byte, text string) (*Plan, error) {
 		return nil, err
 	}
 	w.grouping(root, w.last)
+	w.plan.OneThread = w.plan.Groups != nil || w.onePipeline(root)
 	keepDoubles(root)
 	if w.plan.Spent != nil {
 		w.plan.left = parametersOf(root, map[string]bool{})
@@ -79,6 +84,45 @@ func (c Catalog) Rewrite(ast []byte, text string) (*Plan, error) {
 	var err error
 	w.plan.AST, err = json.Marshal(root)
 	return w.plan, err
+}
+
+// onePipeline reports whether a statement does nothing but filter the rows of one
+// table, and compute what is shown of each.
+func (w *rewriter) onePipeline(root map[string]any) bool {
+	stmts := list(root, "statements")
+	if len(stmts) != 1 || len(w.plan.Refs) != 1 {
+		return false
+	}
+	stmt, _ := stmts[0].(map[string]any)
+	q := child(stmt, "node")
+	if str(q, "type") != "SELECT_NODE" || str(child(q, "from_table"), "type") != "TABLE_FUNCTION" || len(w.last.from) != 1 || w.last.from[0].ref == nil ||
+		len(list(child(q, "cte_map"), "map")) > 0 || q["sample"] != nil || q["qualify"] != nil || q["having"] != nil || aggregates(q) || within(q["select_list"], "WINDOW", "SUBQUERY") || within(q["where_clause"], "SUBQUERY") {
+		return false
+	}
+	for _, x := range list(q, "modifiers") {
+		if m, _ := x.(map[string]any); str(m, "type") != "LIMIT_MODIFIER" {
+			return false
+		}
+	}
+	return true
+}
+
+// within reports whether a tree has a node of one of some classes.
+func within(x any, classes ...string) bool {
+	switch v := x.(type) {
+	case []any:
+		return slices.ContainsFunc(v, func(c any) bool { return within(c, classes...) })
+	case map[string]any:
+		if slices.Contains(classes, str(v, "class")) {
+			return true
+		}
+		for _, c := range v {
+			if within(c, classes...) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // keepDoubles writes the constants that are doubles as casts: DuckDB makes a text

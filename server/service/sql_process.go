@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"daos/internal/fault"
 	"daos/internal/sqltask"
 	queryv1 "daos/proto/gen/daos/query/v1"
@@ -73,6 +75,7 @@ func (p *sqlProcess) begin(command []string) error {
 		return err
 	}
 	defer func() { _ = theirOut.Close() }()
+	widen(out)
 	p.in, p.out = in, out
 	p.cmd = osexec.Command(command[0], command[1:]...)
 	p.cmd.Env = []string{"HOME=" + p.dir, "TMPDIR=" + p.dir, "LANG=C.UTF-8"}
@@ -88,6 +91,14 @@ func (p *sqlProcess) begin(command []string) error {
 		close(p.ended)
 	}()
 	return nil
+}
+
+// widen gives a pipe room for a part of a result, so that neither side waits for
+// the other at each 64 KiB.
+func widen(pipe *os.File) {
+	if raw, err := pipe.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, 1<<20) }) // else it stays as it is
+	}
 }
 
 // kill ends it at once; nothing of it is needed any more.

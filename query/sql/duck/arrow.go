@@ -204,16 +204,22 @@ func putTexts(name string, dst duckdb.Vector, a arrow.Array, at, n int, value fu
 		if text && !utf8.Valid(b) {
 			return fault.New(fault.Invalid, "query.parquet", name, "a text in it is not UTF-8").Do("write the column as bytes")
 		}
-		if len(b) > inlined {
-			duckdb.VectorAssignStringElementLen(dst, duckdb.IdxT(i), b)
-			continue
-		}
-		s := out[16*i : 16*i+16]
-		clear(s)
-		s[0] = byte(len(b)) // and three bytes of 0
-		copy(s[4:], b)
+		putText(dst, out, i, b)
 	}
 	return nil
+}
+
+// putText puts bytes, or a text that is UTF-8, into a vector, whose data is out:
+// within that where it is short.
+func putText(dst duckdb.Vector, out []byte, i int, b []byte) {
+	if len(b) > inlined {
+		duckdb.UnsafeVectorAssignStringElementLen(dst, duckdb.IdxT(i), b)
+		return
+	}
+	s := out[16*i : 16*i+16]
+	clear(s)
+	s[0] = byte(len(b)) // and three bytes of 0
+	copy(s[4:], b)
 }
 
 // putEntries makes the entries of lists, and says which elements they have: all

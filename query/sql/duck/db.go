@@ -129,16 +129,6 @@ func (d *DB) Harden(memory uint64, threads int) error {
 	return err
 }
 
-// warm does once what every statement does, so that the first one need not wait
-// for what DuckDB makes when it is first asked for it.
-func (d *DB) warm() error {
-	tree, err := d.value("SELECT json_serialize_sql('SELECT 1 AS x')::VARCHAR")
-	if err == nil {
-		_, err = d.value("SELECT json_deserialize_sql(?::JSON)::VARCHAR", tree)
-	}
-	return err
-}
-
 // Close frees everything.
 func (d *DB) Close() {
 	duckdb.Disconnect(&d.conn)
@@ -185,7 +175,8 @@ func (d *DB) value(statement string, params ...string) (string, error) {
 		if i == n-1 {
 			chunk := duckdb.FetchChunk(res)
 			if chunk.Ptr != nil && duckdb.DataChunkGetSize(chunk) > 0 {
-				rows := get(chunk, expr.Schema{{Name: "x", Type: expr.Text}})
+				var rows exec.Rows
+				get(chunk, expr.Schema{{Name: "x", Type: expr.Text}}, &rows)
 				out = string(rows.Columns[0].Values)
 			}
 			duckdb.DestroyDataChunk(&chunk)
@@ -244,8 +235,8 @@ type Param struct {
 	Value expr.Value
 }
 
-// Query runs a statement. head gets the columns first, then each gets the rows;
-// an error of either ends it, and so does ctx.
+// Query runs a statement. head gets the columns first, then each gets the rows,
+// which are good until it returns; an error of either ends it, and so does ctx.
 func (d *DB) Query(ctx context.Context, plan *sql.Plan, tables map[string]Table, params []Param, head func(expr.Schema) error, each func(*exec.Rows) error) error {
 	d.tables = tables
 	d.mu.Lock()
@@ -343,6 +334,7 @@ func (d *running) execute(ctx context.Context, p duckdb.PreparedStatement, field
 	if state != duckdb.StateSuccess {
 		return d.problem(ctx, duckdb.ResultError(&res))
 	}
+	var rows exec.Rows
 	for {
 		if err := ctx.Err(); err != nil {
 			return fault.Wrap(context.Cause(ctx), "query.sql", "statement")
@@ -351,12 +343,12 @@ func (d *running) execute(ctx context.Context, p duckdb.PreparedStatement, field
 		if chunk.Ptr == nil {
 			break
 		}
-		rows := get(chunk, fields)
+		get(chunk, fields, &rows)
 		duckdb.DestroyDataChunk(&chunk)
 		if rows.N == 0 {
 			continue
 		}
-		if err := each(rows); err != nil {
+		if err := each(&rows); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,8 @@ package duck
 import (
 	"encoding/binary"
 	"math"
+	"slices"
+	"unicode/utf8"
 	"unsafe"
 
 	duckdb "github.com/duckdb/duckdb-go-bindings"
@@ -72,9 +74,15 @@ func put(dst duckdb.Vector, f *expr.Field, src *expr.Vector, at, n int) {
 	}
 	switch {
 	case f.Type == expr.Text || f.Type == expr.Bytes:
+		out := bytesAt(duckdb.VectorGetData(dst), 16*n)
 		for i := range n {
-			if src.Valid == nil || src.Valid[at+i] != 0 {
-				duckdb.VectorAssignStringElementLen(dst, duckdb.IdxT(i), src.Values[src.Offsets[at+i]:src.Offsets[at+i+1]])
+			if src.Valid != nil && src.Valid[at+i] == 0 {
+				continue
+			}
+			if b := src.Values[src.Offsets[at+i]:src.Offsets[at+i+1]]; f.Type == expr.Bytes || utf8.Valid(b) {
+				putText(dst, out, i, b)
+			} else {
+				duckdb.VectorAssignStringElementLen(dst, duckdb.IdxT(i), b) // what DuckDB makes of it
 			}
 		}
 	case f.Type != expr.List:
@@ -196,17 +204,19 @@ func stringAt(p unsafe.Pointer, i int) []byte {
 	return bytesAt(*(*unsafe.Pointer)(unsafe.Add(s, 8)), int(n))
 }
 
-// get copies the rows of a chunk of a result.
-func get(chunk duckdb.DataChunk, fields expr.Schema) *exec.Rows {
-	n := int(duckdb.DataChunkGetSize(chunk))
-	out := &exec.Rows{N: n, Columns: make([]expr.Vector, len(fields))}
-	for i := range fields {
-		getVector(&out.Columns[i], &fields[i], duckdb.DataChunkGetVector(chunk, duckdb.IdxT(i)), n)
+// get copies the rows of a chunk of a result into out, whose memory it uses again.
+func get(chunk duckdb.DataChunk, fields expr.Schema, out *exec.Rows) {
+	out.N = int(duckdb.DataChunkGetSize(chunk))
+	if out.Columns == nil {
+		out.Columns = make([]expr.Vector, len(fields))
 	}
-	return out
+	for i := range fields {
+		getVector(&out.Columns[i], &fields[i], duckdb.DataChunkGetVector(chunk, duckdb.IdxT(i)), out.N)
+	}
 }
 
 func getVector(v *expr.Vector, f *expr.Field, src duckdb.Vector, n int) {
+	*v = expr.Vector{Values: v.Values[:0], Offsets: v.Offsets[:0]}
 	if mask := duckdb.VectorGetValidity(src); mask != nil {
 		words := unsafe.Slice((*uint64)(mask), (n+63)/64)
 		valid := make([]byte, n)
@@ -223,7 +233,7 @@ func getVector(v *expr.Vector, f *expr.Field, src duckdb.Vector, n int) {
 	ok := func(i int) bool { return v.Valid == nil || v.Valid[i] != 0 }
 	switch {
 	case f.Type == expr.Text || f.Type == expr.Bytes:
-		v.Offsets = make([]uint64, 1, n+1)
+		v.Offsets = append(slices.Grow(v.Offsets, n+1), 0)
 		for i := range n {
 			if ok(i) {
 				v.Values = append(v.Values, stringAt(data, i)...)
@@ -231,8 +241,8 @@ func getVector(v *expr.Vector, f *expr.Field, src duckdb.Vector, n int) {
 			v.Offsets = append(v.Offsets, uint64(len(v.Values)))
 		}
 	case f.Type != expr.List:
-		v.Values = make([]byte, n*f.Type.Size())
-		copy(v.Values, bytesAt(data, len(v.Values)))
+		v.Offsets = nil
+		v.Values = append(v.Values, bytesAt(data, n*f.Type.Size())...)
 		for i := range v.Valid {
 			if v.Valid[i] == 0 { // a null row is zeros
 				clear(v.Values[i*f.Type.Size() : (i+1)*f.Type.Size()])
@@ -252,10 +262,10 @@ func getLists(v *expr.Vector, f *expr.Field, src duckdb.Vector, n int, ok func(i
 	length := 0
 	if f.Shape != nil {
 		child, length = duckdb.ArrayVectorGetChild(src), int(f.Shape[0])
-		v.Values = make([]byte, 0, n*length*w)
+		v.Offsets = nil
 	} else {
 		child, entries = duckdb.ListVectorGetChild(src), unsafe.Slice((*[2]uint64)(duckdb.VectorGetData(src)), n)
-		v.Offsets = make([]uint64, 1, n+1)
+		v.Offsets = append(slices.Grow(v.Offsets, n+1), 0)
 	}
 	values, mask := duckdb.VectorGetData(child), duckdb.VectorGetValidity(child)
 	for i := range n {
