@@ -1,6 +1,7 @@
 package array
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -141,11 +142,12 @@ func parseAxis(p string, n uint64) (a Axis, alone bool, wrong SliceFault) {
 		if i >= len(bounds) || strings.TrimSpace(bounds[i]) == "" {
 			return missing, true
 		}
-		v, err := strconv.ParseInt(strings.TrimSpace(bounds[i]), 10, 63)
-		if err == nil && v < 0 && i < 2 {
+		// Beyond 2^63 it is the largest number, or the smallest: no axis is so long.
+		v, err := strconv.ParseInt(strings.TrimSpace(bounds[i]), 10, 64)
+		if v < 0 && i < 2 {
 			v += int64(n)
 		}
-		return v, err == nil
+		return v, err == nil || errors.Is(err, strconv.ErrRange)
 	}
 	if len(bounds) == 1 {
 		i, ok := num(0, -1)

@@ -16,6 +16,9 @@ func TestParseSlice(t *testing.T) {
 		"x=1": "0:10:1 0:7:1 i1", "X = :2, 5": "i5 0:7:1 0:2:1", "..., 1, time=0": "i0 0:7:1 i1", "y=...": "not index of 1 at 0",
 		"0:3, nine:, 1": "not slice of 1 at 5", "1,2,0,5": "too many of -1 at 6", "time=1, 2": "twice of 0 at 8", "...,...": "ellipses of -1 at 4",
 		"z=1": "no axis of -1 at 0", "10": "out of range of 0 at 0", "::0": "step of 0 at 0", "1:2:3:4": "not slice of 0 at 0", ",": "not index of 0 at 0",
+		"9223372036854775807:, 0:18446744073709551616, ::99999999999999999999": "10:0:1 0:7:1 0:1:9223372036854775807",
+		"-9223372036854775809:, :-9223372036854775808, 2::4611686018427387904": "0:10:1 0:0:1 2:1:4611686018427387904",
+		"9223372036854775808": "out of range of 0 at 0", "-9223372036854775809": "out of range of 0 at 0", "0:1e3": "not slice of 0 at 0",
 	} {
 		axes, alone, wrong := array.ParseSlice(in, shape, names)
 		got := ""

@@ -313,6 +313,15 @@ func arrayList(a *app) *cobra.Command {
 			if a.json {
 				return nil
 			}
+			if len(t.rows) == 0 {
+				keys, err := c.Array.ListKeys(ctx, &arrayv1.ListKeysRequest{Dataset: x.DatasetName(), Limit: 1})
+				if err != nil {
+					return err
+				}
+				if len(keys.GetKeys()) > 0 {
+					t.empty = fmt.Sprintf("no arrays of the dataset's own here, but the keys of a zarr store; open it with pydaos.zarr.DaosStore(%q)", x.DatasetName())
+				}
+			}
 			return a.table(t)
 		}),
 	}

@@ -93,15 +93,39 @@ func (p *pairJSON) setValue(b []byte) {
 }
 
 // kvDataset reads the address of a KV dataset that is read.
-func (a *app) kvDataset(s string) (address.Address, error) { return a.parseDataset(s) }
+func (a *app) kvDataset(s string) (address.Address, error) {
+	if x, err := address.Parse(s); err == nil && x.Path != "" {
+		return x, keyApart("kv.key", s, x)
+	}
+	return a.parseDataset(s)
+}
 
 // kvLive reads the address of a KV dataset that is written.
 func (a *app) kvLive(op, s string) (address.Address, error) {
 	x, err := a.parseLive(op, s)
 	if err == nil && x.Path != "" {
-		return x, fault.New(fault.Invalid, op, s, "a KV dataset has no paths").Do("write %s KEY", x.DatasetName())
+		return x, keyApart(op, s, x)
 	}
 	return x, err
+}
+
+// keyApart is the error of a key that is written behind the address.
+func keyApart(op, arg string, x address.Address) *fault.Error {
+	return fault.New(fault.Invalid, op, arg, "a KV dataset has no paths: the key is an argument of its own").Do("write %s %s", x.DatasetName(), x.Path)
+}
+
+// keyArgs checks the number of arguments, and tells who has written the key
+// behind the address.
+func keyArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		err := check(cmd, args)
+		if err != nil && len(args) > 0 {
+			if x, bad := address.Parse(args[0]); bad == nil && x.Path != "" {
+				return keyApart("kv.key", args[0], x)
+			}
+		}
+		return err
+	}
 }
 
 func kvCreate(a *app) *cobra.Command {
@@ -226,7 +250,7 @@ func (a *app) showKV(ctx context.Context, c *client.Client, x address.Address) e
 func kvGet(a *app) *cobra.Command {
 	var k keyFlags
 	cmd := &cobra.Command{
-		Use: "get POOL/DATASET[@SNAPSHOT] KEY...", Short: "Write values to standard output, as they are", Args: cobra.MinimumNArgs(2),
+		Use: "get POOL/DATASET[@SNAPSHOT] KEY...", Short: "Write values to standard output, as they are", Args: keyArgs(cobra.MinimumNArgs(2)),
 		Long:    "Write values to standard output, as they are and without a newline. With --json a line for each key, null where there is none.",
 		Example: "  daos kv get p/settings lr\n  daos kv get p/models@v1 best > best.pt\n  daos kv get p/settings lr batch --json",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
@@ -324,7 +348,7 @@ func kvPut(a *app) *cobra.Command {
 	var absent, present bool
 	var version uint64
 	cmd := &cobra.Command{
-		Use: "put POOL/DATASET KEY [VALUE]", Short: "Set a value: the argument, standard input, or a file", Args: cobra.RangeArgs(2, 3),
+		Use: "put POOL/DATASET KEY [VALUE]", Short: "Set a value: the argument, standard input, or a file", Args: keyArgs(cobra.RangeArgs(2, 3)),
 		Long:    "Set a value: the argument, else standard input (-), or a file. It is seen whole or not at all.",
 		Example: "  daos kv put p/settings lr 0.1\n  daos kv put p/models best --file best.pt\n  daos kv put p/settings lr 0.05 --if-version 891040950025621504",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
@@ -403,7 +427,7 @@ func putValue(ctx context.Context, c *client.Client, first *kvv1.PutRequest, in 
 func kvAdd(a *app) *cobra.Command {
 	var k keyFlags
 	cmd := &cobra.Command{
-		Use: "add POOL/DATASET KEY [NUMBER]", Short: "Add to a counter and print the sum", Args: cobra.RangeArgs(2, 3),
+		Use: "add POOL/DATASET KEY [NUMBER]", Short: "Add to a counter and print the sum", Args: keyArgs(cobra.RangeArgs(2, 3)),
 		Long:    "Add to a counter, on the server and once, and print the sum. A counter is a decimal integer of 64 bits; one that is not there is 0.",
 		Example: "  daos kv add p/settings runs\n  daos kv add p/settings budget -- -5",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
@@ -437,7 +461,7 @@ func kvAppend(a *app) *cobra.Command {
 	var k keyFlags
 	var file string
 	cmd := &cobra.Command{
-		Use: "append POOL/DATASET KEY [VALUE]", Short: "Append to a value: the argument, standard input, or a file", Args: cobra.RangeArgs(2, 3),
+		Use: "append POOL/DATASET KEY [VALUE]", Short: "Append to a value: the argument, standard input, or a file", Args: keyArgs(cobra.RangeArgs(2, 3)),
 		Example: "  date | daos kv append p/settings log",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
 			in, done, err := a.kvInput("kv.append", args, file)

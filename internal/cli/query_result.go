@@ -26,18 +26,23 @@ import (
 // that was given. The caller cancels it.
 func (a *app) within(ctx context.Context) (context.Context, context.CancelFunc) {
 	if a.timeout > 0 {
-		return context.WithTimeout(ctx, a.timeout)
+		return context.WithTimeoutCause(ctx, a.timeout, tookLong("the --timeout of ", a.timeout))
 	}
 	return context.WithCancel(ctx)
+}
+
+// tookLong is the error of a query that a limit of the command line ends.
+func tookLong(which string, limit time.Duration) error {
+	return fault.New(fault.Timeout, "query", "", "the query was not done within %s%s", which, limit).Do("give a longer --timeout, or filter more")
 }
 
 // answered bounds a query that is answered in one piece, and so may be silent
 // for longer than other calls. The caller cancels it.
 func (a *app) answered(ctx context.Context) (context.Context, context.CancelFunc) {
 	if a.timeout > 0 {
-		return context.WithTimeout(ctx, a.timeout)
+		return context.WithTimeoutCause(ctx, a.timeout, tookLong("the --timeout of ", a.timeout))
 	}
-	return context.WithTimeout(ctx, queryPatience)
+	return context.WithTimeoutCause(ctx, queryPatience, tookLong("", queryPatience))
 }
 
 // runScan runs a scan and writes its result; it returns what was done.

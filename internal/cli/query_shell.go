@@ -278,14 +278,16 @@ func (s *shell) interact(ctx context.Context) error {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(stop)
+	ended := make(chan struct{})
+	defer close(ended)
 	go func() {
-		sig, ok := <-stop
-		if !ok {
-			return
+		select {
+		case sig := <-stop:
+			_ = line.Close() // the terminal as it was
+			signal.Reset(sig)
+			_ = syscall.Kill(os.Getpid(), sig.(syscall.Signal))
+		case <-ended:
 		}
-		_ = line.Close() // the terminal as it was
-		signal.Reset(sig)
-		_ = syscall.Kill(os.Getpid(), sig.(syscall.Signal))
 	}()
 	if !s.a.quiet {
 		fmt.Fprintln(s.a.out, `Statements end in a semicolon. .help lists commands, Tab completes, Ctrl-D ends.`)

@@ -159,6 +159,10 @@ func tame(cmd *cobra.Command) {
 	} else if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
+				var said *fault.Error
+				if errors.As(err, &said) {
+					return said
+				}
 				return fault.New(fault.Invalid, "cli", "", "%s takes %s, got %d", cmd.CommandPath(), wanted(cmd), len(args)).
 					Do("usage: %s", cmd.UseLine())
 			}

@@ -41,7 +41,7 @@ func (c *Client) outgoing(ctx context.Context) context.Context {
 func (c *Client) unary(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	if _, ok := ctx.Deadline(); !ok && (c.limited || !endless(method)) {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.opts.Timeout)
+		ctx, cancel = context.WithTimeoutCause(ctx, c.opts.Timeout, c.tooLong())
 		defer cancel()
 	}
 	ctx = c.outgoing(ctx)
@@ -57,13 +57,13 @@ func (c *Client) unary(ctx context.Context, method string, req, reply any, conn 
 		}
 		wait, again := c.again(err, try, time.Since(began))
 		if !again {
-			return c.fault(err)
+			return c.fault(ctx, err)
 		}
 		t := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 			t.Stop()
-			return c.fault(err)
+			return c.fault(ctx, err)
 		case <-t.C:
 		}
 	}
@@ -101,8 +101,13 @@ func retryAfter(err error) time.Duration {
 
 // fault is the fault behind a failed call, with the server's address where the
 // connection is what failed.
-func (c *Client) fault(err error) error {
+func (c *Client) fault(ctx context.Context, err error) error {
 	err = wire.Fault(err)
+	if fault.Is(err, fault.Timeout) {
+		if why := limit(ctx); why != nil {
+			return why
+		}
+	}
 	var f *fault.Error
 	if errors.As(err, &f) && f.Op == "rpc" {
 		switch f.Kind {
@@ -116,6 +121,31 @@ func (c *Client) fault(err error) error {
 		}
 	}
 	return err
+}
+
+// tooLong is the error of a call that the client's own limit ends.
+func (c *Client) tooLong() error {
+	what := "no answer within %s"
+	if c.limited {
+		what = "no answer within the --timeout of %s"
+	}
+	return fault.New(fault.Timeout, "client.call", c.server.Name(), what, c.opts.Timeout).Do("give a longer --timeout, or see what the server does (daos system status, daos query ps)")
+}
+
+// limit is the error of a call whose context has come to its deadline, as whoever
+// set it has put it; nil where it has not, or nothing was said. The server knows
+// the deadline too, and may have been a little faster.
+func limit(ctx context.Context) error {
+	end, ok := ctx.Deadline()
+	if !ok || time.Until(end) > time.Second {
+		return nil
+	}
+	<-ctx.Done()
+	var f *fault.Error
+	if errors.As(context.Cause(ctx), &f) {
+		return f
+	}
+	return nil
 }
 
 // lastLine keeps the cause of gRPC's "connection error: desc = ..." chain.
@@ -132,7 +162,7 @@ func lastLine(s string) string {
 func (c *Client) stream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	s, err := streamer(c.outgoing(ctx), desc, conn, method, opts...)
 	if err != nil {
-		return nil, c.fault(err)
+		return nil, c.fault(ctx, err)
 	}
 	return &clientStream{ClientStream: s, c: c}, nil
 }
@@ -144,12 +174,12 @@ type clientStream struct {
 
 func (s *clientStream) SendMsg(m any) error {
 	s.c.fillSeen(m)
-	return s.c.streamFault(s.ClientStream.SendMsg(m))
+	return s.c.streamFault(s.Context(), s.ClientStream.SendMsg(m))
 }
 
 func (s *clientStream) RecvMsg(m any) error {
 	if err := s.ClientStream.RecvMsg(m); err != nil {
-		return s.c.streamFault(err)
+		return s.c.streamFault(s.Context(), err)
 	}
 	s.c.met.Store(true)
 	s.c.noteSeen(m)
@@ -157,11 +187,11 @@ func (s *clientStream) RecvMsg(m any) error {
 }
 
 // streamFault leaves io.EOF alone: on Recv the end, on Send "ask Recv why".
-func (c *Client) streamFault(err error) error {
+func (c *Client) streamFault(ctx context.Context, err error) error {
 	if _, ok := status.FromError(err); err == nil || !ok {
 		return err
 	}
-	return c.fault(err)
+	return c.fault(ctx, err)
 }
 
 // NewRequestID is a new random id of one call.

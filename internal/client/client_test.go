@@ -195,7 +195,14 @@ func TestTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := c.Pools.ListPools(t.Context(), &poolv1.ListPoolsRequest{}); !fault.Is(err, fault.Timeout) {
+	if _, err := c.Pools.ListPools(t.Context(), &poolv1.ListPoolsRequest{}); !fault.Is(err, fault.Timeout) || !strings.Contains(err.Error(), "the --timeout of 100ms") {
+		t.Error(err)
+	}
+	// Who sets a limit of his own says which it was.
+	mine := fault.New(fault.Timeout, "test", "", "my limit")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, mine)
+	defer cancel()
+	if _, err := c.Pools.ListPools(ctx, &poolv1.ListPoolsRequest{}); !errors.Is(err, mine) {
 		t.Error(err)
 	}
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import os
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +15,8 @@ import pytest
 
 import pydaos
 from pydaos._arrays import Arrays
+from pydaos._embedded import find_binary
+from pydaos.testing import Server
 
 pytest.importorskip("zarr", minversion="3")
 import zarr
@@ -114,6 +118,19 @@ def test_zarr_writes_and_reads(arrays: Arrays) -> None:
         frozen[0] = 1
     nested = zarr.open_array(DaosStore(arrays, path="sub"), path="x")
     assert nested.shape == x.shape
+
+
+def test_the_command_line_says_that_arrays_are_zarrs(server: Server, arrays: Arrays) -> None:
+    def ls() -> str:
+        env = os.environ | {"DAOS_ADDR": server.address, "DAOS_TOKEN": server.token}
+        command = [find_binary(), "array", "ls", arrays.address]
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+
+    assert "no arrays; `daos array create" in ls()
+    zarr.create_array(DaosStore(arrays), name="t2m", shape=(3,), dtype="f4")
+    assert f'the keys of a zarr store; open it with pydaos.zarr.DaosStore("{arrays.address}")' in ls()
+    arrays.create_array("own", shape=(3,), dtype="f4")
+    assert "own" in ls() and "zarr" not in ls().replace(arrays.address, "")
 
 
 def test_zarr_reads_the_datasets_own_arrays(arrays: Arrays) -> None:

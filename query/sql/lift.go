@@ -88,6 +88,8 @@ func (l *lifter) lift(m map[string]any) (expr.Expr, string) {
 		switch {
 		case ok:
 			return l.call(fn, list(m, "children"))
+		case name == "lower" || name == "upper":
+			return nil, name + " is left to SQL: which letters it changes depends on the version of Unicode"
 		case name == "+" || name == "-" || name == "*" || name == "/" || name == "%" || name == "//":
 			return nil, "arithmetic is left to SQL, where it may overflow in another type"
 		}

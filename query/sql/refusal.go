@@ -175,6 +175,9 @@ func (p *Plan) say(r *Refusal) (what, do string) {
 			}
 		}
 		return "no " + strings.ToLower(strings.TrimPrefix(r.Kind, "Scalar ")) + " " + strconv.Quote(name), meant(name, r.Candidates)
+	case strings.HasSuffix(first, "file system operations are disabled by configuration"):
+		return strconv.Quote(quoted(first, 0)) + " is a file, and statements read datasets alone",
+			"import it: Parquet with `daos fs import`, for read_parquet('POOL/DATASET/FILE'), CSV and others with `daos tensor import`"
 	case r.Subtype == "NO_MATCHING_FUNCTION":
 		do = strings.TrimSpace(strings.ReplaceAll(rest, "\t", "  "))
 		if lines := strings.Split(do, "\n"); len(lines) > mostCandidates {

@@ -39,6 +39,15 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
+// TestAFileIsRefusedWithWhatToDo: statements read no files of the machine.
+func TestAFileIsRefusedWithWhatToDo(t *testing.T) {
+	p := &sql.Plan{}
+	err := p.Refused(sql.Refusal{Type: "Permission", Message: `Cannot access file "/etc/passwd" - file system operations are disabled by configuration`, At: -1})
+	if !fault.Is(err, fault.Permission) || !strings.Contains(err.Error(), `"/etc/passwd" is a file`) || !strings.Contains(err.Error(), "daos tensor import") {
+		t.Error(err)
+	}
+}
+
 func TestRefusedKinds(t *testing.T) {
 	p := &sql.Plan{}
 	for kind, want := range map[string]fault.Kind{"Out of Memory": fault.TooBig, "INTERRUPT": fault.Canceled, "INTERNAL": fault.Internal, "FATAL": fault.Internal,
