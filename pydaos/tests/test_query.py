@@ -229,3 +229,16 @@ def test_a_name_that_is_nearly_right(table: tuple[Client, str]) -> None:
             client.dataset(wrong)
         with pytest.raises(pydaos.NotFoundError, match=rf"there is no such \w+; did you mean {meant}"):
             client.query(wrong).to_arrow()
+
+
+def test_a_lone_surrogate_is_an_error_of_the_argument(table: tuple[Client, str]) -> None:
+    client, address = table
+    half = "name = '\ud800'"
+    for call in (
+        lambda: client.query(address, where=half),
+        lambda: client.open_manifest(f"{address}@s", where=half),
+        lambda: client.sql(f'select * from "{address}" where {half}'),
+        lambda: client.sql("select $x", {"x": "\ud800"}),
+    ):
+        with pytest.raises(pydaos.InvalidError, match=r"has a lone surrogate, at character \d+"):
+            call()

@@ -370,9 +370,11 @@ class Client(Calls):
         looked at so far, and found at later ones. With `view` it has the samples of a view
         (the snapshot may be left out), with `where` those that meet a condition.
         """
+        from pydaos._query import utf8
+
         request = lpb.OpenManifestRequest(
             dataset=dataset, path=encode_path(path), glob=glob, columns=columns, label_dirname=label_dirname,
-            view=view, where=where,
+            view=view, where=utf8(where, "the condition"),
         )  # fmt: skip
         return manifests.open_manifest(self, request, progress)
 

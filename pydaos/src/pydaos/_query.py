@@ -243,10 +243,23 @@ class Statement(Query):
 def make_statement(client: Client, text: str, params: Mapping[str, Any] | Sequence[Any], memory: int) -> Statement:
     """Make a statement; see `Client.sql`."""
     named = params.items() if isinstance(params, Mapping) else ((str(i + 1), v) for i, v in enumerate(params))
-    request = pb.SqlRequest(text=text, memory_bytes=memory)
+    request = pb.SqlRequest(text=utf8(text, "the statement"), memory_bytes=memory)
     for name, value in named:
         request.params.append(pb.Param(name=name, value=_literal(name, value)))
     return Statement(client, request)
+
+
+def utf8(text: str, what: str) -> str:
+    """Return a text as it is, unless it has no UTF-8: Python's may have half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise errors.InvalidError(
+            f"{what} has a lone surrogate, at character {exc.start}, which no text of a dataset has",
+            resource=text.encode(errors="backslashreplace").decode(),
+            resolution="compare bytes instead: key = x'ed'; for file names path_bytes",
+        ) from None
+    return text
 
 
 def _literal(name: str, value: Any) -> pb.Literal:
@@ -263,7 +276,7 @@ def _literal(name: str, value: Any) -> pb.Literal:
     elif isinstance(value, float):
         return pb.Literal(number=value)
     elif isinstance(value, str):
-        return pb.Literal(text=value)
+        return pb.Literal(text=utf8(value, f"parameter {name}"))
     elif isinstance(value, bytes):
         return pb.Literal(blob=value)
     raise errors.InvalidError(
@@ -297,7 +310,7 @@ def make_query(
     """Make a query; see `Client.query`."""
     request = pb.ScanRequest(
         dataset=dataset,
-        where=where,
+        where=utf8(where, "the condition"),
         columns=columns,
         limit=limit,
         offset=offset,
