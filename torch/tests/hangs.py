@@ -14,13 +14,15 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
 __all__ = ["Hung", "TorchHung", "Watch", "torchs_own"]
+
+#: How often one and the same call is seen before the thread in it stands still.
+LOOKS = 20
 
 _TORCH = ("torch.utils.data", "torchdata")
 _WAITS = ("multiprocessing", "threading", "queue", "selectors")
@@ -113,25 +115,25 @@ class Watch:
             raise err
 
     def _look(self) -> None:
-        begun = since = time.monotonic()
+        # Counted, not timed: a process that was stopped as a whole has not stood still.
+        looks, same, step = 0, 0, self._patience / LOOKS
         before: FrameType | None = None  # kept, so that no other frame has its identity
         at = -1
-        while not self._over.wait(self._patience / 10):
+        while not self._over.wait(step):
             frame = sys._current_frames().get(self._main)
-            now = time.monotonic()
+            looks += 1
+            same += 1
             if frame is None or frame is not before or frame.f_lasti != at:
-                before, at, since = frame, frame.f_lasti if frame is not None else -1, now
-            still = now - since >= self._patience
-            if still and self.killed and torchs_own(_modules(frame)):
+                before, at, same = frame, frame.f_lasti if frame is not None else -1, 0
+            if same >= LOOKS and self.killed and torchs_own(_modules(frame)):
                 self.found.append(_text(frame))
                 self._end(TorchHung(self.found[-1]))
-            elif now - begun >= self._limit:
-                begun = now
+            elif looks * step >= self._limit:
+                looks = 0
                 self._end(Hung(f"{self._limit:.0f} seconds, and not torch's own:\n{_text(frame)}"))
             else:
                 continue
-            before, since = None, time.monotonic()
-        before = None
+            before = None
 
     def _end(self, err: BaseException) -> None:
         self._raise = err

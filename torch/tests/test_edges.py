@@ -7,10 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch.utils.data
+from numbers103 import open_numbers
+from torch.utils.data import ConcatDataset, Subset
 from torch.utils.data import DataLoader as Stock
 
+from pydaos import InvalidError
 from pydaos.torch import DataLoader, IterableDataset, Mixture
+from pydaos.torch._batch import SampleDict
 from pydaos.torch._sampler import RankBatches
+from pydaos.torch._source import Selection
 
 WORKERS: dict[str, Any] = {"num_workers": 2, "multiprocessing_context": "fork"}
 
@@ -123,4 +128,72 @@ def test_what_torch_refuses_beside_a_sampler_is_refused_beside_ours(numbered: An
     for more in ({"batch_size": 8}, {"drop_last": True}, {"shuffle": True}, {"sampler": data.sampler()}):
         with pytest.raises(ValueError, match="batch_sampler option is mutually exclusive"):
             DataLoader(data, batch_sampler=ours, **more)
+    data.close()
+
+
+class Offset(torch.utils.data.Dataset[int]):
+    """A dataset that its workers change."""
+
+    base = 0
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, i: int) -> int:
+        return self.base + i
+
+
+def change(worker: int) -> None:
+    info = torch.utils.data.get_worker_info()
+    assert info is not None
+    info.dataset.base = 100 * (1 + worker)
+
+
+def look(worker: int) -> None:
+    info = torch.utils.data.get_worker_info()
+    assert info is not None
+    info.dataset.source.selection = Selection("nobody/reads", "this")
+
+
+@pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.long)])
+def test_a_worker_shows_the_dataset(numbered: Any, context: str) -> None:
+    """``worker_init_fn`` finds it where torch's loader has it, and what it changes there is what is read."""
+    options: dict[str, Any] = {"num_workers": 2, "multiprocessing_context": context, "worker_init_fn": change}
+    expected = [100, 101, 102, 203, 204, 205, 106, 107]
+    for kind in (Stock, DataLoader):
+        assert [i for b in kind(Offset(), 3, **options) for i in b.tolist()] == expected
+    data = numbered.files(transform_fn=ends_at_seven)
+    with pytest.raises(RuntimeError, match="nobody/reads@this"):
+        list(DataLoader(data, 4, **options | {"worker_init_fn": look}))
+    data.close()
+
+
+def test_parts_that_make_no_batch_together(numbered: Any, pool_of_numbers: Any) -> None:
+    files, rows = numbered.files(), numbered.rows()
+    labelled = open_numbers(pool_of_numbers, None, labels="dirname")
+    for parts, match in (
+        ([files, rows], r"a batch of files and rows of \(id\)"),
+        ([rows, files], r"a batch of rows of \(id\) and files"),
+        ([labelled, files], "a batch of files with labels and files"),
+        ([files, labelled], "a batch of files and files with labels"),
+    ):
+        mixed = ConcatDataset([Subset(parts[0], [0, 1]), Subset(parts[1], [0, 1])])
+        for kind in (Stock, DataLoader):
+            with pytest.raises(ValueError, match=match):
+                list(kind(mixed, 4))
+    other = SampleDict({"id": torch.tensor(1), "x": torch.tensor(2)})
+    for batch in ([rows[0], other], [other, rows[0]]):
+        with pytest.raises(ValueError, match=r"rows of \(id, x\)"):
+            torch.utils.data.default_collate(batch)
+    for data in (files, rows, labelled):
+        data.close()
+
+
+@pytest.mark.parametrize("options", [{}, {"transform_threads": 1}, WORKERS], ids=["here", "threads", "workers"])
+def test_a_batch_of_too_many_samples_says_where(numbered: Any, options: dict[str, Any]) -> None:
+    data = numbered.files(transform_fn=number)
+    loader = DataLoader(data, 70_000, sampler=[1] * 70_000, **options)
+    with pytest.raises(InvalidError, match=r"1 to 65536 .*batch 0 of pass 0") as failed:
+        next(iter(loader))
+    assert "batch_size" in str(failed.value)
     data.close()

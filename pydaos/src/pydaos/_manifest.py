@@ -254,7 +254,9 @@ class BatchPipe:
             self._own()
         if not 8 <= len(wanted) <= 8 * MAX_BATCH:
             raise errors.InvalidError(
-                f"a batch has 1 to {MAX_BATCH} indices, not {len(wanted) // 8}", resource=self._manifest.dataset
+                f"a batch has 1 to {MAX_BATCH} indices, not {len(wanted) // 8}",
+                resource=self._manifest.dataset,
+                resolution=f"take a batch_size of at most {MAX_BATCH}",
             )
         if len(self._waiting) >= MAX_PIPELINED:
             raise errors.InvalidError(

@@ -242,15 +242,38 @@ def from_samples(samples: Sequence[Sample]) -> torch.Tensor | Ragged:
     return Ragged(flat, offsets)
 
 
+def _check_alike(batch: Sequence[Any], kind: type) -> None:
+    """ValueError unless all samples are of one kind, and rows of the same columns: parts may have been put together."""
+    first = batch[0]
+    for s in batch:
+        if not isinstance(s, kind) or (isinstance(s, SampleDict) and s.keys() != first.keys()):
+            raise ValueError(
+                f"a batch of {_what(first)} and {_what(s)}: parts that are put together want the same type, labels= "
+                "and columns=, or a transform_fn each that makes their samples alike"
+            )
+
+
+def _what(sample: Any) -> str:
+    if isinstance(sample, LabeledSample):
+        return "files with labels"
+    if isinstance(sample, Sample):
+        return "files"
+    return f"rows of ({', '.join(sample)})" if isinstance(sample, SampleDict) else f"samples {type(sample).__name__}"
+
+
 def _collate_files(batch: Any, *, collate_fn_map: Any = None) -> Any:
     ready = _of_list(batch)
-    return ready if ready is not None else from_samples(batch)
+    if ready is not None:
+        return ready
+    _check_alike(batch, bytes)
+    return from_samples(batch)
 
 
 def _collate_labeled(batch: Any, *, collate_fn_map: Any = None) -> Any:
     ready = _of_list(batch)
     if ready is not None:
         return ready
+    _check_alike(batch, LabeledSample)
     return from_samples([s for s, _ in batch]), torch.tensor([y for _, y in batch])
 
 
@@ -258,6 +281,7 @@ def _collate_dicts(batch: Any, *, collate_fn_map: Any = None) -> Any:
     ready = _of_list(batch)
     if ready is not None:
         return ready
+    _check_alike(batch, SampleDict)
     out: dict[str, Any] = {}
     for name in batch[0]:
         column = [s[name] for s in batch]

@@ -149,7 +149,11 @@ class Here:
                 tell_where(err, self._making.where(task))
                 self._refused[task.part.step] = err
             else:
-                stream.ask(task.indices)
+                try:
+                    stream.ask(task.indices)
+                except Exception as err:
+                    tell_where(err, self._making.where(task))
+                    raise
             self._asked.append(task)
 
     def leave(self) -> None:

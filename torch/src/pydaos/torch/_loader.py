@@ -369,13 +369,18 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 threads=self.transform_threads,
                 pin=self.pin_memory and _has_accelerator(),
             )
-        crew = self._crew or Crew(self._making, self._worker_options(), self._counters.restarted)
+        crew = self._crew or Crew(self._making, self._worker_options(), self._counters.restarted, self._shown())
         if self.persistent_workers:
             self._crew = crew
         seed = None
         if isinstance(self._book, Ours) and self.generator is None:
             seed = mix64(mix64(self._book.pass_.seed) + run.number) >> 1
         return crew.begin(run.tasks, seed)
+
+    def _shown(self) -> Any:
+        """Return the dataset where somebody's code in a worker may ask for it; else it need not go there."""
+        own = self.worker_init_fn is None and self._making is not None and not isinstance(self._making.walk, PlainView)
+        return None if own else self.dataset
 
     def _worker_options(self) -> dict[str, Any]:
         return {

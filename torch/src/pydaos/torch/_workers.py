@@ -45,8 +45,9 @@ def as_is(batch: Any) -> Any:
 class _Fetch(torch.utils.data.Dataset[Any]):
     """What a worker runs: a task in, a batch out, errors named."""
 
-    def __init__(self, making: Making) -> None:
+    def __init__(self, making: Making, dataset: Any) -> None:
         self._making = making
+        self.dataset = dataset  # pickled with it: the worker's copy of both is one
 
     def __getitems__(self, task: Task) -> Any:
         info = torch.utils.data.get_worker_info()
@@ -62,6 +63,20 @@ class _Fetch(torch.utils.data.Dataset[Any]):
 
     def __getitem__(self, index: Any) -> Any:
         raise TypeError("asked by tasks, not by index")
+
+
+class _Begin:
+    """What a worker calls first: ``get_worker_info().dataset`` is the user's from then on, as under a stock loader."""
+
+    def __init__(self, worker_init_fn: Callable[[int], None] | None) -> None:
+        self._then = worker_init_fn
+
+    def __call__(self, worker: int) -> None:
+        info = torch.utils.data.get_worker_info()
+        if info is not None and isinstance(info.dataset, _Fetch) and info.dataset.dataset is not None:
+            object.__setattr__(info, "dataset", info.dataset.dataset)  # it refuses to be changed
+        if self._then is not None:
+            self._then(worker)
 
 
 @dataclass
@@ -105,10 +120,15 @@ class Crew:
         persistent_workers, multiprocessing_context, ...
     restarted : callable
         Called once for each restart.
+    dataset : optional
+        The user's, for code in workers that asks for it.
     """
 
-    def __init__(self, making: Making, options: dict[str, Any], restarted: Callable[[], None]) -> None:
+    def __init__(
+        self, making: Making, options: dict[str, Any], restarted: Callable[[], None], dataset: Any = None
+    ) -> None:
         self._making = making
+        self._dataset = dataset
         self._options = options
         self._restarted = restarted
         self._tasks = _Tasks(iter(()))
@@ -219,10 +239,10 @@ class Crew:
 
     def _make(self, options: dict[str, Any]) -> StockLoader:
         return StockLoader(
-            _Fetch(self._making),
+            _Fetch(self._making, self._dataset),
             batch_sampler=self._tasks,  # type: ignore[arg-type]
             collate_fn=as_is,
-            **options,
+            **{**options, "worker_init_fn": _Begin(options.get("worker_init_fn"))},
         )
 
     def _wait(self) -> Any:
