@@ -335,6 +335,23 @@ def test_errors_name_the_file(tables: tuple[Client, str, Path]) -> None:
     assert got == [{"one": 1}]
 
 
+@pytest.mark.parametrize("compression", ["snappy", "zstd", "gzip"])
+def test_a_damaged_page_names_its_file(tables: tuple[Client, str, Path], compression: str) -> None:
+    client, pool, _ = tables
+    rows = pa.table({"s": pa.array([{"a": i * 7919 % 1000003, "b": f"row {i}"} for i in range(5000)])})
+    files = client.dataset(f"{pool}/f")
+    whole = io.BytesIO()
+    pq.write_table(rows, whole, compression=compression, use_dictionary=False)
+    files.write_bytes("page/a.parquet", whole.getvalue(), parents=True)
+    broken = bytearray(whole.getvalue())
+    broken[1000:1064] = random.Random(1).randbytes(64)
+    files.write_bytes("page/b.parquet", bytes(broken))
+    with pytest.raises(pydaos.DaosError, match=rf"{pool}/f/page/b\.parquet") as caught:
+        client.sql(f"select * from read_parquet('{pool}/f/page')").to_arrow()
+    assert "page/a.parquet" not in str(caught.value) and "goroutine" not in str(caught.value)
+    assert client.sql(f'select s.a as a from "{pool}/f/page/a.parquet"').to_arrow().num_rows == 5000
+
+
 def test_damage_is_an_error_of_that_statement_alone(tables: tuple[Client, str, Path]) -> None:
     client, pool, _ = tables
     files = client.dataset(f"{pool}/f")

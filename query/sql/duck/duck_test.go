@@ -315,7 +315,7 @@ func TestErrors(t *testing.T) {
 		{"SELECT * FROM p.t", `in double quotes: FROM "p/t"`},
 		{`SELECT * FROM "p/x"`, "no such dataset"},
 		{`SELECT nme FROM "p/t"`, "name"},
-		{"SELECT * FROM read_csv('/etc/passwd')", "disabled"},
+		{"SELECT * FROM read_csv('/etc/passwd')", "is a file"},
 		{"SELECT * FROM '/etc/passwd'", "no such dataset"},
 		{`SELECT $a FROM "p/t"`, "parameter a"},
 		{`SELECT * FROM "p/t@s" AT (VERSION => 'v')`, "both name a snapshot"},

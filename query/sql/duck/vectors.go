@@ -74,22 +74,52 @@ func put(dst duckdb.Vector, f *expr.Field, src *expr.Vector, at, n int) {
 	}
 	switch {
 	case f.Type == expr.Text || f.Type == expr.Bytes:
-		out := bytesAt(duckdb.VectorGetData(dst), 16*n)
-		for i := range n {
-			if src.Valid != nil && src.Valid[at+i] == 0 {
-				continue
-			}
-			if b := src.Values[src.Offsets[at+i]:src.Offsets[at+i+1]]; f.Type == expr.Bytes || utf8.Valid(b) {
-				putText(dst, out, i, b)
-			} else {
-				duckdb.VectorAssignStringElementLen(dst, duckdb.IdxT(i), b) // what DuckDB makes of it
-			}
-		}
+		putRows(dst, src, at, n, f.Type == expr.Text)
 	case f.Type != expr.List:
 		putPlain(dst, f.Type, src.Values[at*f.Type.Size():(at+n)*f.Type.Size()])
 	default:
 		putLists(dst, f, src, at, n)
 	}
+}
+
+// putRows copies texts or bytes: all of them at once into the memory of the
+// vector, as one text, which the others then are parts of.
+func putRows(dst duckdb.Vector, src *expr.Vector, at, n int, text bool) {
+	out, offsets := bytesAt(duckdb.VectorGetData(dst), 16*n), src.Offsets[at:at+n+1]
+	all := src.Values[offsets[0]:offsets[n]]
+	whole := len(all) > inlined && len(all) < 1<<30 && (!text || validParts(all, offsets))
+	var heap uint64
+	if whole {
+		duckdb.UnsafeVectorAssignStringElementLen(dst, 0, all)
+		heap = binary.LittleEndian.Uint64(out[8:])
+	}
+	for i := range n {
+		if src.Valid != nil && src.Valid[at+i] == 0 {
+			continue
+		}
+		b := src.Values[offsets[i]:offsets[i+1]]
+		switch {
+		case len(b) <= inlined && (!text || utf8.Valid(b)):
+			putText(dst, out, i, b)
+		case whole:
+			s := out[16*i : 16*i+16]
+			binary.LittleEndian.PutUint32(s, uint32(len(b)))
+			copy(s[4:8], b)
+			binary.LittleEndian.PutUint64(s[8:], heap+offsets[i]-offsets[0])
+		default:
+			duckdb.VectorAssignStringElementLen(dst, duckdb.IdxT(i), b) // it looks whether it is a text
+		}
+	}
+}
+
+// validParts reports whether all parts of a text, which the offsets cut, are UTF-8.
+func validParts(all []byte, offsets []uint64) bool {
+	for _, o := range offsets {
+		if k := o - offsets[0]; k < uint64(len(all)) && !utf8.RuneStart(all[k]) {
+			return false
+		}
+	}
+	return utf8.Valid(all)
 }
 
 // putPlain copies values of fixed width.
