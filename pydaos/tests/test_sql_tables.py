@@ -336,6 +336,40 @@ def test_views_are_tables_in_their_order(held: tuple[Client, str]) -> None:
         assert says in str(caught.value)
 
 
+def test_views_of_arrays_are_tables(client: Client, pool: str) -> None:
+    arrays = client.create_dataset(f"{pool}/arr", type="array")
+    x = np.arange(60, dtype="i4").reshape(10, 3, 2)
+    arrays.create_array("g/x", data=x, chunks=(4, 3, 2), dims=("time", "y", "x"))
+    arrays.create_array("line", data=np.linspace(0, 1, 50, dtype="f4"))
+    half = arrays.create_array("half", shape=(5,), dtype="bfloat16")
+    half[...] = (np.array([0.5, 1.5, 2.5, 3.5, 4.5], "f4").view("u4") >> 16).astype("u2").view(half.dtype)
+    arrays.create_array("odd", data=np.zeros((3, 2), "c8"))
+    view = client.query(f"{pool}/arr/g/x", where="value % 13 = 0").save_view("some")
+    want = [i for i in range(10) if (x[i] % 13 == 0).any()]
+    arrays["g/x"][...] = 0  # it is read at its snapshot
+    got = rows_of((client, pool), "select * from view('POOL/arr', 'some') order by position")
+    assert list(got[0]) == ["position", "time", "value"] and view.samples == len(want)
+    assert [(r["position"], r["time"]) for r in got] == list(enumerate(want))
+    assert [r["value"] for r in got] == [x[i].ravel().tolist() for i in want]
+    client.query(f"{pool}/arr/line", where="value > 0.5", order_by="-value", k=4).save_view("top")
+    got = rows_of(
+        (client, pool), "select _id, dim_0, value from view('POOL/arr', 'top') where value < 1 order by position"
+    )
+    assert [(r["_id"], r["dim_0"]) for r in got] == [(48, 48), (47, 47), (46, 46)]
+    assert got[0]["value"] == np.linspace(0, 1, 50, dtype="f4")[48]
+    client.query(f"{pool}/arr/half", where="value > 1 and value < 4").save_view("half")
+    assert [r["value"] for r in rows_of((client, pool), "from view('POOL/arr', 'half')")] == [1.5, 2.5, 3.5]
+
+
+def test_chunks_are_of_what_has_statistics(held: tuple[Client, str]) -> None:
+    for text, says in [
+        ("from chunks('POOL/f')", r"files have no chunks with statistics: .*ask for the rows: FROM files\('\w+/f'\)"),
+        ("from chunks('POOL/kv')", r"pairs have no chunks with statistics: .*ask for the rows: FROM kv\('\w+/kv'\)"),
+    ]:
+        with pytest.raises(pydaos.UnsupportedError, match=f"(?s){says}"):
+            rows_of(held, text)
+
+
 def test_tables_of_the_server(held: tuple[Client, str]) -> None:
     got = rows_of(
         held, "select name, type, snapshots from sys.datasets where pool = 'POOL' and length(name) < 3 order by 1"

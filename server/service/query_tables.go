@@ -134,7 +134,12 @@ func (q *Query) chunks(ctx context.Context, addr string, named, seen uint64) (*q
 		}
 		t.Source = source.ArrayChunks(addr, s)
 	default:
-		return nil, wrongFunction("chunks", t, "of tensor datasets and arrays")
+		of, instead := "files", "files"
+		if t.Dataset.Type == pool.TypeKV {
+			of, instead = "pairs", "kv"
+		}
+		return nil, fault.New(fault.Unsupported, "query.function", t.Address.String(), "%s have no chunks with statistics: chunks makes a table of tensor datasets and arrays, this is a dataset of type %s", of, t.Dataset.Type).
+			Do("ask for the rows: FROM %s('%s')", instead, t.Address)
 	}
 	return t, nil
 }

@@ -59,7 +59,11 @@ func (q *Query) samplesOf(ctx context.Context, t *queryTable, v *pool.View) (sou
 		}
 		return source.TensorSamples(p), nil
 	case pool.TypeArray:
-		return nil, fault.New(fault.Unsupported, "query.view", v.Name, "samples of an array are slices, and no rows").Do("read them with pydaos.torch.Dataset(..., view=...)")
+		a, err := q.Datasets.Arrays(ctx, t.Address.WithPath("").DatasetName())
+		if err != nil {
+			return nil, err
+		}
+		return source.ArraySamples(ctx, v.Name, a.Set, t.at, string(v.Path))
 	}
 	names, err := q.namesOf(ctx, t, v)
 	if err != nil {
