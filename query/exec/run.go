@@ -55,7 +55,11 @@ func Open(ctx context.Context, s Source, r Request) (*Stream, error) {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	parts, err := s.Split(ctx, r.Where, p.columns(), workers*4)
+	want := workers * 4
+	if few(&r) {
+		want = 1
+	}
+	parts, err := s.Split(ctx, r.Where, p.columns(), want)
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +89,15 @@ func Open(ctx context.Context, s Source, r Request) (*Stream, error) {
 		}()
 	}
 	return st, nil
+}
+
+// fewRows is how many rows a scan begins with that one part gives soon.
+const fewRows = 1024
+
+// few reports whether a scan asks for the first rows alone: where further parts
+// would begin is not worth finding out.
+func few(r *Request) bool {
+	return r.Limit > 0 && r.Limit <= fewRows && r.Offset <= fewRows && r.Where == nil && r.Top == nil && r.Sample == nil && !r.grouped()
 }
 
 // crashed is a panic of a worker. It goes on where the stream is read: that call

@@ -1,6 +1,7 @@
 package source_test
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -104,6 +105,17 @@ func TestPairsAreATable(t *testing.T) {
 	}
 }
 
+// splits notes how many parts were asked for.
+type splits struct {
+	exec.Source
+	want []int
+}
+
+func (s *splits) Split(ctx context.Context, where expr.Expr, columns []int, want int) ([]exec.Part, error) {
+	s.want = append(s.want, want)
+	return s.Source.Split(ctx, where, columns, want)
+}
+
 // TestPairsAreReadInParts: of neighbouring keys, at places that are always the
 // same, with the rows and the order of one part.
 func TestPairsAreReadInParts(t *testing.T) {
@@ -169,6 +181,15 @@ func TestPairsAreReadInParts(t *testing.T) {
 		t.Fatal("the parts have another order than the whole")
 	}
 	oracle(t, s, "key_text >= '8' and size = 4")
+	// The first rows are those of one part: nothing is sampled for them.
+	asked := &splits{Source: s}
+	few, _ := collect(t, asked, exec.Request{Columns: []string{"key"}, Offset: 5, Limit: 10})
+	if few.N != 10 || string(few.Columns[0].Values) != string(all.Columns[0].Values[all.Columns[0].Offsets[5]:all.Columns[0].Offsets[15]]) || !slices.Equal(asked.want, []int{1}) {
+		t.Fatalf("%d rows, parts asked for %v", few.N, asked.want)
+	}
+	if collect(t, asked, exec.Request{Aggregates: []exec.Aggregate{{Fn: exec.Count}}, Limit: 10}); asked.want[1] <= 1 {
+		t.Fatalf("parts asked for %v", asked.want)
+	}
 }
 
 // TestValuesWithoutASchemaAreText: where they are UTF-8.
