@@ -29,7 +29,8 @@ type SQL struct {
 	TempBytes uint64
 	Time      time.Duration
 	Threads   int
-	Most      int // statements at once
+	Most      int           // statements at once
+	Idle      time.Duration // for which a process waits for a statement; 0: five minutes
 
 	mu      sync.Mutex
 	running int

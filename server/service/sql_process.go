@@ -20,7 +20,8 @@ const (
 	// spareAfter is how long a statement runs before the process of the next one is
 	// started beside it; else that is done when it has ended.
 	spareAfter = 200 * time.Millisecond
-	// spareIdle is how long a process waits for a statement that doesn't come.
+	// spareIdle is how long a process waits for a statement that doesn't come, where
+	// SQL.Idle says nothing.
 	spareIdle = 5 * time.Minute
 )
 
@@ -155,10 +156,14 @@ func (s *SQL) restock() {
 	if x.closed {
 		return
 	}
-	if x.idle == nil {
-		x.idle = time.AfterFunc(spareIdle, s.unstock)
+	wait := s.Idle
+	if wait == 0 {
+		wait = spareIdle
 	}
-	x.idle.Reset(spareIdle)
+	if x.idle == nil {
+		x.idle = time.AfterFunc(wait, s.unstock)
+	}
+	x.idle.Reset(wait)
 	if x.ready != nil && x.ready.alive() {
 		return
 	}
