@@ -38,7 +38,8 @@ func Run(in io.Reader, out io.Writer) int {
 	if err := sqltask.ReadFrame(in, &limits); err != nil {
 		return 1
 	}
-	db, broken := duck.Prepare(duck.Options{Memory: limits.GetMemoryBytes(), Threads: int(limits.GetThreads()), TempDir: limits.GetTempDir(), TempBytes: limits.GetTempBytes()})
+	// One thread is enough for most statements; others get theirs when they are known.
+	db, broken := duck.Prepare(duck.Options{Memory: limits.GetMemoryBytes(), Threads: 1, TempDir: limits.GetTempDir(), TempBytes: limits.GetTempBytes()})
 	if err := sqltask.ReadFrame(in, &task); err != nil {
 		return 1
 	}

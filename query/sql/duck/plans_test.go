@@ -161,6 +161,9 @@ func planOf(ctx context.Context, d *duck.DB, text string) string {
 		}
 		b.WriteByte('\n')
 	}
+	if plan.OneThread {
+		b.WriteString("  in one thread\n")
+	}
 	if g := plan.Groups; g != nil {
 		fmt.Fprintf(&b, "  groups by %v, %v: %s\n", g.By, g.Aggregates, groups)
 	}
