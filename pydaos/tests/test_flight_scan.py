@@ -319,6 +319,33 @@ def test_flight_sql_statement(flight, train):
         flight.info(fl.FlightDescriptor.for_command(other.SerializeToString()))
 
 
+def test_flight_sql_prepared_statement(flight, train):
+    address, _ = train
+    any_pb2 = pytest.importorskip("google.protobuf.any_pb2")
+    sql = "type.googleapis.com/arrow.flight.protocol.sql."
+
+    def field(number, value):
+        assert len(value) < 128
+        return bytes([8 * number + 2, len(value)]) + value
+
+    def action(name, body):
+        packed = any_pb2.Any(type_url=f"{sql}Action{name}Request", value=body).SerializeToString()
+        return [r.body.to_pybytes() for r in flight.client.do_action((name, packed), flight.options)]
+
+    query = f'SELECT max(_id) AS m FROM "{address}"'.encode()
+    (body,) = action("CreatePreparedStatement", field(1, query))
+    made = any_pb2.Any.FromString(body)
+    assert made.type_url == sql + "ActionCreatePreparedStatementResult"
+    assert made.value[0] == 0x0A  # the handle
+    handle = made.value[2 : 2 + made.value[1]]
+    command = any_pb2.Any(type_url=f"{sql}CommandPreparedStatementQuery", value=field(1, handle)).SerializeToString()
+    for _ in range(2):
+        assert flight.read(fl.FlightDescriptor.for_command(command)).to_pydict() == {"m": [ROWS - 1]}
+    assert action("ClosePreparedStatement", field(1, handle)) == []
+    with pytest.raises(ERRORS, match=r"there is no such pool"):
+        action("CreatePreparedStatement", field(1, b'SELECT 1 FROM "nope/t"'))
+
+
 def test_the_example_of_the_docs_runs(server, client, session_flight, monkeypatch):
     page = (Path(__file__).resolve().parents[2] / "docs" / "query.md").read_text()
     (code,) = re.findall(r"## From any Arrow client\n.*?```python\n(.*?)```", page, re.DOTALL)

@@ -120,5 +120,5 @@ func clip(s string) string {
 }
 
 func (s *Server) allActions() []Action {
-	return append(append([]Action(nil), s.o.Actions...), s.cancelAction(), s.renewAction())
+	return append(append(append([]Action(nil), s.o.Actions...), s.cancelAction(), s.renewAction()), s.preparedActions()...)
 }
