@@ -54,6 +54,9 @@ func (w *writer) regions(h feedframe.Header, m any, out *object.Regions) (err er
 	h.Kind, h.MetaLen, h.PayloadLen = feedframe.Reply, uint32(meta), out.Size()
 	if l, ok := w.c.lend(out); ok {
 		if sent, err := w.lent(h, b, l, out.Size()); sent {
+			if s, ok := w.nc.(*socket); ok {
+				s.busy(out.Size())
+			}
 			return err
 		}
 	}

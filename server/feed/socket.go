@@ -29,6 +29,8 @@ const (
 	// processor: from 10 ms on the runtime takes it away in every system call,
 	// which costs more than a small batch.
 	yieldAfter = 5 * time.Millisecond
+	// readRate is how many bytes a nanosecond somebody reads from files, about.
+	readRate = 10
 )
 
 // socket is a connected socket outside of Go's poller. Under the poller every
@@ -60,7 +62,8 @@ type threads struct{ lingering, spinning atomic.Int32 }
 type side struct {
 	deadline atomic.Int64 // unix nanoseconds, 0: none
 	since    time.Time    // of the last yield; its goroutine's
-	brisk    bool         // the last wait was shorter than spinFor; its goroutine's
+	brisk    bool         // the last wait was shorter than spinFor, and grace; its goroutine's
+	grace    atomic.Int64 // nanoseconds for which the other end is busy before it does something; of the next wait
 
 	mu     sync.Mutex
 	parked *os.File // while a goroutine waits in the poller
@@ -215,6 +218,12 @@ func (s *socket) WriteFiles(b []byte, fds []int) (int64, error) {
 	})
 }
 
+// busy says that the other end has so many bytes to read before it asks for more: its
+// next request is waited for awake for as much longer, within reason.
+func (s *socket) busy(bytes uint64) {
+	s.read.grace.Store(int64(min(time.Duration(bytes/readRate), 2*spinFor)))
+}
+
 // put calls write until size bytes are written.
 func (s *socket) put(size int, write func(done int) (int, error)) (int64, error) {
 	if err := s.enter(); err != nil {
@@ -260,11 +269,12 @@ func (s *socket) wait(d *side, events int16) error {
 		}
 		pause = min(pause, max(left, 0))
 	}
-	if d == &s.read && d.brisk && s.spin(now, events, pause) {
+	awake := spinFor + time.Duration(d.grace.Swap(0))
+	if d == &s.read && d.brisk && s.spin(now, events, min(awake, pause)) {
 		return nil
 	}
 	if s.linger(events, pause) {
-		d.brisk = time.Since(now) < spinFor
+		d.brisk = time.Since(now) < awake
 		return nil
 	}
 	d.brisk = false
@@ -273,7 +283,7 @@ func (s *socket) wait(d *side, events int16) error {
 
 // spin looks for an event again and again for a moment. Half of the processors
 // do that at most: the others have what is looked for to do.
-func (s *socket) spin(begun time.Time, events int16, pause time.Duration) bool {
+func (s *socket) spin(begun time.Time, events int16, awake time.Duration) bool {
 	defer s.threads.spinning.Add(-1)
 	if int(s.threads.spinning.Add(1)) > runtime.GOMAXPROCS(0)/2 {
 		return false
@@ -282,7 +292,7 @@ func (s *socket) spin(begun time.Time, events int16, pause time.Duration) bool {
 		if ready(s.fd, events, 0) {
 			return true
 		}
-		if time.Since(begun) > min(spinFor, pause) {
+		if time.Since(begun) > awake {
 			return false
 		}
 	}

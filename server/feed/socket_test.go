@@ -84,8 +84,16 @@ func TestSocket_SpinsOnlyBehindABriskPeer(t *testing.T) {
 	if !s.read.brisk {
 		t.Error("a reader that waited for nothing falls asleep")
 	}
-	if s.spin(time.Now(), unix.POLLIN, lingerFor) {
+	if s.spin(time.Now(), unix.POLLIN, spinFor) {
 		t.Error("found what is not there")
+	}
+	s.read.grace.Store(int64(time.Second))
+	read(5 * spinFor)
+	if !s.read.brisk || s.read.grace.Load() != 0 {
+		t.Error("a reader whose peer was busy for as long as expected falls asleep")
+	}
+	if s.busy(1 << 20); s.read.grace.Swap(0) < int64(50*time.Microsecond) {
+		t.Error("a peer that has a lot to read is expected at once")
 	}
 	read(20 * spinFor)
 	if s.read.brisk {
@@ -95,7 +103,7 @@ func TestSocket_SpinsOnlyBehindABriskPeer(t *testing.T) {
 	if _, err := other.Write([]byte{1}); err != nil {
 		t.Fatal(err)
 	}
-	if s.spin(time.Now(), unix.POLLIN, lingerFor) {
+	if s.spin(time.Now(), unix.POLLIN, spinFor) {
 		t.Error("one more spins than may")
 	}
 }
