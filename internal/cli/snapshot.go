@@ -10,6 +10,7 @@ import (
 	"daos/internal/client"
 	"daos/internal/fault"
 	datasetv1 "daos/proto/gen/daos/dataset/v1"
+	viewv1 "daos/proto/gen/daos/view/v1"
 )
 
 // snapshotJSON is a snapshot in --json.
@@ -132,8 +133,14 @@ func snapshotDestroy(a *app) *cobra.Command {
 				return err
 			}
 			a.subject = x
+			views, _ := c.View.ListViews(ctx, &viewv1.ListViewsRequest{Dataset: x.Live().DatasetName()}) // for a warning
 			if _, err := c.Datasets.DestroySnapshot(ctx, &datasetv1.DestroySnapshotRequest{Dataset: x.DatasetName()}); err != nil {
 				return err
+			}
+			for _, v := range views.GetViews() {
+				if v.GetSnapshot() == x.Snapshot && !v.GetSnapshotGone() {
+					a.warn("view %s reads this snapshot, and can't be read any more; `daos view refresh %s %s` runs its query again", v.GetName(), v.GetDataset(), v.GetName())
+				}
 			}
 			return a.done("snapshot", x.String(), "destroyed")
 		}),
