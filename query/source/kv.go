@@ -77,7 +77,7 @@ func (t *PairsTable) Key() int { return kvKey }
 // Split cuts the order of the keys into ranges of about as many pairs. Conditions
 // on the key make the whole a range.
 func (t *PairsTable) Split(ctx context.Context, where expr.Expr, columns []int, want int) ([]exec.Part, error) {
-	p := &pairsPart{t: t}
+	var p pairsPart
 	for _, c := range columns {
 		p.values = p.values || c >= kvValue
 		p.whole = p.whole || t.isValue(c)
