@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"daos/dataset/tensor"
+	"daos/engine/object"
 	"daos/internal/fault"
 	"daos/loader/manifest"
 )
@@ -237,6 +238,24 @@ func (b *Batch) Parts(dst [][]byte) ([][]byte, error) {
 	return append(dst, b.out.parts...), nil
 }
 
+// Regions appends the payload to out as ranges of the files that it lies in, and
+// pieces of memory; false where the mapped bytes lie in no file. What is in
+// memory is valid until Release.
+func (b *Batch) Regions(out *object.Regions) bool {
+	out.Add(b.head)
+	for i, p := range b.out.parts {
+		r := b.out.refs[i]
+		if r.mapped == nil {
+			out.Add(p)
+			continue
+		}
+		if m, ok := r.mapped.(object.RegionMapping); !ok || !m.AddTo(out, r.off, len(p)) {
+			return false
+		}
+	}
+	return true
+}
+
 // Fill copies the payload into dst, which has Size bytes.
 func (b *Batch) Fill(dst []byte) error {
 	if uint64(len(dst)) != b.Size() {
@@ -264,13 +283,20 @@ func (b *Batch) Release() {
 type sink struct {
 	total  uint64
 	parts  [][]byte
+	refs   []ref // of parts
 	arenas []*arena
 	cur    []byte // the free rest of the last arena
 	run    []byte // what has been copied and is not in parts yet
 }
 
+// ref says where a part lies.
+type ref struct {
+	mapped object.Mapping // nil: in memory
+	off    uint64
+}
+
 func (s *sink) begin(head uint64) {
-	s.total, s.parts, s.arenas, s.cur, s.run = head, s.parts[:0], s.arenas[:0], nil, nil
+	s.total, s.parts, s.refs, s.arenas, s.cur, s.run = head, s.parts[:0], s.refs[:0], s.arenas[:0], nil, nil
 }
 
 func (s *sink) end() {
@@ -279,13 +305,14 @@ func (s *sink) end() {
 	}
 	clear(s.arenas)
 	clear(s.parts)
-	s.arenas, s.parts, s.cur, s.run = s.arenas[:0], s.parts[:0], nil, nil
+	clear(s.refs)
+	s.arenas, s.parts, s.refs, s.cur, s.run = s.arenas[:0], s.parts[:0], s.refs[:0], nil, nil
 }
 
 // flush ends the run of copied bytes.
 func (s *sink) flush() {
 	if len(s.run) > 0 {
-		s.parts = append(s.parts, s.run)
+		s.parts, s.refs = append(s.parts, s.run), append(s.refs, ref{})
 	}
 	s.run = s.cur[:0]
 }
@@ -296,8 +323,21 @@ func (s *sink) Bytes(b []byte) {
 		s.Copy(b)
 		return
 	}
+	s.refer(b, ref{})
+}
+
+// Mapped implements manifest.MappedSink.
+func (s *sink) Mapped(h object.Mapping, off uint64, b []byte) {
+	if len(b) < CopyBelow {
+		s.Copy(b)
+		return
+	}
+	s.refer(b, ref{h, off})
+}
+
+func (s *sink) refer(b []byte, r ref) {
 	s.flush()
-	s.parts = append(s.parts, b)
+	s.parts, s.refs = append(s.parts, b), append(s.refs, r)
 	s.total += uint64(len(b))
 }
 

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"daos/dataset/posix"
 	"daos/engine"
 	"daos/engine/object"
@@ -108,6 +110,7 @@ func TestOverTheEngine(t *testing.T) {
 		}
 		names := must[[]manifest.Name](t)(m.Names(ctx, idx))
 		meta, p := payload(t, m, idx)
+		checkRegions(t, m, idx, p)
 		for k, c := range column(meta, p, 0) {
 			if !bytes.Equal(c, want[string(names[k].Path)]) {
 				t.Fatalf("%s differs", names[k].Path)
@@ -166,6 +169,38 @@ func TestOverTheEngine(t *testing.T) {
 	t.Logf("%d segments flipped, %d samples refused", flipped, failed)
 	if failed > flipped {
 		t.Fatalf("%d samples refused for %d flips", failed, flipped)
+	}
+}
+
+// checkRegions reads a batch where it lies, in files and in memory.
+func checkRegions(t *testing.T, m *manifest.Manifest, idx []uint64, want []byte) {
+	t.Helper()
+	b, err := batch.Plan(ctx, m, idx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Release()
+	var out object.Regions
+	defer out.Release()
+	if !b.Regions(&out) || out.Size() != uint64(len(want)) {
+		t.Fatalf("regions of %d bytes for a payload of %d", out.Size(), len(want))
+	}
+	var got []byte
+	inFiles := 0
+	for _, r := range out.Parts {
+		if r.Mem != nil {
+			got = append(got, r.Mem...)
+			continue
+		}
+		p := make([]byte, r.Len)
+		if n, err := unix.Pread(int(r.File.Fd()), p, r.Off); n != len(p) || err != nil {
+			t.Fatal(n, err)
+		}
+		got = append(got, p...)
+		inFiles += len(p)
+	}
+	if !bytes.Equal(got, want) || inFiles < len(want)/2 {
+		t.Fatalf("the regions have other bytes than the payload; %d of %d bytes in files", inFiles, len(want))
 	}
 }
 

@@ -104,6 +104,7 @@ type View struct {
 type mapping struct {
 	b    []byte
 	name string
+	h    object.Mapping
 	end  func()
 }
 
@@ -195,7 +196,7 @@ func (v *View) segment(i uint32) (*mapping, error) {
 		}
 		return nil, err
 	}
-	m := &mapping{h.Bytes(), h.Name(), h.Release}
+	m := &mapping{h.Bytes(), h.Name(), h, h.Release}
 	v.maps[i].Store(m)
 	return m, nil
 }
@@ -221,6 +222,13 @@ type Sink interface {
 	Copy(b []byte)
 	// Zeros takes n zeros.
 	Zeros(n uint64)
+}
+
+// MappedSink is a Sink that wants to know where bytes lie.
+type MappedSink interface {
+	// Mapped is Bytes of b, which lies in h at off. h is valid until the view is
+	// released.
+	Mapped(h object.Mapping, off uint64, b []byte)
 }
 
 // record gives bytes [from, from+n) of a record to s, verified.
@@ -259,7 +267,12 @@ func (v *View) record(seg uint32, pos, length, granule, from, n uint64, s Sink) 
 			}
 		}
 	}
-	s.Bytes(m.b[pos+from : pos+from+n : pos+from+n])
+	b := m.b[pos+from : pos+from+n : pos+from+n]
+	if ms, ok := s.(MappedSink); ok {
+		ms.Mapped(m.h, pos+from, b)
+	} else {
+		s.Bytes(b)
+	}
 	return nil
 }
 

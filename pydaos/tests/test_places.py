@@ -129,7 +129,7 @@ def test_descriptors_of_nobody_are_closed(ends, parts):
         ([(2, 0, 5)], 5, pydaos.OverloadedError, "can open no more"),
         ([(0, 0, 5), (1, 0, 0)], 5, pydaos.InternalError, "have 5"),
         ([(0, 299_990, 20)], 5, pydaos.CorruptError, "ends before byte 300010"),
-        ([(0, 0, 5)], 9, pydaos.InternalError, "kind 9"),
+        ([(0, 0, 5)], 4, pydaos.InternalError, "kind 4"),
     ],
 )
 def test_places_that_are_wrong_are_refused(ends, parts, table, kind, error, message):
@@ -168,6 +168,27 @@ def test_a_buffer_of_the_wrong_size_is_refused(ends, parts):
     assert descriptors() == before
 
 
+def test_what_lies_in_no_file_comes_behind_the_places(ends, parts):
+    conn, peer = ends
+    files, content = parts
+    before = descriptors()
+    table = [(places.INLINE, 0, 3), (0, 5, 100_000), (places.INLINE, 0, 40_000), (1, 0, 10)]
+    inline = b"abc" + bytes(range(200)) * 200
+    want = inline[:3] + content[0][5:100_005] + inline[3:] + content[1][:10]
+    socket.send_fds(peer, [frame(1, b"meta", table) + inline + frame(2, b"next", [], size=0, count=0, flags=0)], files)
+    assert conn.receive_head(1) == (b"meta", len(want))
+    got = bytearray(len(want))
+    view = memoryview(got)
+    for start, end in ((0, 2), (2, 50_000), (50_000, 110_000), (110_000, len(want))):
+        conn.receive_part(view[start:end])
+    assert got == want
+    assert conn.receive(2) == (b"next", b"")
+    assert descriptors() == before
+    socket.send_fds(peer, [frame(3, b"", [(places.INLINE, 0, 9)], size=8)], files)
+    with pytest.raises(pydaos.InternalError, match="8 bytes with 9 in the stream"):
+        conn.receive(3)
+
+
 # A server.
 
 
@@ -177,9 +198,9 @@ def counted(monkeypatch):
     seen = []
     plain = places.Places.__init__
 
-    def init(self, files, table, count, size, peer):
+    def init(self, files, table, count, size, peer, inline=b""):
         seen.append(size)
-        plain(self, files, table, count, size, peer)
+        plain(self, files, table, count, size, peer, inline)
 
     monkeypatch.setattr(places.Places, "__init__", init)
     return seen
@@ -412,3 +433,80 @@ def test_a_file_that_is_missing_leaves_the_connection_whole(client, posix_datase
     with pytest.raises(pydaos.NotFoundError):
         spans.read(posix_dataset, Source(path=b"missing"), [(0, memoryview(bytearray(10)))])
     assert not conn.broken
+
+
+@pytest.fixture
+def samples(client, pool):
+    """Files of one size, and of many, in folders; columns of one size, and of many."""
+    rng = np.random.default_rng(8)
+    even = client.create_dataset(f"{pool}/even", type="posix")
+    odd = client.create_dataset(f"{pool}/odd", type="posix")
+    for i in range(24):
+        even.write_bytes(f"{i:02d}.bin", rng.bytes(70_000))
+        # The last ones are short and empty: such lie in the index.
+        odd.write_bytes(
+            f"{'ab'[i % 2]}/{i:02d}.bin",
+            rng.bytes([90_000, 30_001, 200_003][i % 3] if i < 20 else i % 2 * 500),
+            parents=True,
+        )
+    table = client.create_dataset(f"{pool}/table", type="tensor")
+    table.append({"x": rng.normal(size=(40, 100, 90)).astype("f4"), "n": np.arange(40)})
+    for made in (even, odd, table):
+        made.snapshot("v1")
+    return pool
+
+
+def batches(client, address, draws, **options):
+    manifest = client.open_manifest(address, **options)
+    out = []
+    with pydaos._manifest.BatchPipe(client, manifest) as pipe:
+        for wanted in draws:
+            pipe.send_batch(np.array(wanted, np.uint64))
+        for _ in draws:
+            meta, payload = pipe.recv_batch()
+            out.append((meta, bytes(payload)))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "options"),
+    [("even", 24, {}), ("odd", 24, {}), ("odd", 24, {"label_dirname": True}), ("table", 40, {})],
+)
+def test_batches_are_the_same_either_way(server, client, samples, counted, name, count, options):
+    rng = random.Random(5)
+    draws = [[rng.randrange(count) for _ in range(12)] for _ in range(7)]  # one count, so that answers are expected
+    draws += [list(range(count)), [0], [count - 1, 0]]
+    before = descriptors()
+    there = batches(client, f"{samples}/{name}@v1", draws, **options)
+    read = len(counted)
+    assert read >= len(draws) - 3, "batches did not lie in files"
+    plain = batches(streaming(server), f"{samples}/{name}@v1", draws, **options)
+    assert len(counted) == read
+    assert there == plain
+    assert descriptors() == before
+
+
+def test_batches_go_on_without_descriptors(server, client, samples, counted):
+    """A process that can open no more gets its batches over the socket."""
+    draws = [list(range(12)), list(range(12, 24))]
+    want = batches(streaming(server), f"{samples}/even@v1", draws)
+    client.open_manifest(f"{samples}/even@v1")  # a connection is there
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    manifest = client.open_manifest(f"{samples}/even@v1")
+    with pydaos._manifest.BatchPipe(client, manifest) as pipe:
+        pipe.send_batch(np.array(draws[0], np.uint64))
+        assert bytes(pipe.recv_batch()[1]) == want[0][1]
+        assert counted
+        del counted[:]
+        pipe.send_batch(np.array(draws[1], np.uint64))
+        pipe._conn.readable()
+        room = os.dup(0)
+        try:
+            # One more may be opened: that for the connection which then takes the other's place.
+            resource.setrlimit(resource.RLIMIT_NOFILE, (room, hard))
+            os.close(room)
+            got = bytes(pipe.recv_batch()[1])
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert got == want[1][1]
+    assert not client._pool.files

@@ -6,6 +6,7 @@ import (
 	"time"
 	"unsafe"
 
+	"daos/engine/object"
 	"daos/internal/fault"
 	"daos/internal/feedframe"
 )
@@ -30,9 +31,17 @@ type Batch interface {
 	Release()
 }
 
+// FileBatch is an ability that a Batch may have: its bytes lie in files.
+type FileBatch interface {
+	// Regions appends the payload to out; false where too little of it lies in
+	// files. What is in memory is valid until Release of the batch.
+	Regions(out *object.Regions) bool
+}
+
 // batcher runs the batches of one connection and keeps its scratch space.
 type batcher struct {
 	parts [][]byte
+	frame []byte
 }
 
 // run answers a BATCH. The error says that the connection is broken.
@@ -90,14 +99,42 @@ func (b *batcher) answer(c *conn, k *call) (at progress, err error) {
 	if size > feedframe.MaxBatchReply {
 		return at, fault.New(fault.TooBig, "feed.batch", "", "a batch of %d bytes, at most %d are allowed", size, feedframe.MaxBatchReply).Do("ask for fewer samples")
 	}
-	if b.parts, err = plan.Parts(b.parts[:0]); err != nil {
-		return at, err
-	}
-	defer clear(b.parts)
 	c.s.stats.batches.Add(1)
 	c.s.stats.samples.Add(int64(req.Count))
 	at = progress{samples: int(req.Count), bytes: size, begun: true}
-	return at, c.w.gather(feedframe.Header{Kind: feedframe.BatchReply, ID: k.header.ID, PayloadLen: size}, plan.Meta(), b.parts)
+	h := feedframe.Header{Kind: feedframe.BatchReply, ID: k.header.ID, PayloadLen: size}
+	if sent, err := b.lent(c, h, plan); sent {
+		return at, err
+	}
+	if b.parts, err = plan.Parts(b.parts[:0]); err != nil {
+		at.begun = false
+		return at, err
+	}
+	defer clear(b.parts)
+	return at, c.w.gather(h, plan.Meta(), b.parts)
+}
+
+// lent answers with the files that a batch lies in, where that can be done.
+func (b *batcher) lent(c *conn, h feedframe.Header, plan Batch) (sent bool, err error) {
+	in, ok := plan.(FileBatch)
+	if !ok || !c.files || h.PayloadLen < lendFrom {
+		return false, nil
+	}
+	var out object.Regions
+	defer out.Release()
+	if !in.Regions(&out) {
+		return false, nil
+	}
+	l, ok := c.lend(&out)
+	if !ok {
+		return false, nil
+	}
+	meta := plan.Meta()
+	h.MetaLen = uint32(len(meta))
+	b.frame = append(b.frame[:0], make([]byte, feedframe.HeaderSize)...)
+	b.frame = append(b.frame, meta...)
+	b.frame = append(b.frame, make([]byte, feedframe.Padded(len(meta))-len(meta))...)
+	return c.w.lent(h, b.frame, l, h.PayloadLen)
 }
 
 // uint64s views b, whose length is a multiple of 8 and which begins an

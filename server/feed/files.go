@@ -23,16 +23,22 @@ const (
 	lendFrom = 128 << 10
 	// lendPart is what the places of an answer have at least on average.
 	lendPart = 16 << 10
+	// lendInline is how much of an answer may lie in memory, and lendShare how
+	// many times as much must lie in files then.
+	lendInline = 64 << 10
+	lendShare  = 8
 )
 
 // lending is an answer as its client can read it.
 type lending struct {
 	places []feedframe.Place
 	fds    []int
+	inline [][]byte // of places whose bytes come in the stream
+	size   int      // of inline
 }
 
 // lend says where the bytes of an answer lie; false where the client has not asked
-// for that, or they are not all in files.
+// for that, or too few of them are in files.
 func (c *conn) lend(out *object.Regions) (l lending, ok bool) {
 	n := len(out.Parts)
 	if !c.files || out.Size() < lendFrom || n > feedframe.MaxPlaces || out.Size()/uint64(n) < lendPart {
@@ -42,7 +48,15 @@ func (c *conn) lend(out *object.Regions) (l lending, ok bool) {
 	var known [feedframe.MaxFiles]object.RegionFile
 	for i := range out.Parts {
 		p := &out.Parts[i]
-		if p.Mem != nil || p.Off < 0 || p.Len <= 0 {
+		if p.Mem != nil {
+			l.inline, l.size = append(l.inline, p.Mem), l.size+len(p.Mem)
+			if l.size > lendInline || out.Size()/uint64(l.size) < lendShare {
+				return l, false
+			}
+			l.places[i] = feedframe.Place{File: feedframe.PlaceInline, Len: uint64(len(p.Mem))}
+			continue
+		}
+		if p.File == nil || p.Off < 0 || p.Len <= 0 {
 			return l, false
 		}
 		at := 0
@@ -78,6 +92,9 @@ func (w *writer) lent(h feedframe.Header, b []byte, l lending, size uint64) (sen
 	b = append(b, make([]byte, feedframe.Padded(len(l.places)*feedframe.PlaceSize))...)
 	for i, p := range l.places {
 		p.Put(b[from+i*feedframe.PlaceSize:])
+	}
+	for _, p := range l.inline {
+		b = append(b, p...)
 	}
 	h.Flags, h.Slot, h.PayloadLen = feedframe.Files, uint32(len(l.places)), size
 	h.Put(b)

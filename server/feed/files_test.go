@@ -122,7 +122,17 @@ func taken(t *testing.T, nc net.Conn) (data []byte, lent bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range places {
+	inline := make(map[int][]byte)
+	for i, p := range places {
+		if p.File == feedframe.PlaceInline {
+			inline[i] = read(int(p.Len))
+		}
+	}
+	for i, p := range places {
+		if p.File == feedframe.PlaceInline {
+			data = append(data, inline[i]...)
+			continue
+		}
 		b := make([]byte, p.Len)
 		if n, err := unix.Pread(fds[p.File], b, int64(p.Off)); n != len(b) || err != nil {
 			t.Fatal(n, err)
@@ -183,7 +193,9 @@ func TestFiles_AnswersThatLieInFiles(t *testing.T) {
 		{12345, 2<<20 + 77, 100_000, 0, 2, true},
 		{0, 3 << 20, 200_000, 0, feedframe.MaxFiles, true},
 		{0, 3 << 20, 100_000, 0, feedframe.MaxFiles + 1, false}, // too many files
-		{7, 1 << 20, 300_000, 1, 2, false},                      // a part in memory
+		{7, 1 << 20, 60_000, 1, 2, true},                        // a small part in memory
+		{7, 1 << 20, 70_000, 1, 2, false},                       // not so small
+		{7, 400_000, 60_000, 1, 2, false},                       // small, but much of it
 		{7, 1 << 20, 4000, 0, 2, false},                         // in too small pieces
 		{7, 100_000, 100_000, 0, 1, false},                      // too small
 	} {

@@ -446,11 +446,13 @@ class FeedConnection:
         if expected is not None and room is not None and self._recv_expected(call_id, expected, room):
             meta, payload = expected.meta, room
         else:
-            frame = self.recv_frame(alloc)
+            frame = self.recv_frame(alloc if room is None else lambda size: room if len(room) == size else alloc(size))
             self._check(frame, call_id)
             if frame.kind == STATUS:
                 raise errors.from_wire(frame.status, frame.meta)
             meta, payload = frame.meta, frame.payload
+            if payload is room and expected is not None and meta != expected.meta:
+                payload = memoryview(payload)  # not what was expected, though of its size
         if meta != self._last_meta:
             self._last_batch = parse_batch_meta(meta)
             self._last_meta = meta
@@ -471,14 +473,17 @@ class FeedConnection:
         if begin > len(self._front):
             self._front = memoryview(bytearray(begin))
         front = self._front[:begin]
+        places.close_all(self._files)  # of nobody
         try:
             # Not MSG_WAITALL: another frame may come, and be shorter.
             brisk = self._brisk
             got = self._spin(front, view) if brisk else 0
             if not got:
                 begun = time.perf_counter()
-                got = self._sock.recvmsg_into((front, view))[0]
+                got, control, _, _ = self._sock.recvmsg_into((front, view), self._control, places.CLOEXEC)
                 self._brisk = time.perf_counter() - begun < SPIN
+                if control:
+                    self._files += places.received(control)
         except OSError as e:
             raise self._lost(e) from e
         except BaseException:
@@ -501,6 +506,7 @@ class FeedConnection:
             if front[HEADER.size :] == meta:
                 return True
             got = begin + size
+        # Another answer, or one that lies in files.
         self._surplus = bytes(front[:got]) + (bytes(view[: got - begin]) if got > begin else b"")
         return False
 
@@ -588,16 +594,22 @@ class FeedConnection:
         if got < len(view):
             self._recv_exactly(view[got:])
 
-    def _recv_places(self, kind: int, count: int, size: int) -> Places:
-        """Receive the places that stand where the payload would."""
-        if kind != REPLY or not 0 < count <= places.MAX_PLACES:
+    def _recv_places(self, kind: int, count: int, size: int, begun: bytes = b"") -> Places:
+        """Receive the places that stand where the payload would; `begun` is there already."""
+        if kind not in (REPLY, BATCH_REPLY) or not 0 < count <= places.MAX_PLACES:
             self.broken = True
             raise errors.InternalError(f"{self.peer}: a frame of kind {kind} with {count} places")
         table = memoryview(bytearray(places.table_size(count)))
-        self._recv_exactly(table)
+        table[: len(begun)] = begun
+        self._recv_exactly(table[len(begun) :])
+        inline = places.inline_size(table, count)
+        if inline > size:
+            self.broken = True
+            raise errors.InternalError(f"{self.peer}: an answer of {size} bytes with {inline} in the stream")
+        rest = self._recv_bytes(inline) if inline else b""
         files = self._files[:]
         self._files.clear()
-        return Places(files, table, count, size, self.peer)
+        return Places(files, table, count, size, self.peer, rest)
 
     def _read_places(self, kind: int, count: int, size: int, alloc: Callable[[int], Buffer] | None) -> Buffer:
         """Read a payload that lies in files."""

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from pydaos import _errors as errors
 from pydaos import _process
 from pydaos._feed import MAX_BATCH, MAX_PIPELINED, BatchMeta, Buffer, Expected, FeedConnection, Part, expect
+from pydaos._places import NoDescriptorsError
 from pydaos._proto.daos.loader.v1 import loader_service_pb2 as lpb
 from pydaos._proto.daos.tensor.v1 import tensor_service_pb2 as tpb
 from pydaos._retry import Patience
@@ -319,6 +320,9 @@ class BatchPipe:
                 if hope is not None and room is None:
                     room = (alloc or _empty)(hope.size)
                 answer = conn.recv_batch(call_id, alloc or _empty, hope, room)
+            except NoDescriptorsError:
+                self._client._pool.files = False  # from now on the bytes come in the stream
+                self._drop()
             except (errors.UnreachableError, errors.OverloadedError) as e:
                 self._drop()
                 self.lost += 1

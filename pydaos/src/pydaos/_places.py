@@ -18,6 +18,8 @@ from pydaos import _errors as errors
 #: The most places of one payload, and the most descriptors that come with it.
 MAX_PLACES = 512
 MAX_FILES = 16
+#: As the file of a place: its bytes come in the stream, behind the places.
+INLINE = 0xFFFFFFFF
 #: Bytes for the control messages with that many descriptors.
 ROOM = socket.CMSG_SPACE(MAX_FILES * array("i").itemsize)
 #: Received descriptors are not inherited by programs that this one starts.
@@ -29,6 +31,11 @@ _PLACE = struct.Struct("<IIQQ8x")
 def table_size(count: int) -> int:
     """Return the bytes of the list of so many places, padded."""
     return (count * _PLACE.size + 63) & ~63
+
+
+def inline_size(table: memoryview, count: int) -> int:
+    """Return how many bytes follow the list in the stream."""
+    return sum(length for number, _, _, length in _PLACE.iter_unpack(table[: count * _PLACE.size]) if number == INLINE)
 
 
 def received(control: Iterable[tuple[int, int, bytes]]) -> list[int]:
@@ -46,28 +53,40 @@ def close_all(files: list[int]) -> None:
         os.close(files.pop())
 
 
+class NoDescriptorsError(errors.OverloadedError):
+    """A process can take no more descriptors: without the feature its answers come in the stream."""
+
+
 class Places:
     """A payload of `size` bytes in files; it owns the descriptors until `close`.
 
     Raises
     ------
-    OverloadedError
+    NoDescriptorsError
         There are fewer descriptors than were sent: the process has no more to give.
     InternalError
         The places are not a payload of that size.
     """
 
-    def __init__(self, files: Sequence[int], table: memoryview, count: int, size: int, peer: str) -> None:
+    def __init__(
+        self, files: Sequence[int], table: memoryview, count: int, size: int, peer: str, inline: bytes = b""
+    ) -> None:
         self._files = list(files)
         self._peer = peer
+        self._inline = memoryview(inline)
         self._parts: list[tuple[int, int, int]] = []
         self._next = 0  # the part that is being read, and
         self._done = 0  # how much of it was
-        left = size
+        left, come = size, 0
         for number, _, offset, length in _PLACE.iter_unpack(table[: count * _PLACE.size]):
+            if number == INLINE:
+                self._parts.append((-1, come, length))
+                come += length
+                left -= length
+                continue
             if number >= len(self._files):
                 self.close()
-                raise errors.OverloadedError(
+                raise NoDescriptorsError(
                     f"{peer}: an answer lies in files, and this process can open no more",
                     resource=peer,
                     resolution="close some, or raise its limit (ulimit -n)",
@@ -83,7 +102,12 @@ class Places:
         try:
             while view:
                 file, offset, length = self._parts[self._next]
-                got = os.preadv(file, (view[: length - self._done],), offset + self._done)
+                if file < 0:
+                    piece = self._inline[offset + self._done : offset + min(length, self._done + len(view))]
+                    got = len(piece)
+                    view[:got] = piece
+                else:
+                    got = os.preadv(file, (view[: length - self._done],), offset + self._done)
                 if not got:
                     raise errors.CorruptError(
                         f"{self._peer}: a file of the server ends before byte {offset + length}, where an answer lies"
