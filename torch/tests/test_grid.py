@@ -422,6 +422,7 @@ def test_the_cover_is_one() -> None:
     assert pairwise(every_case()) == COVER
 
 
+@pytest.mark.timeout(300)  # spawned workers import torch, one after the other where others use the machine
 @pytest.mark.parametrize("case", COVER, ids=str)
 def test_pairs(grid: Grid, case: Case) -> None:
     check(grid, case, lean=True)
