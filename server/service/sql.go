@@ -76,7 +76,7 @@ func (s *SQL) run(ctx context.Context, task *queryv1.SqlTask, fn func(*queryv1.S
 		return err
 	}
 	defer time.AfterFunc(spareAfter, s.restock).Stop()
-	defer func() { go s.restock() }() // behind the answer
+	defer time.AfterFunc(spareBehind, s.restock) // started when this returns
 	stop := context.AfterFunc(ctx, p.kill)
 	defer stop()
 	task.Socket, task.Token, task.TempDir, task.TempBytes = s.Socket(), s.Token, p.dir, s.TempBytes

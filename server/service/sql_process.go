@@ -18,8 +18,10 @@ import (
 
 const (
 	// spareAfter is how long a statement runs before the process of the next one is
-	// started beside it; else that is done when it has ended.
-	spareAfter = 200 * time.Millisecond
+	// started beside it; else that is done when it has ended, and
+	// spareBehind later: what the client does with the result goes first.
+	spareAfter  = 200 * time.Millisecond
+	spareBehind = 30 * time.Millisecond
 	// spareIdle is how long a process waits for a statement that doesn't come, where
 	// SQL.Idle says nothing.
 	spareIdle = 5 * time.Minute
