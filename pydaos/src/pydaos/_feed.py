@@ -451,8 +451,8 @@ class FeedConnection:
             if frame.kind == STATUS:
                 raise errors.from_wire(frame.status, frame.meta)
             meta, payload = frame.meta, frame.payload
-            if payload is room and expected is not None and meta != expected.meta:
-                payload = memoryview(payload)  # not what was expected, though of its size
+            if room is not None and payload is room and expected is not None and meta != expected.meta:
+                payload = memoryview(room)  # not what was expected, though of its size
         if meta != self._last_meta:
             self._last_batch = parse_batch_meta(meta)
             self._last_meta = meta
