@@ -110,7 +110,8 @@ func (l *Log) wakeLocked() {
 }
 
 // newFile makes a file whose blocks are all written, so that a sync has only
-// bytes to write: from one that is free, or from zeros.
+// bytes to write: from one that is free, or from zeros. What it fails to make is
+// gone: on a full disk it would take the room that the indexes need.
 func (l *Log) newFile(generation uint64, size int64, free *file) (*file, error) {
 	g := l.guard
 	from := g.PathJoin(l.opts.Dir, spare)
@@ -126,11 +127,29 @@ func (l *Log) newFile(generation uint64, size int64, free *file) (*file, error) 
 	}
 	if free == nil || from != free.name {
 		if err := zeros(g, from, size); err != nil {
+			_ = g.Remove(from)
 			return nil, err
 		}
 	}
 	name := g.PathJoin(l.opts.Dir, fileName(generation))
 	if err := g.Rename(from, name); err != nil {
+		_ = g.Remove(from)
+		return nil, err
+	}
+	f, err := l.begin(name, generation, size)
+	if err != nil {
+		_ = g.Remove(name)
+		return nil, err
+	}
+	return f, nil
+}
+
+// begin writes the header of a file that has got its name.
+func (l *Log) begin(name string, generation uint64, size int64) (*file, error) {
+	g := l.guard
+	// Before a byte changes: after a power loss the ledger may be an older one,
+	// by which a file of the old name must have its old bytes.
+	if err := guardfs.SyncDir(g, l.opts.Dir); err != nil {
 		return nil, err
 	}
 	f, err := g.OpenReadWrite(name, category)
@@ -151,9 +170,6 @@ func (l *Log) newFile(generation uint64, size int64, free *file) (*file, error) 
 	}
 	if err == nil {
 		err = f.Sync()
-	}
-	if err == nil {
-		err = guardfs.SyncDir(g, l.opts.Dir)
 	}
 	made := &file{File: f, name: name, generation: generation, size: size, used: blockSize, direct: direct}
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 // whose checksums belong to another generation. Integers are little-endian.
 //
 //	header: magic(8) version(4) generation(8) CRC32C of all before(4), zeros
-//	record: length of payload(4) CRC32C of payload(4) number(8) target(4)
+//	record: length of payload(4) CRC32C of payload(4) number(8)
+//	        target(4), with the highest bit set in the first of a group
 //	        CRC32C of the generation(8) and all before in this record(4)
 //	        payload
 const (
@@ -21,6 +22,7 @@ const (
 	blockSize  = 4096
 	headerSize = 24
 	recordHead = 24
+	firstBit   = 1 << 31
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -47,12 +49,16 @@ func readHeader(b []byte) (ver uint32, generation uint64, ok bool) {
 	return binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint64(b[12:]), true
 }
 
+// appendRecord appends a record to a group.
 func appendRecord(b []byte, generation uint64, target uint16, number uint64, payload []byte, sum uint32) []byte {
-	at := len(b)
+	at, word := len(b), uint32(target)
+	if at == 0 {
+		word |= firstBit
+	}
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(payload)))
 	b = binary.LittleEndian.AppendUint32(b, sum)
 	b = binary.LittleEndian.AppendUint64(b, number)
-	b = binary.LittleEndian.AppendUint32(b, uint32(target))
+	b = binary.LittleEndian.AppendUint32(b, word)
 	b = binary.LittleEndian.AppendUint32(b, headSum(generation, b[at:]))
 	return append(b, payload...)
 }
@@ -66,6 +72,7 @@ func headSum(generation uint64, head []byte) uint32 {
 // record is one batch of one target.
 type record struct {
 	target  uint16
+	first   bool // of its group
 	number  uint64
 	payload []byte
 }
@@ -81,31 +88,44 @@ func readRecord(b []byte, generation uint64) (r record, size int, ok bool) {
 		return r, 0, false
 	}
 	size = recordHead + int(n)
+	word := binary.LittleEndian.Uint32(b[16:])
 	r = record{
-		target: uint16(binary.LittleEndian.Uint32(b[16:])), number: binary.LittleEndian.Uint64(b[8:]),
+		target: uint16(word), first: word&firstBit != 0, number: binary.LittleEndian.Uint64(b[8:]),
 		payload: b[recordHead:size:size],
 	}
 	return r, size, crc32.Checksum(r.payload, castagnoli) == binary.LittleEndian.Uint32(b[4:])
 }
 
 // records calls fn with each record of a file, its first block left out, until
-// fn fails. Their end is where no group begins whole.
-func records(b []byte, generation uint64, fn func(record) error) error {
+// fn fails, and returns where they end: where no group begins whole. Of a torn
+// group nothing behind the tear counts, also what begins a block by chance.
+func records(b []byte, generation uint64, fn func(record) error) (end int, err error) {
 	for at := 0; at < len(b); at = int(blocks(int64(at))) {
-		first := true
-		for {
+		n := 0
+		for ; ; n++ {
 			r, size, ok := readRecord(b[at:], generation)
-			if !ok {
+			if !ok || r.first != (n == 0) {
 				break
 			}
 			if err := fn(r); err != nil {
-				return err
+				return at, err
 			}
-			at, first = at+size, false
+			at += size
 		}
-		if first {
-			return nil
+		if n == 0 {
+			return at, nil
 		}
 	}
-	return nil
+	return len(b), nil
+}
+
+// groupBehind looks for a group behind the end of the records. A group is only
+// written when the one before is on the disk: so such an end is no torn one.
+func groupBehind(b []byte, end int, generation uint64) (at int, found bool) {
+	for at = end + blockSize; at < len(b); at += blockSize {
+		if r, _, ok := readRecord(b[at:], generation); ok && r.first {
+			return at, true
+		}
+	}
+	return 0, false
 }

@@ -325,7 +325,7 @@ func TestGoldenBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "44414f534a4e4c0a" + "01000000" + "0100000000000000" + "6ef3312c" + "05000000" + "2f73562f" + "0201000000000000" + "02000000" + "f4ad2ae2" + "6261746368"
+	const want = "44414f534a4e4c0a" + "01000000" + "0100000000000000" + "6ef3312c" + "05000000" + "2f73562f" + "0201000000000000" + "02000080" + "8c96dc60" + "6261746368"
 	got := hex.EncodeToString(b[:24]) + hex.EncodeToString(b[4096:4096+24+5])
 	if len(b) != 1<<20 || !bytes.Equal(b[24:4096], make([]byte, 4096-24)) || got != want {
 		t.Fatalf("%d bytes\n%s", len(b), got)

@@ -155,6 +155,11 @@ func (l *Log) passOnLocked() {
 }
 
 func (g *Group) write() error {
+	defer func() {
+		if cap(g.log.aligned) > 4<<20 {
+			g.log.aligned = nil
+		}
+	}()
 	if _, err := g.f.write(fill(&g.log.aligned, g.buf)); err != nil {
 		// Part of it may be there, and nothing can follow it.
 		g.log.guard.Fail(g.f.name, "write", err)

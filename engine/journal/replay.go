@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -73,7 +74,7 @@ func (l *Log) Replay(target uint16, after uint64, fn func(number uint64, payload
 		if err != nil {
 			return err
 		}
-		err = records(b, generation, func(r record) error {
+		end, err := records(b, generation, func(r record) error {
 			if r.target != target || r.number <= last {
 				return nil
 			}
@@ -87,12 +88,17 @@ func (l *Log) Replay(target uint16, after uint64, fn func(number uint64, payload
 		if err != nil {
 			return err
 		}
+		if at, found := groupBehind(b, end, generation); found {
+			return fault.New(fault.Corrupt, "journal.replay", name, "the records at %d can't be read, and later ones at %d can", blockSize+end, blockSize+at).
+				Do("restore the whole root from a backup: writes that were answered can't be read any more")
+		}
 	}
 	return nil
 }
 
-// read returns the records of a file. One whose header never got to the disk
-// has none: nothing was appended to it.
+// read returns the records of a file. One whose header never got to the disk,
+// so that there are zeros or that of the file's earlier use, has none: nothing
+// was appended to it.
 func (l *Log) read(name string, generation uint64) ([]byte, error) {
 	f, err := l.opts.FS.Open(name)
 	if err != nil {
@@ -105,6 +111,9 @@ func (l *Log) read(name string, generation uint64) ([]byte, error) {
 	}
 	ver, have, ok := readHeader(b)
 	switch {
+	case !ok && len(bytes.Trim(b[:min(blockSize, len(b))], "\x00")) > 0:
+		return nil, fault.New(fault.Corrupt, "journal.open", name, "the header can't be read").
+			Do("restore the whole root from a backup: writes that were answered can't be read any more")
 	case !ok, have != generation:
 		return nil, nil
 	case ver != version:
@@ -124,6 +133,9 @@ func (l *Log) Start() error {
 			return fault.New(fault.KindOf(err), "journal.open", l.opts.Dir, "a file that was replayed can't be removed").Because(err)
 		}
 	}
+	// Generations may begin anew next time: after a power loss then no older
+	// ledger may know files of these names.
+	l.guard.SyncLedger()
 	l.found = nil
 	l.mu.Lock()
 	l.started = true

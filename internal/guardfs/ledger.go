@@ -213,6 +213,16 @@ func (l *ledger) writeLocked() {
 	_, _ = l.f.WriteAt(encodeLedger(l.seq, rows), int64(l.seq%2)*ledgerSlot)
 }
 
+// SyncLedger makes the ledger durable as it is: from now on no older one is met.
+func (g *FS) SyncLedger() {
+	l := &g.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.f != nil {
+		_ = l.f.Sync() // a ledger that can't be written only knows less
+	}
+}
+
 // CloseLedger makes the ledger durable: at rest it is exact after a power loss too.
 func (g *FS) CloseLedger() {
 	l := &g.ledger
