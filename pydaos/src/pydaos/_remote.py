@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydaos import _errors as errors
+from pydaos import _pages as pages
 from pydaos._address import decode_path
 from pydaos._content import PIECE, Source, read_request, read_rest, seek_target
 from pydaos._proto.daos.posix.v1 import posix_service_pb2 as pb
@@ -24,6 +25,9 @@ T = TypeVar("T")
 # A file that is read in order for so many bytes is read ahead; gaps of this size are still in order.
 RUN = 1 << 20
 SKIP = 64 << 10
+# Buffers of one file that large pages are asked for: each may cut a mapping of the process in
+# three, and it can have only so many.
+MAX_ASKED = 4096
 
 
 class RemoteFile(io.RawIOBase):
@@ -36,6 +40,7 @@ class RemoteFile(io.RawIOBase):
     _ahead: ReadAhead | None = None
     _run_end = -1  # where the last read ended, and
     _run = 0  # how many bytes were read in order until there
+    _asked = 0  # buffers that large pages were asked for
 
     def __init__(
         self, dataset: PosixDataset, path: bytes, attr: pb.Attr, *, readable: bool, writable: bool, append: bool
@@ -79,6 +84,8 @@ class RemoteFile(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         if not len(view):
             return 0
+        if self.read_ahead and self._asked < MAX_ASKED and pages.ask(view):
+            self._asked += 1
         got = self._next(view) if self.read_ahead else 0
         if got < len(view):
             got += self._at_open(
