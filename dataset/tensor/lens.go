@@ -240,14 +240,22 @@ func (l *Lens) pickTexts(ctx context.Context, col int, c *chunk, from, to uint64
 	if free := uint64(cap(d.Values) - len(d.Values)); !bad && free < last-first && uint64(len(rows))*2 >= to-from {
 		d.Values = slices.Grow(d.Values, int(last-first)) // most of them are taken
 	}
+	from, to = first, first // what lies together is copied together
+	at := uint64(len(d.Values))
 	for _, r := range rows {
 		lo, hi := span(r)
 		if bad = bad || lo < first || hi < lo || hi > last || (hi-lo)%n != 0 || hi-lo > MaxSampleBytes; bad {
 			return false, corrupt("column "+l.p.s.cols[col].Name, "the offsets of a chunk are not valid")
 		}
-		d.Values = append(d.Values, v[lo-first:hi-first]...)
-		d.Offsets = append(d.Offsets, uint64(len(d.Values)))
+		if lo != to {
+			d.Values = append(d.Values, v[from-first:to-first]...)
+			from = lo
+		}
+		to = hi
+		at += hi - lo
+		d.Offsets = append(d.Offsets, at)
 	}
+	d.Values = append(d.Values, v[from-first:to-first]...)
 	return true, nil
 }
 

@@ -41,6 +41,7 @@ func (r *MessageWriter) Head() []byte { return r.head }
 // Batch is the message of a record batch, valid until the next call.
 func (r *MessageWriter) Batch(rec arrow.Record) ([]byte, error) {
 	r.buf.Reset()
+	r.buf.Grow(len(r.head) + room(rec)) // at once: growing copies, and leaves much behind
 	if err := r.w.Write(rec); err != nil {
 		return nil, unwritten(err)
 	}
@@ -49,6 +50,28 @@ func (r *MessageWriter) Batch(rec arrow.Record) ([]byte, error) {
 		b, r.begun = b[len(r.head):], true
 	}
 	return b, nil
+}
+
+// room is about what a record takes in a message.
+func room(rec arrow.Record) int {
+	n := 1 << 10
+	for _, c := range rec.Columns() {
+		n += roomOf(c.Data())
+	}
+	return n
+}
+
+func roomOf(d arrow.ArrayData) int {
+	n := 64
+	for _, b := range d.Buffers() {
+		if b != nil {
+			n += b.Len() + 64 // with what aligns it
+		}
+	}
+	for _, c := range d.Children() {
+		n += roomOf(c)
+	}
+	return n
 }
 
 func unwritten(err error) error {
