@@ -86,6 +86,9 @@ def test_a_connection_lost_in_between_is_no_error(posix_dataset: Any, content: b
 
 
 def test_an_interrupt_leaves_nobody_behind_who_writes(posix_dataset: Any, content: bytes) -> None:
+    pool = posix_dataset.client._pool
+    pool.drop_idle()
+    pool.files = False  # threads receive what comes over the socket
     with opened(posix_dataset) as f:
         head = b"".join(read(f, 1 << 20) for _ in range(4))
         assert f._ahead is not None
