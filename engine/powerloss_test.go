@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"path"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +19,7 @@ import (
 	"daos/engine"
 	"daos/engine/object"
 	"daos/internal/fault"
+	"daos/internal/guardfs"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
@@ -55,6 +59,9 @@ type outages struct {
 	sights []sight
 	top    object.Epoch
 	images []image
+	// What the ledgers of internal/guardfs were: they are not synced, so any
+	// earlier one may be on the disk.
+	ledgers map[string][][]byte
 }
 
 func (o *outages) String() string { return "outages" }
@@ -65,16 +72,44 @@ func (o *outages) MaybeError(op errorfs.Op) error {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if path.Base(op.Path) == guardfs.LedgerName && op.Kind == errorfs.OpFileWriteAt {
+		o.ledgers[op.Path] = append(o.ledgers[op.Path], fileBytes(o.mem, op.Path))
+	}
 	if o.n++; !o.on || o.n%o.every != 0 {
 		return nil
 	}
 	percent := []int{0, 0, 30, 70, 100}[o.rng.IntN(5)]
+	disk := o.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: o.rng})
+	for _, name := range slices.Sorted(maps.Keys(o.ledgers)) {
+		if all := o.ledgers[name]; o.rng.IntN(2) == 0 {
+			older(disk, name, all[max(0, len(all)-1-o.rng.IntN(30))])
+		}
+	}
 	o.images = append(o.images, image{
-		fs:   o.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: o.rng}),
+		fs:   disk,
 		acts: append([]act(nil), o.acts...), sights: append([]sight(nil), o.sights...), top: o.top,
 		op: fmt.Sprintf("write %d (%v %s), %d %% of unsynced data kept", o.n, op.Kind, op.Path, percent),
 	})
 	return nil
+}
+
+// fileBytes is what a file holds; nil if it can't be read.
+func fileBytes(f vfs.FS, name string) []byte {
+	h, err := f.Open(name)
+	if err != nil {
+		return nil
+	}
+	defer h.Close()
+	b, _ := io.ReadAll(h)
+	return b
+}
+
+// older replaces a file, if its folder is there.
+func older(f vfs.FS, name string, b []byte) {
+	if h, err := f.Create(name, vfs.WriteCategoryUnspecified); err == nil {
+		_, _ = h.Write(b)
+		_ = h.Close()
+	}
 }
 
 // deferred is what has been answered and waits for a sync.
@@ -175,7 +210,8 @@ func dumpStable(t testing.TB, d *engine.Dataset, at object.Epoch) (out string) {
 func TestPowerLoss(t *testing.T) {
 	seed := seeds("DAOS_POWER_SEED", uint64(time.Now().UnixNano()))
 	t.Logf("DAOS_POWER_SEED=%d", seed)
-	o := &outages{mem: vfs.NewCrashableMem(), rng: rand.New(rand.NewPCG(seed, 5)), every: int(seeds("DAOS_POWER_EVERY", longer(13, 1)))}
+	o := &outages{mem: vfs.NewCrashableMem(), rng: rand.New(rand.NewPCG(seed, 5)), every: int(seeds("DAOS_POWER_EVERY", longer(13, 1))),
+		ledgers: map[string][][]byte{}}
 	options := engine.Options{Root: "/r", FS: errorfs.Wrap(o.mem, o), Targets: 3, SweepEvery: -1, SyncEvery: 50 * time.Millisecond, Logger: quiet(),
 		JournalBytes: []int64{16 << 10, 64 << 10, 1 << 20}[seed%3]}
 	e, err := engine.Open(options)
