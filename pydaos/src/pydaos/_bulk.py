@@ -490,9 +490,7 @@ def read_ranges(
     return got
 
 
-def read_many(
-    dataset: PosixDataset, source: content.Source, ranges: Sequence[tuple[int, memoryview]]
-) -> list[int]:
+def read_many(dataset: PosixDataset, source: content.Source, ranges: Sequence[tuple[int, memoryview]]) -> list[int]:
     """Fill buffers, of a piece at most, from byte ranges, over one connection; returns the bytes of each."""
     return spans.read(dataset, source, ranges)
 
