@@ -19,7 +19,7 @@ type Options struct {
 	FS     vfs.FS
 	Dir    string
 	Logger *slog.Logger
-	// Size is that of a file that is used much; 0: 32 MiB.
+	// Size is that of a file that is used much, up to 1 GiB; 0: 32 MiB.
 	Size int64
 	// Create makes the folder; without it a folder that is missing is an error.
 	Create bool
@@ -33,6 +33,7 @@ func Open(o Options) (*Log, error) {
 	if o.Size == 0 {
 		o.Size = defaultSize
 	}
+	o.Size = min(o.Size, maxSize) // what read takes
 	l := &Log{opts: o, guard: guardfs.New(o.FS, "journal"), wake: make(chan struct{}, 1)}
 	if o.Create {
 		if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
