@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from typing import Any
 
 import torch.utils.data
@@ -23,6 +24,9 @@ __all__ = ["StockLoader", "kill"]
 
 #: torch's table of worker processes whose death is an error at once.
 _watch: Any = torch.utils.data._utils.signal_handling
+
+#: How long killed workers are waited for, all together.
+_END_SECONDS = 60.0
 
 _Stock: Any = torch.utils.data.dataloader._MultiProcessingDataLoaderIter
 
@@ -136,8 +140,10 @@ def kill(iterator: Any) -> None:
     for w in workers:
         w.kill()
     _unwatch(iterator)
+    # Nothing refuses this signal; on a machine that is busy an end takes its time, and who is not waited for stays.
+    deadline = time.monotonic() + _END_SECONDS
     for w in workers:
-        w.join(10)
+        w.join(max(0.0, deadline - time.monotonic()))
     event = getattr(iterator, "_pin_memory_thread_done_event", None)
     if event is not None:
         event.set()
