@@ -87,9 +87,19 @@ func TestSocket_SpinsOnlyBehindABriskPeer(t *testing.T) {
 	if s.spin(time.Now(), unix.POLLIN, spinFor) {
 		t.Error("found what is not there")
 	}
-	s.read.grace.Store(int64(time.Second))
-	read(5 * spinFor)
-	if !s.read.brisk || s.read.grace.Load() != 0 {
+	awake := false
+	for range 100 { // on a busy machine the byte may come late
+		s.read.brisk = true
+		s.read.grace.Store(int64(time.Second))
+		read(5 * spinFor)
+		if awake = s.read.brisk; s.read.grace.Load() != 0 {
+			t.Error("a grace counts for more than one wait")
+		}
+		if awake {
+			break
+		}
+	}
+	if !awake {
 		t.Error("a reader whose peer was busy for as long as expected falls asleep")
 	}
 	if s.busy(1 << 20); s.read.grace.Swap(0) < int64(50*time.Microsecond) {
