@@ -101,12 +101,12 @@ const writers = 4
 func writeUntilKilled(t *testing.T, root, round string) {
 	e, err := engine.Open(killedOptions(root))
 	if err != nil {
-		fmt.Println(err)
+		_, _ = io.WriteString(os.Stdout, err.Error()+"\n")
 		os.Exit(3)
 	}
 	d, err := e.OpenDataset(1)
 	if err != nil {
-		fmt.Println(err)
+		_, _ = io.WriteString(os.Stdout, err.Error()+"\n")
 		os.Exit(3)
 	}
 	var say sync.Mutex

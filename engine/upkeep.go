@@ -207,7 +207,9 @@ func (e *Engine) raiseHorizons(due []*Dataset) error {
 	changed := false
 	for i, d := range due {
 		d.mu.Lock()
-		floor := min(start, d.kernel.Undecided()) // nothing undecided is swept
+		// Below what is undecided, not at it: it may be taken back yet, and what
+		// it hides must be there then.
+		floor := min(start, d.kernel.Undecided()-1)
 		d.mu.Unlock()
 		d.pinning.Lock()
 		defer d.pinning.Unlock()
