@@ -103,8 +103,10 @@ func (b *batcher) answer(c *conn, k *call) (at progress, err error) {
 	c.s.stats.samples.Add(int64(req.Count))
 	at = progress{samples: int(req.Count), bytes: size, begun: true}
 	h := feedframe.Header{Kind: feedframe.BatchReply, ID: k.header.ID, PayloadLen: size}
-	if sent, err := b.lent(c, h, plan); sent {
-		return at, err
+	if size >= lendFrom && size/uint64(req.Count) >= lendPart {
+		if sent, err := b.lent(c, h, plan); sent {
+			return at, err
+		}
 	}
 	if b.parts, err = plan.Parts(b.parts[:0]); err != nil {
 		at.begun = false
@@ -117,7 +119,7 @@ func (b *batcher) answer(c *conn, k *call) (at progress, err error) {
 // lent answers with the files that a batch lies in, where that can be done.
 func (b *batcher) lent(c *conn, h feedframe.Header, plan Batch) (sent bool, err error) {
 	in, ok := plan.(FileBatch)
-	if !ok || !c.files || h.PayloadLen < lendFrom {
+	if !ok || !c.files {
 		return false, nil
 	}
 	var out object.Regions
