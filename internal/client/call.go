@@ -164,22 +164,25 @@ func (c *Client) stream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.C
 	if err != nil {
 		return nil, c.fault(ctx, err)
 	}
-	return &clientStream{ClientStream: s, c: c}, nil
+	return &clientStream{ClientStream: s, c: c, ctx: ctx}, nil
 }
 
 type clientStream struct {
 	grpc.ClientStream
 	c *Client
+	// ctx is the caller's. The stream's own is cancelled by gRPC when the server's
+	// answer comes, and would not say why then.
+	ctx context.Context
 }
 
 func (s *clientStream) SendMsg(m any) error {
 	s.c.fillSeen(m)
-	return s.c.streamFault(s.Context(), s.ClientStream.SendMsg(m))
+	return s.c.streamFault(s.ctx, s.ClientStream.SendMsg(m))
 }
 
 func (s *clientStream) RecvMsg(m any) error {
 	if err := s.ClientStream.RecvMsg(m); err != nil {
-		return s.c.streamFault(s.Context(), err)
+		return s.c.streamFault(s.ctx, err)
 	}
 	s.c.met.Store(true)
 	s.c.noteSeen(m)
