@@ -196,14 +196,20 @@ type pickedRows struct {
 func (c *pickedRows) Rows() int           { return len(c.ids) }
 func (c *pickedRows) Stats() []expr.Stats { return make([]expr.Stats, len(c.t.schema)) }
 
-func (c *pickedRows) Read(ctx context.Context, columns []int, rows []uint32) ([]expr.Vector, error) {
-	ids := c.ids
-	if rows != nil {
-		ids = make([]uint64, len(rows))
-		for k, r := range rows {
-			ids[k] = c.ids[r]
-		}
+// chosen are the samples of some rows of a chunk; nil: of all.
+func chosen(ids []uint64, rows []uint32) []uint64 {
+	if rows == nil {
+		return ids
 	}
+	out := make([]uint64, len(rows))
+	for k, r := range rows {
+		out[k] = ids[r]
+	}
+	return out
+}
+
+func (c *pickedRows) Read(ctx context.Context, columns []int, rows []uint32) ([]expr.Vector, error) {
+	ids := chosen(c.ids, rows)
 	out := make([]expr.Vector, len(columns))
 	var stored, places []int
 	for i, col := range columns {

@@ -83,13 +83,7 @@ func (c *pickedElements) Rows() int           { return len(c.ids) }
 func (c *pickedElements) Stats() []expr.Stats { return make([]expr.Stats, len(c.s.schema)) }
 
 func (c *pickedElements) Read(ctx context.Context, columns []int, rows []uint32) ([]expr.Vector, error) {
-	ids := c.ids
-	if rows != nil {
-		ids = make([]uint64, len(rows))
-		for k, r := range rows {
-			ids[k] = c.ids[r]
-		}
-	}
+	ids := chosen(c.ids, rows)
 	out := make([]expr.Vector, len(columns))
 	for i, col := range columns {
 		if col != 1 {
