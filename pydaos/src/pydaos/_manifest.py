@@ -321,8 +321,8 @@ class BatchPipe:
                     room = (alloc or _empty)(hope.size)
                 answer = conn.recv_batch(call_id, alloc or _empty, hope, room)
             except NoDescriptorsError:
-                self._client._pool.files = False  # from now on the bytes come in the stream
                 self._drop()
+                self._client._pool.without_files()
             except (errors.UnreachableError, errors.OverloadedError) as e:
                 self._drop()
                 self.lost += 1

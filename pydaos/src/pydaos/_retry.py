@@ -18,6 +18,7 @@ from typing import TypeVar
 from pydaos import _errors as errors
 from pydaos._discovery import Endpoint
 from pydaos._feed import FeedConnection
+from pydaos._places import NoDescriptorsError
 
 T = TypeVar("T")
 
@@ -90,6 +91,11 @@ class ConnectionPool:
                     return
         conn.close()
 
+    def without_files(self) -> None:
+        """Let all answers come in the stream from now on: there are no descriptors left for files."""
+        self.files = False
+        self.drop_idle()
+
     def drop_idle(self) -> None:
         """Close the idle connections; after a lost one the others are dead too."""
         if self._pid != os.getpid():
@@ -127,6 +133,10 @@ class ConnectionPool:
             try:
                 conn = self.acquire()
                 return call(conn)
+            except NoDescriptorsError:
+                if conn is not None:
+                    conn.broken = True
+                self.without_files()
             except (errors.UnreachableError, errors.OverloadedError) as e:
                 if conn is not None and conn.broken:
                     self.drop_idle()
