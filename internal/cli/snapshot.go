@@ -124,17 +124,21 @@ func snapshotList(a *app) *cobra.Command {
 }
 
 func snapshotDestroy(a *app) *cobra.Command {
-	return &cobra.Command{
+	var force bool
+	cmd := &cobra.Command{
 		Use: "destroy POOL/DATASET NAME", Short: "Remove a snapshot", Args: cobra.RangeArgs(1, 2),
-		Example: "  daos snapshot destroy p/photos v1\n  daos snapshot destroy p/photos@v1",
+		Example: "  daos snapshot destroy p/photos v1\n  daos snapshot destroy p/photos@v1\n  daos snapshot destroy p/photos v1 --force   # also if views read it",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
 			x, err := a.snapshotArgs(args)
 			if err != nil {
 				return err
 			}
 			a.subject = x
-			views, _ := c.View.ListViews(ctx, &viewv1.ListViewsRequest{Dataset: x.Live().DatasetName()}) // for a warning
-			if _, err := c.Datasets.DestroySnapshot(ctx, &datasetv1.DestroySnapshotRequest{Dataset: x.DatasetName()}); err != nil {
+			var views *viewv1.ListViewsResponse
+			if force {
+				views, _ = c.View.ListViews(ctx, &viewv1.ListViewsRequest{Dataset: x.Live().DatasetName()}) // for a warning
+			}
+			if _, err := c.Datasets.DestroySnapshot(ctx, &datasetv1.DestroySnapshotRequest{Dataset: x.DatasetName(), Force: force}); err != nil {
 				return err
 			}
 			for _, v := range views.GetViews() {
@@ -145,4 +149,6 @@ func snapshotDestroy(a *app) *cobra.Command {
 			return a.done("snapshot", x.String(), "destroyed")
 		}),
 	}
+	cmd.Flags().BoolVar(&force, "force", false, "also if views read it, which can't be read any more then")
+	return cmd
 }

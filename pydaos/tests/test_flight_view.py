@@ -77,6 +77,6 @@ def test_views_that_are_gone_or_changed_are_said(flight, client, pool):
     with pytest.raises(ERRORS, match=r"has other samples than when this ticket was given out"):
         flight.get(info.endpoints[0].ticket)
     assert set(flight.read(path(d.address, "view", "three"))["label"].to_pylist()) == {4}
-    d.destroy_snapshot("v1")
+    d.destroy_snapshot("v1", force=True)
     with pytest.raises(ERRORS, match=r"the snapshot of view \W*three\W* is gone"):
         flight.info(path(d.address, "view", "three"))

@@ -328,7 +328,7 @@ func TestSnapshotsArePinnedBeforeTheyAreAnswered(t *testing.T) {
 	if got := b.engine.pins(d.ID); !slices.Equal(got, []object.Epoch{s1.Epoch}) {
 		t.Fatalf("pins %v, want only the snapshot that does not expire", got)
 	}
-	if err := b.DestroySnapshot(ctx, addr(t, "p/d@s1"), object.RequestID{}); err != nil {
+	if err := b.DestroySnapshot(ctx, addr(t, "p/d@s1"), false, object.RequestID{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := b.engine.pins(d.ID); len(got) != 0 {

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -89,19 +90,50 @@ func (s *Service) CreateSnapshot(ctx context.Context, a address.Address, n NewSn
 }
 
 // DestroySnapshot removes a snapshot; versions that only it needed are swept
-// later.
-func (s *Service) DestroySnapshot(ctx context.Context, a address.Address, request object.RequestID) error {
+// later. fault.NotEmpty names the views that read it; with force they can't be
+// read any more.
+func (s *Service) DestroySnapshot(ctx context.Context, a address.Address, force bool, request object.RequestID) error {
 	return s.mutate(ctx, mutation{
 		op: "snapshot.destroy", resource: a.DatasetName(), request: request,
-		build: func(context.Context) (control.Txn, any, error) {
+		build: func(ctx context.Context) (control.Txn, any, error) {
 			d, n, err := s.lookupSnapshot(a)
 			if err != nil {
 				return control.Txn{}, nil, err
+			}
+			if !force {
+				// A view that is made from now on writes the snapshot's record anew.
+				if err := s.unread(ctx, d, n); err != nil {
+					return control.Txn{}, nil, err
+				}
 			}
 			key := snapshotKey(d.ID, n.Name)
 			return control.Txn{If: []control.Compare{{Key: key, Modified: n.modified}}, Then: []control.Op{control.Delete(key)}}, nil, nil
 		},
 	})
+}
+
+// unread is an error where views read a snapshot.
+func (s *Service) unread(ctx context.Context, d *Dataset, n *Snapshot) error {
+	const named = 3
+	all, err := s.viewsOf(ctx, d.ID)
+	if err != nil {
+		return err
+	}
+	var views []string
+	for _, v := range all {
+		if v.Snapshot == n.Name && v.Epoch == n.Epoch {
+			views = append(views, v.Name)
+		}
+	}
+	if len(views) == 0 {
+		return nil
+	}
+	which := "view " + strings.Join(views[:min(named, len(views))], ", ")
+	if more := len(views) - named; more > 0 {
+		which = fmt.Sprintf("%s and %d more", which, more)
+	}
+	return fault.New(fault.NotEmpty, "snapshot.destroy", d.Address()+"@"+n.Name, "the snapshot is read by %s", which).
+		Do("`daos view rm %s %s` removes a view, with a snapshot that it has made; or use --force (force=True): the view can't be read any more then", d.Address(), views[0])
 }
 
 func (s *Service) lookupSnapshot(a address.Address) (*Dataset, *Snapshot, error) {

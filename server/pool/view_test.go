@@ -2,6 +2,7 @@ package pool_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -147,7 +148,15 @@ func TestAViewOfASnapshotNamesIt(t *testing.T) {
 	if err != nil || made.OwnsSnapshot {
 		t.Fatalf("%+v: %v", made, err)
 	}
-	if err := b.DestroySnapshot(ctx, addr(t, "p/d@s"), object.RequestID{}); err != nil {
+	err = b.DestroySnapshot(ctx, addr(t, "p/d@s"), false, object.RequestID{})
+	wantKind(t, err, fault.NotEmpty)
+	if !strings.Contains(err.Error(), "read by view w") || !strings.Contains(err.Error(), "--force") {
+		t.Fatal(err)
+	}
+	if _, err := b.SnapshotOf(a, made); err != nil {
+		t.Fatalf("what was refused has happened: %v", err)
+	}
+	if err := b.DestroySnapshot(ctx, addr(t, "p/d@s"), true, object.RequestID{}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = b.SnapshotOf(a, made)

@@ -277,7 +277,7 @@ func (s *DatasetService) DestroySnapshot(ctx context.Context, r *datasetv1.Destr
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Datasets.pools.DestroySnapshot(ctx, a, id); err != nil {
+	if err := s.Datasets.pools.DestroySnapshot(ctx, a, r.GetForce(), id); err != nil {
 		return nil, err
 	}
 	return &datasetv1.DestroySnapshotResponse{}, nil

@@ -212,7 +212,9 @@ def test_a_token_is_of_its_view_and_revision(client, photos):
 
 def test_a_view_whose_snapshot_is_gone_names_it(client, photos):
     client.query(f"{photos.address}@v1", where="size > 10", save_view="most")
-    photos.destroy_snapshot("v1")
+    with pytest.raises(pydaos.NotEmptyError, match=r"@v1: the snapshot is read by view most"):
+        photos.destroy_snapshot("v1")
+    photos.destroy_snapshot("v1", force=True)
     assert client.view(photos.address, "most").snapshot_gone
     with pytest.raises(pydaos.NotFoundError, match=r"@v1: the snapshot of view .most. is gone.*view refresh"):
         Dataset(photos.address, view="most")

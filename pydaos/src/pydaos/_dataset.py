@@ -166,9 +166,9 @@ class Dataset(PosixDataset, ScanDataset, TensorDataset):
         reply = self.client.call("dataset.CreateSnapshot", request, dspb.CreateSnapshotResponse)
         return Snapshot.from_proto(reply.snapshot)
 
-    def destroy_snapshot(self, name: str) -> None:
-        """Remove a snapshot."""
-        request = dspb.DestroySnapshotRequest(dataset=f"{self.pool}/{self.name}@{name}")
+    def destroy_snapshot(self, name: str, *, force: bool = False) -> None:
+        """Remove a snapshot; with `force` also one that views read, which can't be read any more then."""
+        request = dspb.DestroySnapshotRequest(dataset=f"{self.pool}/{self.name}@{name}", force=force)
         self.client.call("dataset.DestroySnapshot", request, dspb.DestroySnapshotResponse)
 
     def at(self, snapshot: str) -> Dataset:

@@ -1124,7 +1124,9 @@ type DestroySnapshotRequest struct {
 	// "POOL/DATASET@SNAPSHOT".
 	Dataset string `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
 	// Request id.
-	Mutation      *v1.Mutation `protobuf:"bytes,2,opt,name=mutation,proto3" json:"mutation,omitempty"`
+	Mutation *v1.Mutation `protobuf:"bytes,2,opt,name=mutation,proto3" json:"mutation,omitempty"`
+	// Also if views read it.
+	Force         bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1171,6 +1173,13 @@ func (x *DestroySnapshotRequest) GetMutation() *v1.Mutation {
 		return x.Mutation
 	}
 	return nil
+}
+
+func (x *DestroySnapshotRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
 }
 
 // DestroySnapshotResponse is empty.
@@ -1392,10 +1401,11 @@ const file_daos_dataset_v1_dataset_service_proto_rawDesc = "" +
 	"\x14ListSnapshotsRequest\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\"P\n" +
 	"\x15ListSnapshotsResponse\x127\n" +
-	"\tsnapshots\x18\x01 \x03(\v2\x19.daos.dataset.v1.SnapshotR\tsnapshots\"h\n" +
+	"\tsnapshots\x18\x01 \x03(\v2\x19.daos.dataset.v1.SnapshotR\tsnapshots\"~\n" +
 	"\x16DestroySnapshotRequest\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\x124\n" +
-	"\bmutation\x18\x02 \x01(\v2\x18.daos.common.v1.MutationR\bmutation\"\x19\n" +
+	"\bmutation\x18\x02 \x01(\v2\x18.daos.common.v1.MutationR\bmutation\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\"\x19\n" +
 	"\x17DestroySnapshotResponse\"0\n" +
 	"\x14TouchSnapshotRequest\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\"N\n" +

@@ -55,6 +55,8 @@ type DatasetServiceClient interface {
 	// ListSnapshots lists the snapshots of a dataset, oldest first.
 	ListSnapshots(ctx context.Context, in *ListSnapshotsRequest, opts ...grpc.CallOption) (*ListSnapshotsResponse, error)
 	// DestroySnapshot removes a snapshot; versions only it needed are swept later.
+	// KIND_NOT_EMPTY names the views that read it, unless force is set: they can't
+	// be read any more then.
 	DestroySnapshot(ctx context.Context, in *DestroySnapshotRequest, opts ...grpc.CallOption) (*DestroySnapshotResponse, error)
 	// TouchSnapshot renews the expiry of an expiring snapshot.
 	TouchSnapshot(ctx context.Context, in *TouchSnapshotRequest, opts ...grpc.CallOption) (*TouchSnapshotResponse, error)
@@ -181,6 +183,8 @@ type DatasetServiceServer interface {
 	// ListSnapshots lists the snapshots of a dataset, oldest first.
 	ListSnapshots(context.Context, *ListSnapshotsRequest) (*ListSnapshotsResponse, error)
 	// DestroySnapshot removes a snapshot; versions only it needed are swept later.
+	// KIND_NOT_EMPTY names the views that read it, unless force is set: they can't
+	// be read any more then.
 	DestroySnapshot(context.Context, *DestroySnapshotRequest) (*DestroySnapshotResponse, error)
 	// TouchSnapshot renews the expiry of an expiring snapshot.
 	TouchSnapshot(context.Context, *TouchSnapshotRequest) (*TouchSnapshotResponse, error)

@@ -205,12 +205,14 @@ class ListSnapshotsResponse(_message.Message):
     def __init__(self, snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ...) -> None: ...
 
 class DestroySnapshotRequest(_message.Message):
-    __slots__ = ("dataset", "mutation")
+    __slots__ = ("dataset", "mutation", "force")
     DATASET_FIELD_NUMBER: _ClassVar[int]
     MUTATION_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     mutation: _common_pb2.Mutation
-    def __init__(self, dataset: _Optional[str] = ..., mutation: _Optional[_Union[_common_pb2.Mutation, _Mapping]] = ...) -> None: ...
+    force: bool
+    def __init__(self, dataset: _Optional[str] = ..., mutation: _Optional[_Union[_common_pb2.Mutation, _Mapping]] = ..., force: _Optional[bool] = ...) -> None: ...
 
 class DestroySnapshotResponse(_message.Message):
     __slots__ = ()
