@@ -8,6 +8,7 @@ import threading
 import time
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import pydaos
@@ -197,6 +198,36 @@ def test_listing_is_of_one_state(kv):
     assert first[0] == b"00000" and sum(1 for _ in pages) == 8999 and len(kv) == 0
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("limits", [{}, {"prefix": "a"}, {"start": "a3", "stop": "b7"}])
+def test_pages_go_on_behind_a_restart(own_server, reverse, limits):
+    with own_server.connect() as client:
+        client.create_pool("p")
+        kv = client.create_dataset("p/kv", type="kv")
+        kv.put_many({f"{c}{i}": f"{c}{i}" * 7 for c in "abc" for i in range(10)})
+        kv.put("a5", b"x" * (9 << 20))  # too large for a page
+        want = list(kv.entries(reverse=reverse, **limits))
+        got, anchor = [], b""
+        for n in range(99):
+            page = kv.page(reverse=reverse, limit=4, anchor=anchor, **limits)
+            got += page.entries
+            anchor = page.anchor
+            if not anchor:
+                break
+            if n == 1:  # what comes after is still of the first page's state
+                own_server.kill()
+                own_server.start()
+            kv.put(f"a{n}x", "new")
+            kv.delete(page.entries[-1].key)
+        assert got == want and n > 1
+        with pytest.raises(pydaos.InvalidError, match="direction"):
+            kv.page(reverse=not reverse, anchor=kv.page(reverse=reverse, limit=1).anchor)
+        with pytest.raises(pydaos.InvalidError, match="anchor"):
+            kv.page(anchor=b"somewhere")
+        with pytest.raises(pydaos.InvalidError, match="8192"):
+            kv.page(limit=0)
+
+
 @pytest.mark.parametrize("encoding", ["json", "struct"])
 def test_fields(kv, encoding):
     assert kv.schema is None
@@ -217,6 +248,32 @@ def test_fields(kv, encoding):
     with pytest.raises(pydaos.ExistsError):
         kv.define({"x": "int8"})
     assert kv.client.dataset(kv.address).schema == kv.schema
+
+
+@pytest.mark.parametrize("encoding", ["json", "struct"])
+def test_fields_of_an_arrow_struct(kv, encoding):
+    fields = [
+        pa.field("loss", pa.float32()),
+        pa.field("half", pa.float16() if encoding == "struct" else pa.int8()),
+        pa.field("step", pa.int64(), nullable=False),
+        pa.field("ok", pa.bool_(), nullable=False),
+        pa.field("note", pa.string()),
+        pa.field("raw", pa.large_binary(), nullable=False),
+    ]
+    for wrong in (pa.schema([("at", pa.timestamp("us"))]), pa.struct([("at", pa.list_(pa.int8()))]), pa.int64()):
+        with pytest.raises(pydaos.InvalidError, match=r"'at'|no fields"):
+            kv.define(wrong, encoding=encoding)
+    kv.define(pa.struct(fields) if encoding == "struct" else pa.schema(fields), encoding=encoding)
+    row = {"loss": 0.25, "half": None, "step": 7, "ok": True, "note": None, "raw": b"\xff"}
+    kv["a"] = row
+    assert kv.record("a") == row
+    with pytest.raises(pydaos.InvalidError, match="step"):
+        kv["b"] = row | {"step": None}
+    table = kv.client.query(kv.address, columns=[f.name for f in fields]).to_arrow()
+    assert table.to_pylist() == [row]
+    assert [t for f, t in zip(fields, table.schema.types) if f.name != "raw"] == [
+        f.type for f in fields if f.name != "raw"
+    ]
 
 
 def test_packed_fields_are_numpys(kv):

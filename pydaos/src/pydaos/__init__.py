@@ -27,7 +27,7 @@ from pydaos._client import Client, connect
 from pydaos._darray import DArray
 from pydaos._dataset import Dataset, DatasetInfo, Snapshot
 from pydaos._errors import *  # noqa: F403
-from pydaos._kv import KV, KVEntry, KVStat
+from pydaos._kv import KV, KVEntry, KVPage, KVStat
 from pydaos._kv_batch import KVBatch
 from pydaos._kv_schema import KVField, KVSchema
 from pydaos._manifest import BatchPipe, Column, Manifest
@@ -59,6 +59,7 @@ __all__ = [
     "KVBatch",
     "KVEntry",
     "KVField",
+    "KVPage",
     "KVSchema",
     "KVStat",
     "Manifest",

@@ -13,14 +13,16 @@ import numpy as np
 
 from pydaos import _errors as errors
 from pydaos._kv_batch import OPS, VALUE_BYTES, Batch, Key, KVBatch, Pieces, Puts, buffer_of, condition, key_bytes
-from pydaos._kv_calls import KVCalls, KVEntry, KVStat
+from pydaos._kv_calls import KVCalls, KVEntry, KVPage, KVStat
 from pydaos._kv_schema import KVField, KVSchema
 from pydaos._proto.daos.kv.v1 import kv_service_pb2 as pb
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from pydaos._client import Client
 
-__all__ = ["KV", "KVEntry", "KVStat", "open_kv"]
+__all__ = ["KV", "KVEntry", "KVPage", "KVStat", "open_kv"]
 
 T = TypeVar("T")
 
@@ -287,7 +289,64 @@ class KV(KVCalls):
         limit
             At most so many.
         """
-        request = pb.ListRequest(
+        request = self._listing(prefix, start, stop, reverse, values)
+        request.limit = min(limit, OPS) if limit is not None and limit > 0 else OPS
+        left = -1 if limit is None else limit
+        while left != 0:
+            reply, pairs = self._page(request)
+            for e in pairs:
+                yield e
+                left -= 1
+                if left == 0:
+                    return
+            if not reply.anchor:
+                return
+            request.anchor, request.epoch = reply.anchor, reply.epoch
+
+    def page(
+        self,
+        *,
+        prefix: Key = b"",
+        start: Key = b"",
+        stop: Key = b"",
+        reverse: bool = False,
+        values: bool = True,
+        limit: int = OPS,
+        anchor: bytes = b"",
+    ) -> KVPage:
+        """Return a part of what `entries` gives, and an anchor to go on from.
+
+        An anchor is good in any process, also after a restart of the server, for the same range and
+        direction. All pages are of the state of the first one. Of a live dataset that is kept for
+        ten minutes after each page, EpochGoneError then; of a snapshot as long as that is there.
+
+        Parameters
+        ----------
+        prefix, start, stop, reverse, values
+            As for `entries`.
+        limit
+            At most so many pairs, 1 to 8192; there are fewer where their values have more than 8 MiB.
+        anchor
+            That of the page before.
+
+        Examples
+        --------
+        >>> runs.put_many({f"a/{i}": "x" for i in range(5)})
+        >>> page = runs.page(prefix="a/", limit=3, reverse=True)
+        >>> [e.key for e in page.entries]
+        [b'a/loss', b'a/acc', b'a/4']
+        >>> len(runs.page(prefix="a/", reverse=True, anchor=page.anchor).entries)
+        4
+        """
+        request = self._listing(prefix, start, stop, reverse, values)
+        if not 1 <= limit <= OPS:
+            raise errors.InvalidError(f"a page of {limit} pairs", resolution=f"ask for 1 to {OPS}")
+        request.limit, request.anchor = limit, anchor
+        reply, pairs = self._page(request)
+        return KVPage(list(pairs), reply.anchor)
+
+    def _listing(self, prefix: Key, start: Key, stop: Key, reverse: bool, values: bool) -> pb.ListRequest:
+        return pb.ListRequest(
             dataset=self.address,
             prefix=key_bytes(prefix),
             start=key_bytes(start),
@@ -295,28 +354,23 @@ class KV(KVCalls):
             reverse=reverse,
             values=values,
             bytes=VALUE_BYTES,
-            limit=min(limit, OPS) if limit is not None and limit > 0 else OPS,
         )
-        left = -1 if limit is None else limit
-        while left != 0:
-            reply, payload = self.client.call_payload("kv.List", request, pb.ListResponse)
-            view = memoryview(payload or b"")
-            at = 0
-            for p in reply.pairs:
-                if p.large:
-                    value = self._read_large(p.key, p.akey, reply.epoch)
-                elif values:
-                    value = bytes(view[at : at + p.size])
-                    at += p.size
-                else:
-                    value = b""
-                yield KVEntry(p.key, p.akey, value, p.version, p.size)
-                left -= 1
-                if left == 0:
-                    return
-            if not reply.anchor:
-                return
-            request.anchor, request.epoch = reply.anchor, reply.epoch
+
+    def _page(self, request: pb.ListRequest) -> tuple[pb.ListResponse, Iterator[KVEntry]]:
+        reply, payload = self.client.call_payload("kv.List", request, pb.ListResponse)
+        return reply, self._pairs(reply, memoryview(payload or b""), request.values)
+
+    def _pairs(self, reply: pb.ListResponse, view: memoryview, values: bool) -> Iterator[KVEntry]:
+        at = 0
+        for p in reply.pairs:
+            if p.large:
+                value = self._read_large(p.key, p.akey, reply.epoch)
+            elif values:
+                value = bytes(view[at : at + p.size])
+                at += p.size
+            else:
+                value = b""
+            yield KVEntry(p.key, p.akey, value, p.version, p.size)
 
     def items(
         self, *, prefix: Key = b"", start: Key = b"", stop: Key = b"", reverse: bool = False
@@ -346,7 +400,10 @@ class KV(KVCalls):
     # Fields of values.
 
     def define(  # type: ignore[override]
-        self, fields: Mapping[str, Any] | Sequence[KVField] | np.dtype[Any], *, encoding: str = "json"
+        self,
+        fields: Mapping[str, Any] | Sequence[KVField] | np.dtype[Any] | pa.Schema | pa.StructType,
+        *,
+        encoding: str = "json",
     ) -> None:
         """Declare the fields of the values of an empty dataset; values that do not fit are refused from then on.
 
@@ -354,7 +411,8 @@ class KV(KVCalls):
         ----------
         fields
             Types by name: numpy's names or dtypes, ``"string"``, ``"bytes"``; a ``?`` behind
-            allows null. Or a structured numpy dtype without padding.
+            allows null. Or a structured numpy dtype without padding, or an Arrow struct:
+            ``pa.schema(...)``, ``pa.struct(...)``, whose fields say whether they may be null.
         encoding
             ``"json"``: values are JSON objects. ``"struct"``: the fields packed one behind
             the other, as in a structured numpy dtype.

@@ -30,6 +30,13 @@ class KVEntry(NamedTuple):
     size: int
 
 
+class KVPage(NamedTuple):
+    """Pairs of a listing, and the anchor to go on from; ``b""`` where the range is at its end."""
+
+    entries: list[KVEntry]
+    anchor: bytes
+
+
 class KVStat(NamedTuple):
     """The size of a value in bytes, and its version."""
 

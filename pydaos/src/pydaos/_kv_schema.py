@@ -9,14 +9,17 @@ import base64
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pydaos import _errors as errors
 from pydaos._proto.daos.kv.v1 import kv_service_pb2 as pb
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _CODES = {
     "bool": "?",
@@ -53,10 +56,14 @@ class KVSchema:
     encoding: str = "json"
 
     @classmethod
-    def of(cls, fields: Mapping[str, Any] | Sequence[KVField] | np.dtype[Any], encoding: str) -> KVSchema:
+    def of(
+        cls, fields: Mapping[str, Any] | Sequence[KVField] | np.dtype[Any] | pa.Schema | pa.StructType, encoding: str
+    ) -> KVSchema:
         """Make a schema of what `KV.define` takes."""
         if encoding not in _ENCODINGS:
             raise errors.InvalidError(f"{encoding!r} is no encoding of fields", resolution="use 'json' or 'struct'")
+        if type(fields).__module__.partition(".")[0] == "pyarrow":
+            return cls(tuple(_arrow_fields(fields)), encoding)
         if isinstance(fields, np.dtype):
             if fields.fields is None:
                 raise errors.InvalidError(f"{fields} has no fields", resolution="give a structured dtype")
@@ -157,6 +164,33 @@ def _field(name: str, t: Any) -> KVField:
                 resolution=f"use one of {', '.join((*_CODES, *_TEXT))}, with a ? behind if it may be null",
             )
     return KVField(name, text, nullable)
+
+
+# Arrow's names of types of numbers that are not numpy's.
+_ARROW = {
+    "halffloat": "float16",
+    "float": "float32",
+    "double": "float64",
+    "large_string": "string",
+    "string_view": "string",
+    "binary": "bytes",
+    "large_binary": "bytes",
+    "binary_view": "bytes",
+}
+
+
+def _arrow_fields(given: Any) -> Iterator[KVField]:
+    """Yield the fields of an Arrow schema or struct."""
+    try:
+        fields = list(given)
+        described = [(f.name, str(f.type), f.nullable) for f in fields]
+    except (TypeError, AttributeError):
+        raise errors.InvalidError(
+            f"{given!r} has no fields", resolution="give a pyarrow.Schema, or a pyarrow.struct of the fields"
+        ) from None
+    for name, kind, nullable in described:
+        kind = _ARROW.get(kind, kind)
+        yield _field(name, kind + "?" * nullable)
 
 
 def _to_json(value: Any) -> Any:
