@@ -399,7 +399,7 @@ class KV(KVCalls):
 
     # Fields of values.
 
-    def define(  # type: ignore[override]
+    def define(
         self,
         fields: Mapping[str, Any] | Sequence[KVField] | np.dtype[Any] | pa.Schema | pa.StructType,
         *,
