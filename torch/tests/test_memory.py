@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 import pickle
+import random
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -105,8 +108,11 @@ def test_ragged() -> None:
     assert r.to(torch.float32).values.dtype == torch.float32
     assert r.to(torch.float32).offsets.dtype == torch.int64
     assert pickle.loads(pickle.dumps(r)) == r
-    with pytest.raises(IndexError, match="batch of 3"):
-        r[3]
+    for beyond in (3, -4):
+        with pytest.raises(IndexError, match=f"sample {beyond} of a batch of 3"):
+            r[beyond]
+    with pytest.raises(TypeError, match="integer"):
+        r[0:2]  # type: ignore[index]
     import collections.abc
 
     assert not isinstance(r, (tuple, collections.abc.Sequence))
@@ -129,7 +135,7 @@ def test_ready_list_gives_the_batch_to_default_collate_without_a_sample() -> Non
     assert default_collate(batch) == "the ready batch"
     assert made == []
     assert bytes(batch[0]) == bytes(4), "anybody else gets the sample"
-    assert made == [0]
+    assert made == [0, 1, 2]
 
 
 def test_ready_list_under_another_collation_map() -> None:
@@ -170,6 +176,68 @@ def test_ready_list_is_an_ordinary_list_to_a_users_collate() -> None:
     assert list(zip(ready()[0], range(3), strict=True))[2] == (plain[2], 2)
     with pytest.raises(IndexError):
         ready()[0][3]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda x: x.sort(reverse=True),
+        lambda x: x.append(b"z"),
+        lambda x: x.extend([b"z"]),
+        lambda x: x.insert(0, b"z"),
+        lambda x: x.pop(),
+        lambda x: [x.pop(0) for _ in range(3)],
+        lambda x: x.remove(bytes([1] * 4)),
+        lambda x: x.index(bytes([2] * 4)),
+        lambda x: x.count(bytes([2] * 4)),
+        lambda x: x.reverse(),
+        lambda x: x.copy(),
+        lambda x: x.clear(),
+        lambda x: x.__setitem__(1, b"q"),
+        lambda x: x.__setitem__(slice(0, 2), [b"q"]),
+        lambda x: x.__delitem__(0),
+        lambda x: x.__delitem__(slice(None)),
+        lambda x: x.__iadd__([b"z"]),
+        lambda x: x.__imul__(2),
+        lambda x: x * 2,
+        lambda x: 2 * x,
+        lambda x: [b"z"] + x,  # noqa: RUF005
+        lambda x: ([b"z"] < x, [b"z"] == x),  # noqa: SIM300
+        lambda x: x != [bytes([i] * 4) for i in range(3)],
+        lambda x: [x < [], x > [], x == ready()[0], x + ready()[0]],
+        lambda x: random.Random(0).shuffle(x),
+        lambda x: (len(x), bool(x), repr(x), x[1:], x[-1], sorted(x, reverse=True), tuple(x), copy.copy(x)),
+    ],
+)
+def test_a_ready_list_does_what_a_list_does(act: Callable[[list[bytes]], Any]) -> None:
+    """A collate function may sort, drop or replace samples before it does anything else."""
+    plain = [bytes([i] * 4) for i in range(3)]
+    listed = ready()[0]
+    assert act(listed) == act(plain)
+    assert list(listed) == plain
+    assert len(listed) == len(plain)
+    assert bool(listed) == bool(plain)
+
+
+def test_what_a_collate_function_changes_is_collated() -> None:
+    """It may hand on the list that it was given: torch's collation takes what is in it now."""
+    rows = [SampleDict({"x": torch.full((2,), float(i))}) for i in range(3)]
+    listed = ReadyList("the ready batch", 3, lambda i: SampleDict(dict(rows[i])), SampleDict({"x": None}))
+    for row in listed:
+        row["x"] = row["x"] + 1
+    assert default_collate(listed)["x"].tolist() == [[1, 1], [2, 2], [3, 3]]
+    listed = ReadyList("the ready batch", 3, lambda i: SampleDict(dict(rows[i])), SampleDict({"x": None}))
+    listed[0]["x"] = torch.full((2,), 9.0)
+    assert default_collate(listed)["x"].tolist() == [[9, 9], [1, 1], [2, 2]]
+    files = ready()[0]
+    files.pop(1)
+    assert default_collate(files).tolist() == [[0] * 4, [2] * 4]
+    files = ready()[0]
+    files[:] = [torch.tensor([1]), torch.tensor([2])]
+    assert default_collate(files).tolist() == [[1], [2]]
+    files = ready()[0]
+    assert max(len(s) for s in files) == 4
+    assert default_collate(files) == "the ready batch", "bytes can't be changed"
 
 
 def test_single_samples_collate_to_the_same_types() -> None:

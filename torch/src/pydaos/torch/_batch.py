@@ -12,6 +12,8 @@ the user's own sees ordinary samples.
 
 from __future__ import annotations
 
+import functools
+import operator
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -68,11 +70,10 @@ class Ragged:
 
     def __getitem__(self, i: SupportsIndex) -> torch.Tensor:
         n = len(self)
-        k = i.__index__()
-        if k < 0:
-            k += n
+        at = operator.index(i)
+        k = at + n if at < 0 else at
         if not 0 <= k < n:
-            raise IndexError(f"sample {i.__index__()} of a batch of {n}")
+            raise IndexError(f"sample {at} of a batch of {n}")
         return self.values[int(self.offsets[k]) : int(self.offsets[k + 1])]
 
     def __iter__(self) -> Iterator[torch.Tensor]:
@@ -163,6 +164,10 @@ class ReadyList(list[Any]):
     The list makes its samples when they are looked at. Torch's own collation
     looks at the type of element 0 and at nothing else: it gets ``kind``, an
     element of that type, so that no sample is made.
+
+    Whoever changes the list, or has been given samples that can be changed
+    (rows are dicts of tensors), gets from collation what the list then holds:
+    there is no ready batch any more.
     """
 
     def __init__(self, ready: Any, count: int, make: Callable[[int], Any], kind: Any = None) -> None:
@@ -171,25 +176,34 @@ class ReadyList(list[Any]):
         self._count = count
         self._make = make
         self._kind = kind
+        self._made = self._owned = False
 
     def _fill(self) -> None:
-        if not list.__len__(self) and self._count:
-            super().extend(self._make(i) for i in range(self._count))
+        if self._made:
+            return
+        samples = [self._make(i) for i in range(self._count)]
+        super().extend(samples)
+        self._made = True
+        if not all(isinstance(s, (bytes, LabeledSample)) for s in samples):
+            self.ready = None
+
+    def _own(self) -> None:
+        """Be an ordinary list from now on: somebody is about to change it."""
+        self._fill()
+        self._owned, self.ready = True, None
 
     def __len__(self) -> int:
-        return self._count
+        return super().__len__() if self._made else self._count
 
     @overload
     def __getitem__(self, i: SupportsIndex) -> Any: ...
     @overload
     def __getitem__(self, i: slice) -> list[Any]: ...
     def __getitem__(self, i: Any) -> Any:
-        if self._kind is not None and sys._getframe(1).f_code is _COLLATE:
+        if not self._owned and self._count and sys._getframe(1).f_code is _COLLATE:
+            if self._kind is None:
+                self._kind = self._make(0)
             return self._kind
-        if not list.__len__(self) and not isinstance(i, slice):
-            k = i.__index__()
-            if k == 0 and self._count:
-                return self._make(0)
         self._fill()
         return super().__getitem__(i)
 
@@ -197,26 +211,42 @@ class ReadyList(list[Any]):
         self._fill()
         return super().__iter__()
 
-    def __reversed__(self) -> Iterator[Any]:
+    def __radd__(self, other: Any) -> Any:
         self._fill()
-        return super().__reversed__()
-
-    def __contains__(self, x: object) -> bool:
-        self._fill()
-        return super().__contains__(x)
-
-    def __eq__(self, other: object) -> bool:
-        self._fill()
-        return super().__eq__(other)
+        return other + list(self) if isinstance(other, list) else NotImplemented
 
     __hash__ = None
 
-    def __add__(self, other: Any) -> Any:
-        self._fill()
-        return super().__add__(other)
-
     def __reduce__(self) -> tuple[Any, ...]:
         return list, (list(iter(self)),)
+
+
+def _after(prepare: Callable[[ReadyList], None], name: str) -> Any:
+    """Return list's method of that name, for when the samples are there."""
+    method = getattr(list, name)
+
+    @functools.wraps(method)
+    def wrapped(self: ReadyList, *args: Any, **options: Any) -> Any:
+        prepare(self)
+        for other in args:
+            if isinstance(other, ReadyList):
+                other._fill()
+        return method(self, *args, **options)
+
+    return wrapped
+
+
+# list's own methods would work on an empty list as long as no sample was made.
+for _name in (
+    *("__reversed__", "__contains__", "__add__", "__mul__", "__rmul__", "__repr__", "copy", "count", "index"),
+    *("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"),
+):
+    setattr(ReadyList, _name, _after(ReadyList._fill, _name))
+for _name in (
+    *("append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"),
+    *("__setitem__", "__delitem__", "__iadd__", "__imul__"),
+):
+    setattr(ReadyList, _name, _after(ReadyList._own, _name))
 
 
 def _of_list(batch: Any) -> Any:
