@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"strings"
 
 	"daos/dataset/tensor"
 	"daos/engine/object"
@@ -19,12 +20,16 @@ import (
 // sample index of the loader.
 const RowID = "_id"
 
+// renamed stands before the name of a column whose own is taken.
+const renamed = "value."
+
 const (
 	unitRows  = 1 << 16 // rows of a chunk of a scan, at most
 	unitBytes = 8 << 20 // of them, roughly
 )
 
-// TensorTable is a tensor dataset as a table: its columns, and RowID.
+// TensorTable is a tensor dataset as a table: its columns, and RowID. A column that
+// is called as that is, in any case, is "value._id".
 type TensorTable struct {
 	name   string
 	p      *tensor.Pinned
@@ -39,6 +44,12 @@ func Tensor(name string, p *tensor.Pinned) *TensorTable {
 	t := &TensorTable{name: name, p: p, cols: p.Columns()}
 	for i := range t.cols {
 		t.schema = append(t.schema, TensorField(&t.cols[i]))
+	}
+	for i := range t.schema {
+		f := &t.schema[i]
+		for strings.EqualFold(f.Name, RowID) || strings.HasPrefix(f.Name, renamed) && t.schema[:i].Index(f.Name) >= 0 {
+			f.Name = renamed + f.Name
+		}
 	}
 	t.schema = append(t.schema, expr.Field{Name: RowID, Type: expr.Uint64})
 	return t

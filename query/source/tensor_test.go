@@ -237,3 +237,42 @@ func TestTensorScanReadsItsEpoch(t *testing.T) {
 		t.Errorf("%d rows now", got.N)
 	}
 }
+
+// TestAColumnOfTheDatasetsOwnIsNotTheRowNumber: samples are found by RowID, so
+// that no other column may be called so.
+func TestAColumnOfTheDatasetsOwnIsNotTheRowNumber(t *testing.T) {
+	tab := tensor.Open(store(t), "p/t")
+	var cols []tensor.Column
+	all := &tensor.Rows{N: 2}
+	for i, name := range []string{"_id", "value._id", "_ID", "x"} {
+		cols = append(cols, tensor.Column{Name: name, Layout: tensor.Fixed, DType: tensor.Uint8})
+		all.Columns = append(all.Columns, tensor.Data{Values: []byte{byte(10 * i), byte(10*i + 1)}})
+	}
+	if _, err := tab.Define(ctx, object.RequestID{}, cols); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tab.Append(ctx, tensor.AppendOptions{}, tensortest.Source(all)); err != nil {
+		t.Fatal(err)
+	}
+	p, err := tab.Pin(ctx, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := source.Tensor("p/t", p)
+	want := []string{"value._id", "value.value._id", "value.value.value._ID", "x", "_id"} // names know no case
+	for i, f := range s.Schema() {
+		if f.Name != want[i] {
+			t.Errorf("column %d is called %q, not %q", i, f.Name, want[i])
+		}
+	}
+	for where, row := range map[string]byte{"_id = 1": 1, `"value._id" = 0`: 0, `"value.value._id" = 11`: 1, `"value.value.value._ID" = 20`: 0} {
+		x, err := expr.Parse(where)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _ := collect(t, s, exec.Request{Columns: []string{"x", "_id"}, Where: x})
+		if got.N != 1 || got.Columns[0].Values[0] != 30+row || binary.LittleEndian.Uint64(got.Columns[1].Values) != uint64(row) {
+			t.Errorf("%s: %+v", where, got)
+		}
+	}
+}
