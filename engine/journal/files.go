@@ -1,6 +1,8 @@
 package journal
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"strconv"
 	"strings"
@@ -31,12 +33,12 @@ const pause = time.Second
 // file is one file that is being written.
 type file struct {
 	vfs.File
-	name       string
-	generation uint64
-	size       int64
-	used       int64           // under the log's mutex
-	direct     *guardfs.Direct // nil where the file system can't
-	unwritten  sync.WaitGroup  // groups
+	name      string
+	key       seal
+	size      int64
+	used      int64           // under the log's mutex
+	direct    *guardfs.Direct // nil where the file system can't
+	unwritten sync.WaitGroup  // groups
 }
 
 func (f *file) Close() error {
@@ -156,8 +158,11 @@ func (l *Log) begin(name string, generation uint64, size int64) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // it never fails
+	salt := binary.LittleEndian.Uint64(random[:])
 	var room []byte
-	head := fill(&room, header(generation))
+	head := fill(&room, header(generation, salt))
 	direct := guardfs.OpenDirect(f)
 	if direct != nil {
 		if _, err := direct.Write(head); err != nil { // a disk may not be able to after all
@@ -171,7 +176,7 @@ func (l *Log) begin(name string, generation uint64, size int64) (*file, error) {
 	if err == nil {
 		err = f.Sync()
 	}
-	made := &file{File: f, name: name, generation: generation, size: size, used: blockSize, direct: direct}
+	made := &file{File: f, name: name, key: newSeal(generation, salt), size: size, used: blockSize, direct: direct}
 	if err != nil {
 		_ = made.Close()
 		return nil, err

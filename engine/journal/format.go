@@ -11,27 +11,49 @@ import (
 // What follows the last group is zeros, or records of the file's earlier use,
 // whose checksums belong to another generation. Integers are little-endian.
 //
-//	header: magic(8) version(4) generation(8) CRC32C of all before(4), zeros
-//	record: length of payload(4) CRC32C of payload(4) number(8)
-//	        target(4), with the highest bit set in the first of a group
-//	        CRC32C of the generation(8) and all before in this record(4)
+//	header: magic(8) version(4) generation(8) CRC32C of all before(4)
+//	        salt(8) CRC32C of all before(4), zeros
+//	record: length of payload(4) CRC32C of payload XOR the salt's upper half(4)
+//	        number(8) target(4), with the highest bit set in the first of a group
+//	        CRC32C of the generation(8), the salt(8) and all before in this record(4)
 //	        payload
+//
+// The salt is random and no client gets to know it: bytes of a user that look
+// like a record, in a torn group or in a file's earlier use, are none. Version
+// 1 had no salt.
 const (
 	magic      = "DAOSJNL\n"
-	version    = 1
+	version    = 2
+	unsalted   = 1 // is replayed, never written
 	blockSize  = 4096
-	headerSize = 24
+	headerSize = 24 // of both versions; the salt follows
+	saltSize   = 12
 	recordHead = 24
 	firstBit   = 1 << 31
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// seal is what the checksums of a file's records begin with.
+type seal struct{ head, payload uint32 }
+
+func newSeal(generation, salt uint64) seal {
+	b := binary.LittleEndian.AppendUint64(nil, generation)
+	b = binary.LittleEndian.AppendUint64(b, salt)
+	return seal{head: crc32.Checksum(b, castagnoli), payload: uint32(salt >> 32)}
+}
+
+func unsaltedSeal(generation uint64) seal {
+	return seal{head: crc32.Checksum(binary.LittleEndian.AppendUint64(nil, generation), castagnoli)}
+}
+
 // header is the first block of a file.
-func header(generation uint64) []byte {
+func header(generation, salt uint64) []byte {
 	b := append(make([]byte, 0, blockSize), magic...)
 	b = binary.LittleEndian.AppendUint32(b, version)
 	b = binary.LittleEndian.AppendUint64(b, generation)
+	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	b = binary.LittleEndian.AppendUint64(b, salt)
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 	return b[:blockSize]
 }
@@ -41,32 +63,36 @@ func blocks(n int64) int64 { return (n + blockSize - 1) &^ (blockSize - 1) }
 
 // readHeader returns the version too, so that a newer one can be named; ok is
 // false for what is no header.
-func readHeader(b []byte) (ver uint32, generation uint64, ok bool) {
+func readHeader(b []byte) (ver uint32, generation uint64, key seal, ok bool) {
 	if len(b) < headerSize || string(b[:8]) != magic ||
 		binary.LittleEndian.Uint32(b[20:]) != crc32.Checksum(b[:20], castagnoli) {
-		return 0, 0, false
+		return 0, 0, seal{}, false
 	}
-	return binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint64(b[12:]), true
+	ver, generation = binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint64(b[12:])
+	switch ver {
+	case unsalted:
+		key = unsaltedSeal(generation)
+	case version:
+		if len(b) < headerSize+saltSize || binary.LittleEndian.Uint32(b[32:]) != crc32.Checksum(b[:32], castagnoli) {
+			return 0, 0, seal{}, false
+		}
+		key = newSeal(generation, binary.LittleEndian.Uint64(b[24:]))
+	}
+	return ver, generation, key, true
 }
 
-// appendRecord appends a record to a group.
-func appendRecord(b []byte, generation uint64, target uint16, number uint64, payload []byte, sum uint32) []byte {
+// appendRecord appends a record to a group. sum is the payload's checksum.
+func appendRecord(b []byte, key seal, target uint16, number uint64, payload []byte, sum uint32) []byte {
 	at, word := len(b), uint32(target)
 	if at == 0 {
 		word |= firstBit
 	}
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(payload)))
-	b = binary.LittleEndian.AppendUint32(b, sum)
+	b = binary.LittleEndian.AppendUint32(b, sum^key.payload)
 	b = binary.LittleEndian.AppendUint64(b, number)
 	b = binary.LittleEndian.AppendUint32(b, word)
-	b = binary.LittleEndian.AppendUint32(b, headSum(generation, b[at:]))
+	b = binary.LittleEndian.AppendUint32(b, crc32.Update(key.head, castagnoli, b[at:]))
 	return append(b, payload...)
-}
-
-func headSum(generation uint64, head []byte) uint32 {
-	var g [8]byte
-	binary.LittleEndian.PutUint64(g[:], generation)
-	return crc32.Update(crc32.Checksum(g[:], castagnoli), castagnoli, head)
 }
 
 // record is one batch of one target.
@@ -78,9 +104,9 @@ type record struct {
 }
 
 // readRecord reads the record at the beginning of b and says how long it is;
-// ok is false where none of this generation begins, whole.
-func readRecord(b []byte, generation uint64) (r record, size int, ok bool) {
-	if len(b) < recordHead || binary.LittleEndian.Uint32(b[20:]) != headSum(generation, b[:20]) {
+// ok is false where none of this file begins, whole.
+func readRecord(b []byte, key seal) (r record, size int, ok bool) {
+	if len(b) < recordHead || binary.LittleEndian.Uint32(b[20:]) != crc32.Update(key.head, castagnoli, b[:20]) {
 		return r, 0, false
 	}
 	n := uint64(binary.LittleEndian.Uint32(b))
@@ -93,17 +119,17 @@ func readRecord(b []byte, generation uint64) (r record, size int, ok bool) {
 		target: uint16(word), first: word&firstBit != 0, number: binary.LittleEndian.Uint64(b[8:]),
 		payload: b[recordHead:size:size],
 	}
-	return r, size, crc32.Checksum(r.payload, castagnoli) == binary.LittleEndian.Uint32(b[4:])
+	return r, size, crc32.Checksum(r.payload, castagnoli)^key.payload == binary.LittleEndian.Uint32(b[4:])
 }
 
 // records calls fn with each record of a file, its first block left out, until
-// fn fails, and returns where they end: where no group begins whole. Of a torn
-// group nothing behind the tear counts, also what begins a block by chance.
-func records(b []byte, generation uint64, fn func(record) error) (end int, err error) {
+// fn fails, and returns where they end: where no group begins whole. Behind the
+// tear of a torn group none begins, since a user's bytes are none.
+func records(b []byte, key seal, fn func(record) error) (end int, err error) {
 	for at := 0; at < len(b); at = int(blocks(int64(at))) {
 		n := 0
 		for ; ; n++ {
-			r, size, ok := readRecord(b[at:], generation)
+			r, size, ok := readRecord(b[at:], key)
 			if !ok || r.first != (n == 0) {
 				break
 			}
@@ -121,9 +147,9 @@ func records(b []byte, generation uint64, fn func(record) error) (end int, err e
 
 // groupBehind looks for a group behind the end of the records. A group is only
 // written when the one before is on the disk: so such an end is no torn one.
-func groupBehind(b []byte, end int, generation uint64) (at int, found bool) {
+func groupBehind(b []byte, end int, key seal) (at int, found bool) {
 	for at = end + blockSize; at < len(b); at += blockSize {
-		if r, _, ok := readRecord(b[at:], generation); ok && r.first {
+		if r, _, ok := readRecord(b[at:], key); ok && r.first {
 			return at, true
 		}
 	}

@@ -2,8 +2,10 @@ package journal_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -325,10 +327,22 @@ func TestGoldenBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "44414f534a4e4c0a" + "01000000" + "0100000000000000" + "6ef3312c" + "05000000" + "2f73562f" + "0201000000000000" + "02000080" + "8c96dc60" + "6261746368"
-	got := hex.EncodeToString(b[:24]) + hex.EncodeToString(b[4096:4096+24+5])
-	if len(b) != 1<<20 || !bytes.Equal(b[24:4096], make([]byte, 4096-24)) || got != want {
-		t.Fatalf("%d bytes\n%s", len(b), got)
+	salt := b[24:32]
+	start := append([]byte{1, 0, 0, 0, 0, 0, 0, 0}, salt...)
+	sum := crc32.Checksum([]byte("batch"), castagnoli) ^ binary.LittleEndian.Uint32(salt[4:])
+	record := binary.LittleEndian.AppendUint32([]byte{5, 0, 0, 0}, sum)
+	record = append(record, 2, 1, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0x80)
+	record = binary.LittleEndian.AppendUint32(record, crc32.Checksum(append(start, record...), castagnoli))
+	record = append(record, "batch"...)
+	head, err := hex.DecodeString("44414f534a4e4c0a" + "02000000" + "0100000000000000" + "3e8fa37f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	head = append(head, salt...)
+	head = binary.LittleEndian.AppendUint32(head, crc32.Checksum(head, castagnoli))
+	want := append(append(head, make([]byte, 4096-len(head))...), record...)
+	if len(b) != 1<<20 || !bytes.Equal(b[:len(want)], want) || bytes.Equal(salt, make([]byte, 8)) {
+		t.Fatalf("%d bytes\n%x\n%x", len(b), b[:36], b[4096:len(want)])
 	}
 	if err := l.Close(false); err != nil {
 		t.Fatal(err)

@@ -77,7 +77,7 @@ func (l *Log) Append(target uint16, number uint64, payload []byte) *Group {
 		n++
 	}
 	g := l.queue[n-1]
-	g.buf = appendRecord(g.buf, l.cur.generation, target, number, payload, sum)
+	g.buf = appendRecord(g.buf, l.cur.key, target, number, payload, sum)
 	l.cur.used += blocks(int64(len(g.buf))) - blocks(int64(len(g.buf))-size)
 	return g
 }

@@ -71,11 +71,11 @@ func (l *Log) Replay(target uint16, after uint64, fn func(number uint64, payload
 	last := after
 	for _, generation := range l.found {
 		name := l.guard.PathJoin(l.opts.Dir, fileName(generation))
-		b, err := l.read(name, generation)
+		b, key, err := l.read(name, generation)
 		if err != nil {
 			return err
 		}
-		end, err := records(b, generation, func(r record) error {
+		end, err := records(b, key, func(r record) error {
 			if r.target != target || r.number <= last {
 				return nil
 			}
@@ -89,7 +89,7 @@ func (l *Log) Replay(target uint16, after uint64, fn func(number uint64, payload
 		if err != nil {
 			return err
 		}
-		if at, found := groupBehind(b, end, generation); found {
+		if at, found := groupBehind(b, end, key); found {
 			return fault.New(fault.Corrupt, "journal.replay", name, "the records at %d can't be read, and later ones at %d can", blockSize+end, blockSize+at).
 				Do("restore the whole root from a backup: writes that were answered can't be read any more")
 		}
@@ -100,28 +100,28 @@ func (l *Log) Replay(target uint16, after uint64, fn func(number uint64, payload
 // read returns the records of a file. One whose header never got to the disk,
 // so that there are zeros or that of the file's earlier use, has none: nothing
 // was appended to it.
-func (l *Log) read(name string, generation uint64) ([]byte, error) {
+func (l *Log) read(name string, generation uint64) ([]byte, seal, error) {
 	f, err := l.opts.FS.Open(name)
 	if err != nil {
-		return nil, fault.New(fault.KindOf(err), "journal.open", name, "can't be opened").Because(err)
+		return nil, seal{}, fault.New(fault.KindOf(err), "journal.open", name, "can't be opened").Because(err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxSize))
 	if err != nil {
-		return nil, fault.New(fault.Corrupt, "journal.open", name, "can't be read").Because(err)
+		return nil, seal{}, fault.New(fault.Corrupt, "journal.open", name, "can't be read").Because(err)
 	}
-	ver, have, ok := readHeader(b)
+	ver, have, key, ok := readHeader(b)
 	switch {
 	case !ok && len(bytes.Trim(b[:min(blockSize, len(b))], "\x00")) > 0:
-		return nil, fault.New(fault.Corrupt, "journal.open", name, "the header can't be read").
+		return nil, seal{}, fault.New(fault.Corrupt, "journal.open", name, "the header can't be read").
 			Do("restore the whole root from a backup: writes that were answered can't be read any more")
 	case !ok, have != generation:
-		return nil, nil
-	case ver != version:
-		return nil, fault.New(fault.Unsupported, "journal.open", name, "version %d is not known", ver).
+		return nil, seal{}, nil
+	case ver != version && ver != unsalted:
+		return nil, seal{}, fault.New(fault.Unsupported, "journal.open", name, "version %d is not known", ver).
 			Do("open it with the version of daos that wrote it, or a newer one")
 	}
-	return b[min(blockSize, len(b)):], nil
+	return b[min(blockSize, len(b)):], key, nil
 }
 
 // Start drops what was replayed, which the caller has made durable in the
