@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -190,8 +191,15 @@ func TestJournal_TargetOfAnotherTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	journaled(t, mem, "/r", d)
-	for i := range 500 { // several files long: the first of it is gone from the journal
-		commit(t, d, put(many, fmt.Sprintf("k%d", i), 100))
+	oldest := func() string {
+		names, err := mem.List("/r/journal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.Min(slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".log") }))
+	}
+	for i, first := 0, oldest(); i < 500 || oldest() == first; i++ { // until the first of it is gone from the journal
+		commit(t, d, put(many, fmt.Sprintf("k%d", i%1000), 100))
 	}
 	disk := mem.CrashClone(vfs.CrashCloneCfg{})
 	if err := e.Close(); err != nil {

@@ -201,15 +201,21 @@ func (e *Engine) openTargets(sb superblock) error {
 	return nil
 }
 
-// checkpoint makes durable in the indexes what is in the journal.
-func (e *Engine) checkpoint() error {
+// checkpoint makes durable in the indexes what is in the journal. A target that
+// has stopped needs what it has there after a restart.
+func (e *Engine) checkpoint() (stopped []uint16, err error) {
 	errs := make([]error, len(e.targets))
 	(*Dataset)(nil).each(len(e.targets), func(i int) {
 		if t, ok := e.targets[i].(*vos.Target); ok {
 			errs[i] = t.Checkpoint()
 		}
 	})
-	return errors.Join(errs...)
+	for i, t := range e.targets {
+		if errs[i] != nil && t.Failed() != nil {
+			stopped, errs[i] = append(stopped, uint16(i)), nil
+		}
+	}
+	return stopped, errors.Join(errs...)
 }
 
 // recover decides what a crash left undecided and settles it.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -16,22 +17,37 @@ import (
 func (e *Engine) syncLoop(ctx context.Context) {
 	tick := time.NewTicker(e.opts.SyncEvery)
 	defer tick.Stop()
+	deferred, rows := complaint{log: e.log, what: "deferred writes can't be made durable"}, complaint{log: e.log, what: "transaction rows can't be dropped"}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if err := e.syncDeferred(); err != nil {
-			e.log.Error("deferred writes can't be made durable", "error", err)
-			continue
-		}
+		deferred.now(e.syncDeferred())
 		if e.rows.Swap(0) > 0 {
-			if err := e.settle(); err != nil {
-				e.log.Error("transaction rows can't be dropped", "error", err)
-			}
+			rows.now(e.settle())
 		}
 	}
+}
+
+// complaint logs an error that comes again with every round once, until it
+// changes: what a stopped target can't do it can't do until a restart.
+type complaint struct {
+	log  *slog.Logger
+	what string
+	said string
+}
+
+func (c *complaint) now(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != "" && text != c.said {
+		c.log.Error(c.what, "error", err)
+	}
+	c.said = text
 }
 
 func (e *Engine) all() []*Dataset {
@@ -98,12 +114,15 @@ func (e *Engine) settle() error {
 		upTo = min(upTo, d.kernel.Settled())
 		d.mu.Unlock()
 	}
+	var first error
 	for i, t := range e.targets {
-		if err := t.Settle(upTo); err != nil {
-			return fault.Wrap(err, "engine.settle", e.targetDir(i))
+		// One that has stopped keeps its rows until the next start, which needs
+		// them; the others go on.
+		if err := t.Settle(upTo); err != nil && first == nil {
+			first = fault.Wrap(err, "engine.settle", e.targetDir(i))
 		}
 	}
-	return nil
+	return first
 }
 
 // SetPins names the epochs of a dataset that stay readable below the window:
@@ -133,14 +152,15 @@ func (e *Engine) SetPins(id object.DatasetID, epochs []object.Epoch) error {
 func (e *Engine) sweepLoop(ctx context.Context) {
 	tick := time.NewTicker(e.opts.SweepEvery)
 	defer tick.Stop()
+	sweep := complaint{log: e.log, what: "sweep"}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if _, err := e.Sweep(ctx); err != nil && ctx.Err() == nil {
-			e.log.Error("sweep", "error", err)
+		if _, err := e.Sweep(ctx); ctx.Err() == nil {
+			sweep.now(err)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -136,7 +137,9 @@ func TestNamesAreUsedAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	one(start(t, options(mem, 0, nil)), 1) // and is killed
+	first := start(t, options(mem, 0, nil))
+	one(first, 1)
+	first.Stop() // and is killed
 	f, err := mem.OpenReadWrite(ledger, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		t.Fatal(err)
@@ -144,7 +147,7 @@ func TestNamesAreUsedAnew(t *testing.T) {
 	if err := f.Sync(); err != nil { // as the kernel does after a while
 		t.Fatal(err)
 	}
-	start(t, options(mem, 0, nil))
+	start(t, options(mem, 0, nil)).Stop()
 	one(start(t, options(mem, 0, nil)), 2)
 	after, err := journal.Open(options(mem.CrashClone(vfs.CrashCloneCfg{}), 0, nil))
 	if err != nil {
@@ -340,6 +343,24 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestLaterGroupFirst: who waits for a group while one before it is still to be
+// written, to the file before, returns when both are.
+func TestLaterGroupFirst(t *testing.T) {
+	l := start(t, options(vfs.NewMem(), 16<<10, nil))
+	all := []*journal.Group{add(t, l, 0, 1, make([]byte, 900))}
+	for n := uint64(2); all[0] == all[len(all)-1]; n++ {
+		all = append(all, add(t, l, 0, n, make([]byte, 900)))
+	}
+	for i := len(all) - 1; i >= 0; i-- {
+		if err := all[i].Wait(); err != nil || !all[0].Written() || !all[i].Written() {
+			t.Fatalf("record %d: %v; written: %v, that of the first: %v", i+1, err, all[i].Written(), all[0].Written())
+		}
+	}
+	if err := l.Close(true); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestManyWaiters: whoever appended hears of it, in whatever order they wait,
 // twice, late, or beside each other, while files take turns.
 func TestManyWaiters(t *testing.T) {
@@ -363,15 +384,19 @@ func TestManyWaiters(t *testing.T) {
 					number++
 					open = append(open, g)
 					if rng.IntN(2) == 0 {
-						wg.Go(func() { _ = g.Wait() })
+						wg.Go(func() {
+							if err := g.Wait(); err != nil || !g.Written() {
+								t.Errorf("target %d: %v, written %v", target, err, g.Written())
+							}
+						})
 					}
 				} else if len(open) == 0 {
 					time.Sleep(20 * time.Microsecond)
 				}
 				for len(open) > rng.IntN(4) {
 					i := rng.IntN(len(open))
-					if err := open[i].Wait(); err != nil {
-						t.Error(err)
+					if err := open[i].Wait(); err != nil || !open[i].Written() {
+						t.Errorf("target %d: %v, written %v", target, err, open[i].Written())
 					}
 					open = append(open[:i], open[i+1:]...)
 				}
@@ -392,5 +417,40 @@ func TestManyWaiters(t *testing.T) {
 	}
 	if err := l.Close(true); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestIndexCantBeSynced: the journal tries again, says so once, and says when it
+// goes on.
+func TestIndexCantBeSynced(t *testing.T) {
+	var mu sync.Mutex
+	var log bytes.Buffer
+	tries := 0
+	o := options(vfs.NewMem(), 16<<10, func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if tries++; tries <= 2 {
+			return errors.New("no luck")
+		}
+		return nil
+	})
+	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	l := start(t, o)
+	for n := uint64(1); ; n++ {
+		if err := add(t, l, 0, n, make([]byte, 900)).Wait(); err != nil {
+			t.Fatal(err)
+		}
+		mu.Lock()
+		done := tries > 3
+		mu.Unlock()
+		if done {
+			break
+		}
+	}
+	if err := l.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	if s := log.String(); strings.Count(s, "no luck") != 1 || strings.Count(s, "has room again") != 1 {
+		t.Fatal(s)
 	}
 }

@@ -19,7 +19,9 @@
 // again. A batch for which there is no room, because it is large or because
 // that takes longer than the other file lasts, is refused without an error:
 // the target then syncs its own log. So the journal never makes anybody wait
-// for room, and a disk without space for it only costs speed.
+// for room, and a disk without space for it only costs speed. A file with
+// records of a target that has stopped stays until the next start, and another
+// one is made to take its turn.
 //
 // # Reading the code
 //

@@ -37,6 +37,7 @@ type file struct {
 	key       seal
 	size      int64
 	used      int64           // under the log's mutex
+	targets   map[uint16]bool // whose records it has; under the log's mutex
 	direct    *guardfs.Direct // nil where the file system can't
 	unwritten sync.WaitGroup  // groups
 }
@@ -63,6 +64,8 @@ func parseName(name string) (generation uint64, ok bool) {
 // is full. generation is the highest that was ever used.
 func (l *Log) keep(generation uint64) {
 	size := min(firstSize, l.opts.Size)
+	said := ""            // of what keeps it from that, once
+	var pausing time.Time // until then, however many ask
 	for range l.wake {
 		l.mu.Lock()
 		closed, full, needed := l.closed, l.full, l.next == nil
@@ -70,15 +73,22 @@ func (l *Log) keep(generation uint64) {
 		if closed {
 			return
 		}
-		if !needed {
+		if !needed || time.Now().Before(pausing) {
 			continue
 		}
 		if full != nil {
 			full.unwritten.Wait()
-			if err := l.opts.Checkpoint(); err != nil {
-				l.opts.Logger.Error("the journal waits for room: an index can't be synced", "error", err)
-				l.tryAgain()
+			stopped, err := l.opts.Checkpoint()
+			if err != nil {
+				if s := err.Error(); s != said {
+					said = s
+					l.opts.Logger.Error("the journal waits for room: an index can't be synced", "error", err)
+				}
+				pausing = l.tryAgain()
 				continue
+			}
+			if l.holds(full, stopped) {
+				full = nil
 			}
 		}
 		generation++
@@ -87,21 +97,50 @@ func (l *Log) keep(generation uint64) {
 		l.full, l.next = nil, next // on an error the full one is closed too
 		l.mu.Unlock()
 		if err != nil {
-			l.opts.Logger.Warn("no new file for the journal: targets sync one by one", "error", err)
-			l.tryAgain()
+			if s := err.Error(); s != said {
+				said = s
+				l.opts.Logger.Warn("no new file for the journal: targets sync one by one", "error", err)
+			}
+			pausing = l.tryAgain()
 			continue
+		}
+		if said != "" {
+			said = ""
+			l.opts.Logger.Info("the journal has room again")
 		}
 		size = min(2*size, l.opts.Size)
 	}
 }
 
-// tryAgain wakes keep after a while, if anybody still needs a file then.
-func (l *Log) tryAgain() {
+// holds reports whether a full file has to stay until the next start, because
+// records of a target that has stopped are in it, and closes it then. A stopped
+// target appends no more, so there are two such files of it at most.
+func (l *Log) holds(f *file, stopped []uint16) bool {
+	var which []uint16
+	l.mu.Lock()
+	for _, target := range stopped {
+		if f.targets[target] {
+			which = append(which, target)
+		}
+	}
+	l.mu.Unlock()
+	if which == nil {
+		return false
+	}
+	l.opts.Logger.Warn("a file of the journal stays until the next start: a target has stopped", "file", f.name, "targets", which)
+	_ = f.Close() // its records are on the disk
+	return true
+}
+
+// tryAgain wakes keep after a while, and says when.
+func (l *Log) tryAgain() time.Time {
+	at := time.Now().Add(pause)
 	time.AfterFunc(pause, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.wakeLocked()
 	})
+	return at
 }
 
 func (l *Log) wakeLocked() {
@@ -176,7 +215,7 @@ func (l *Log) begin(name string, generation uint64, size int64) (*file, error) {
 	if err == nil {
 		err = f.Sync()
 	}
-	made := &file{File: f, name: name, key: newSeal(generation, salt), size: size, used: blockSize, direct: direct}
+	made := &file{File: f, name: name, key: newSeal(generation, salt), size: size, targets: map[uint16]bool{}, used: blockSize, direct: direct}
 	if err != nil {
 		_ = made.Close()
 		return nil, err

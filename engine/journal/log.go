@@ -76,6 +76,7 @@ func (l *Log) Append(target uint16, number uint64, payload []byte) *Group {
 		l.buf = nil
 		n++
 	}
+	l.cur.targets[target] = true
 	g := l.queue[n-1]
 	g.buf = appendRecord(g.buf, l.cur.key, target, number, payload, sum)
 	l.cur.used += blocks(int64(len(g.buf))) - blocks(int64(len(g.buf))-size)
@@ -195,9 +196,6 @@ func (f *file) write(p []byte) (int, error) {
 	}
 	return f.File.Write(p)
 }
-
-// Failed is the reason why the journal has stopped, nil if it has not.
-func (l *Log) Failed() error { return l.guard.Failed() }
 
 // Stop takes no more batches, and returns when Checkpoint is not called any more.
 func (l *Log) Stop() {

@@ -24,8 +24,9 @@ type Options struct {
 	// Create makes the folder; without it a folder that is missing is an error.
 	Create bool
 	// Checkpoint makes all that was appended before the call durable in the
-	// indexes. It is called in a goroutine of the journal's.
-	Checkpoint func() error
+	// indexes, but those of targets that have stopped for good, which it names.
+	// It is called in a goroutine of the journal's.
+	Checkpoint func() (stopped []uint16, err error)
 }
 
 // Open opens a journal to be replayed. Nothing can be appended before Start.
