@@ -19,6 +19,20 @@ import (
 	"daos/internal/fault"
 )
 
+func readAll(t *testing.T, f vfs.FS, name string) []byte {
+	t.Helper()
+	h, err := f.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	b, err := io.ReadAll(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // journaled waits until the journal takes what is written: it begins with the
 // first write, and until then targets sync one by one.
 func journaled(t *testing.T, f vfs.FS, root string, d *engine.Dataset) {
@@ -32,16 +46,7 @@ func journaled(t *testing.T, f vfs.FS, root string, d *engine.Dataset) {
 			if !strings.HasSuffix(name, ".log") {
 				continue
 			}
-			h, err := f.Open(f.PathJoin(root, "journal", name))
-			if err != nil {
-				t.Fatal(err)
-			}
-			b, err := io.ReadAll(h)
-			_ = h.Close()
-			if err != nil {
-				t.Fatal(err)
-			}
-			n += len(strings.TrimRight(string(b), "\x00"))
+			n += len(strings.TrimRight(string(readAll(t, f, f.PathJoin(root, "journal", name))), "\x00"))
 		}
 		return n
 	}

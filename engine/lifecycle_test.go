@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -339,6 +340,13 @@ func failedSync(t *testing.T, path string, size, stop int) {
 	}
 	d := create(t, e, 1, 1)
 	journaled(t, mem, "/r", d)
+	// The next file is whole too: else its sync fails first, and the journal is
+	// out of use before a batch is in it.
+	for deadline := time.Now().Add(20 * time.Second); !bytes.Contains(readAll(t, mem, "/r/journal/synced"), []byte("0000000000000002.log")); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the journal has one file")
+		}
+	}
 	var all []object.Write
 	for i := range 12 {
 		all = append(all, put(many, fmt.Sprint("k", i), 3))

