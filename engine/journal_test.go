@@ -203,8 +203,14 @@ func TestJournal_TargetOfAnotherTime(t *testing.T) {
 		}
 		return slices.Min(slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".log") }))
 	}
-	for i, first := 0, oldest(); i < 500 || oldest() == first; i++ { // until the first of it is gone from the journal
+	// Until the first of it is gone from the journal, and so long that the folder
+	// has been synced since.
+	last, gone := oldest(), 0
+	for i := 0; gone < 2; i++ {
 		commit(t, d, put(many, fmt.Sprintf("k%d", i%1000), 100))
+		if now := oldest(); now != last {
+			last, gone = now, gone+1
+		}
 	}
 	disk := mem.CrashClone(vfs.CrashCloneCfg{})
 	if err := e.Close(); err != nil {
