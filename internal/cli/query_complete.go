@@ -233,7 +233,7 @@ func (c *completer) bare(word, before, statement string) []string {
 	for _, f := range beginning(sqlFunctions(), strings.ToLower(word)) {
 		out = append(out, f+"(")
 	}
-	for _, k := range beginning(sqlKeywords(), strings.ToUpper(word)) {
+	for _, k := range beginning(sql.Keywords(), strings.ToUpper(word)) {
 		if word != strings.ToUpper(word) {
 			k = strings.ToLower(k)
 		}

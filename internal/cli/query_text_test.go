@@ -12,6 +12,7 @@ import (
 
 	"daos/dataset/tensor"
 	arrayv1 "daos/proto/gen/daos/array/v1"
+	"daos/query/sql"
 )
 
 func TestCutStatement(t *testing.T) {
@@ -78,7 +79,7 @@ func TestOneLine(t *testing.T) {
 }
 
 func TestKeywordsAreSorted(t *testing.T) {
-	if !slices.IsSorted(sqlKeywords()) || !slices.IsSorted(sqlFunctions()) {
+	if !slices.IsSorted(sql.Keywords()) || !slices.IsSorted(sqlFunctions()) {
 		t.Error("they are searched by halves")
 	}
 }

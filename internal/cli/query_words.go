@@ -3,18 +3,9 @@ package cli
 import (
 	"slices"
 	"strings"
-)
 
-// sqlKeywords are the words of SQL that the shell completes.
-func sqlKeywords() []string {
-	return []string{
-		"ALL", "AND", "ANTI", "AS", "ASC", "ASOF", "AT", "BETWEEN", "BY", "CASE", "CAST", "COLUMNS", "CROSS", "DESC", "DESCRIBE", "DISTINCT", "ELSE",
-		"END", "EXCEPT", "EXCLUDE", "EXISTS", "EXPLAIN", "FALSE", "FILTER", "FIRST", "FROM", "FULL", "GROUP", "HAVING", "ILIKE", "IN", "INNER",
-		"INTERSECT", "INTERVAL", "IS", "JOIN", "LAST", "LATERAL", "LEFT", "LIKE", "LIMIT", "NATURAL", "NOT", "NULL", "NULLS", "OFFSET", "ON", "OR", "ORDER",
-		"OUTER", "OVER", "PARTITION", "PIVOT", "POSITIONAL", "QUALIFY", "REPLACE", "RIGHT", "ROLLUP", "SAMPLE", "SELECT", "SEMI", "SIMILAR", "SUMMARIZE",
-		"TABLESAMPLE", "THEN", "TRUE", "UNION", "UNNEST", "UNPIVOT", "USING", "VALUES", "VERSION", "WHEN", "WHERE", "WINDOW", "WITH",
-	}
-}
+	"daos/query/sql"
+)
 
 // sqlFunctions are the functions of DuckDB that the shell completes: those that
 // people need for data sets, not all that there are.
@@ -32,6 +23,6 @@ func sqlFunctions() []string {
 }
 
 func isKeyword(s string) bool {
-	_, found := slices.BinarySearch(sqlKeywords(), strings.ToUpper(s))
+	_, found := slices.BinarySearch(sql.Keywords(), strings.ToUpper(s))
 	return found
 }

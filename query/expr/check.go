@@ -7,11 +7,12 @@ import (
 // Check verifies the limits of a tree, whatever it was made from.
 func Check(x Expr) error {
 	nodes := 0
+	tooMany := fault.New(fault.TooBig, "query.where", "predicate", "the predicate has more than %d parts", MaxNodes).
+		Do("split it, or join with a table of the values")
 	var visit func(x Expr, depth int) error
 	visit = func(x Expr, depth int) error {
 		if nodes++; nodes > MaxNodes {
-			return fault.New(fault.TooBig, "query.where", "predicate", "the predicate has more than %d parts", MaxNodes).
-				Do("split it, or join with a table of the values")
+			return tooMany
 		}
 		if depth > MaxDepth {
 			return fault.New(fault.TooBig, "query.where", "predicate", "the predicate is nested deeper than %d", MaxDepth)
@@ -22,12 +23,18 @@ func Check(x Expr) error {
 				return fault.New(fault.Invalid, "query.where", "predicate", "a column without a name, or with one of over 1024 bytes")
 			}
 		case *Literal:
-			if e == nil || e.Value.Type > Time || len(e.Value.S) > MaxLiteral {
-				return fault.New(fault.TooBig, "query.where", "predicate", "a literal of an unknown type or of over %d bytes", MaxLiteral)
+			if e == nil || e.Value.Type > Time {
+				return fault.New(fault.Invalid, "query.where", "predicate", "a literal of an unknown type")
+			}
+			if len(e.Value.S) > MaxLiteral {
+				return fault.New(fault.TooBig, "query.where", "predicate", "a literal of over %d bytes", MaxLiteral)
 			}
 		case *Call:
 			if e == nil || e.Fn == 0 || e.Fn > lastFn {
 				return fault.New(fault.Invalid, "query.where", "predicate", "a function that is not known")
+			}
+			if nodes+len(e.Args) > MaxNodes {
+				return tooMany
 			}
 			if err := arity(e); err != nil {
 				return err

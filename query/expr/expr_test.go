@@ -40,6 +40,7 @@ func TestErrorsMarkThePlace(t *testing.T) {
 		{"label = 99999999999999999999", "does not fit into 64 bits"},
 		{strings.Repeat("(", 100) + "label = 1" + strings.Repeat(")", 100), "nested deeper than 64"},
 		{"label = 1" + strings.Repeat(" or label = 1", 3000), "more than 4096 parts"},
+		{"label = 1" + strings.Repeat(" or label = 1", 5000), "more than 4096 parts"},
 		{strings.Repeat("not ", 100000) + "label = 1", "over"},
 	} {
 		x, err := Parse(c.text)

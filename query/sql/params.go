@@ -14,8 +14,12 @@ import (
 	"daos/query/expr"
 )
 
-// WithValues is a tree with constants in the places of its parameters. DuckDB
-// finds the types of a statement's columns before it knows the values of the
+// InTree reports whether a value can be a constant of a tree, whose texts end at
+// a NUL.
+func InTree(v expr.Value) bool { return v.Type != expr.Text || strings.IndexByte(v.S, 0) < 0 }
+
+// WithValues is a tree with constants in the places of its parameters; those that
+// can't be constants stay, with their type, and have to be bound. DuckDB finds the types of a statement's columns before it knows the values of the
 // parameters, and finds none where a type depends on them: SELECT ? + 1.
 func WithValues(ast []byte, values map[string]expr.Value) ([]byte, error) {
 	d := json.NewDecoder(bytes.NewReader(ast))
@@ -44,6 +48,14 @@ func putValues(x any, values map[string]expr.Value) {
 		value, ok := values[str(v, "identifier")]
 		if !ok {
 			return // DuckDB says that it has none
+		}
+		if !InTree(value) {
+			inner := maps.Clone(v)
+			inner["alias"] = ""
+			by := castNode("VARCHAR", "")
+			by["child"] = inner
+			replaceNode(v, by)
+			return
 		}
 		replaceNode(v, constantNode(value))
 	}

@@ -124,6 +124,9 @@ func (p *Plan) Refused(r Refusal) error {
 		kind = fault.Permission
 	}
 	what, do := p.say(&r)
+	if r.Kind == "Type" || r.Kind == "Collation" { // the place is that of the cast, if there is any
+		r.At = -1
+	}
 	if name := quoted(what, 0); r.At < 0 && name != "" {
 		r.At = only(p.text, name)
 	}
@@ -175,6 +178,13 @@ func (p *Plan) say(r *Refusal) (what, do string) {
 			}
 		}
 		return "no " + strings.ToLower(strings.TrimPrefix(r.Kind, "Scalar ")) + " " + strconv.Quote(name), meant(name, r.Candidates)
+	case r.Subtype == "MISSING_ENTRY" && r.Kind == "Type":
+		return "no type " + strconv.Quote(name), meant(name, types())
+	case r.Subtype == "MISSING_ENTRY" && r.Kind == "Collation":
+		return "no collation " + strconv.Quote(name), meant(name, r.Candidates)
+	case strings.HasPrefix(first, "Type INT128 with value ") && strings.Contains(first, "destination type INT64"):
+		number, _, _ := strings.Cut(strings.TrimPrefix(first, "Type INT128 with value "), " ")
+		return number + " does not fit into 64 bits, which integers of a result have", "make it a double: sum(x)::DOUBLE"
 	case strings.HasSuffix(first, "file system operations are disabled by configuration"):
 		return strconv.Quote(quoted(first, 0)) + " is a file, and statements read datasets alone",
 			"import it: Parquet with `daos fs import`, for read_parquet('POOL/DATASET/FILE'), CSV and others with `daos tensor import`"
@@ -222,6 +232,7 @@ func (p *Plan) columnLike(name string, candidates []string) string {
 }
 
 func meant(name string, names []string) string {
+	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return fold(n) == fold(name) }) // it is not meant: it is not there
 	if n := near.Name(name, names); n != "" {
 		return "did you mean " + strconv.Quote(n) + "?"
 	}
@@ -237,8 +248,9 @@ func quoted(s string, n int) string {
 	return ""
 }
 
-// only is where a name is in a text, if it is there once; else -1.
+// only is where a name is in a text, in any case, if it is there once; else -1.
 func only(text, name string) int {
+	text, name = fold(text), fold(name)
 	at := strings.Index(text, name)
 	if at < 0 || strings.Contains(text[at+len(name):], name) {
 		return -1

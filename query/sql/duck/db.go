@@ -189,6 +189,9 @@ func (d *DB) value(statement string, params ...string) (string, error) {
 // Tree is the JSON tree of a statement; an error marks the place of what is
 // wrong with it. Only one SELECT is taken.
 func (d *DB) Tree(text string) ([]byte, error) {
+	if at := strings.IndexByte(text, 0); at >= 0 { // DuckDB would run what stands before it
+		return nil, sql.Problem(text, at, fault.Invalid, "a statement has no NUL characters").Do("in a text write it as chr(0), or give the text as a parameter")
+	}
 	if err := sql.CheckDepth(text); err != nil {
 		return nil, err
 	}
@@ -220,6 +223,9 @@ func (d *DB) Tree(text string) ([]byte, error) {
 		e := sql.Problem(text, at, fault.Invalid, "%s", head.Message)
 		if strings.HasSuffix(head.Message, `near "/"`) {
 			return nil, e.Do("a dataset is named by its address in double quotes: FROM \"POOL/DATASET[@SNAPSHOT]\"")
+		}
+		if do := sql.Misspelled(text, at); do != "" {
+			return nil, e.Do("%s", do)
 		}
 		return nil, e
 	}
@@ -271,6 +277,9 @@ func (d *DB) Query(ctx context.Context, plan *sql.Plan, tables map[string]Table,
 			return err
 		}
 		if p, fields, err = run.prepare(ctx); err != nil {
+			return err
+		}
+		if err := bind(p, slices.DeleteFunc(slices.Clone(params), func(x Param) bool { return sql.InTree(x.Value) })); err != nil {
 			return err
 		}
 	}

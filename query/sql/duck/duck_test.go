@@ -320,6 +320,7 @@ func TestErrors(t *testing.T) {
 		{`SELECT $a FROM "p/t"`, "parameter a"},
 		{`SELECT * FROM "p/t@s" AT (VERSION => 'v')`, "both name a snapshot"},
 		{"SELECT getenv('HOME')", "getenv"},
+		{"SELECT id FROM \"p/t\" WHERE id < 5\x00 AND id = 3", "no NUL characters"},
 	} {
 		_, _, err := query(t.Context(), d, c.text, map[string]*table{"p/t": numbers(10), "p/t@s": numbers(10)})
 		if err == nil || !strings.Contains(err.Error(), c.want) {

@@ -35,6 +35,8 @@ func TestParametersHaveTypes(t *testing.T) {
 		{`SELECT count(*) FROM "p/t" WHERE "when" < $w`, "2", []duck.Param{{Name: "w", Value: expr.Value{Type: expr.Time, I: 2e9}}}},
 		{`SELECT count(*), $w FROM "p/t" WHERE "when" < $w`, "2|1970-01-01 00:00:02", []duck.Param{text("w", "1970-01-01 00:00:02")}},
 		{`SELECT id, $x AS x FROM "p/t" WHERE id >= $i ORDER BY id LIMIT $n`, "7|z 8|z", []duck.Param{text("x", "z"), num("i", 7), num("n", 2)}},
+		{`SELECT hex($t) AS t, $t || '!' AS u, length($t) AS n, $v AS v`, "610062|a\x00b!|3|\x00", []duck.Param{text("t", "a\x00b"), text("v", "\x00")}},
+		{`SELECT $t AS t, $n AS n`, "a\x00b|1", []duck.Param{text("t", "a\x00b"), num("n", 1)}},
 		{`SELECT id AS unknown FROM "p/t" WHERE id = $i`, "7", []duck.Param{num("i", 7)}},
 	} {
 		got, _, err := query(t.Context(), d, c.sql, tables, c.params...)
