@@ -23,14 +23,14 @@ import numpy.typing as npt
 
 from pydaos import _process
 
-__all__ = ["BufferPool"]
+__all__ = ["BufferPool", "process_pool", "size_class"]
 
 U8 = npt.NDArray[np.uint8]
 
 _PAGE = mmap.PAGESIZE
 
 
-def _size_class(nbytes: int) -> int:
+def size_class(nbytes: int) -> int:
     """Round up to a quarter of a power of two, at least a page."""
     if nbytes <= _PAGE:
         return _PAGE
@@ -69,7 +69,7 @@ class BufferPool:
 
     def lease(self, nbytes: int) -> U8:
         """Return a writable uint8 array of ``nbytes``, page-aligned, contents undefined."""
-        size = _size_class(nbytes)
+        size = size_class(nbytes)
         idle = self._idle[size]
         try:
             memory = idle.pop()

@@ -127,6 +127,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         )
         try:
             self._samples = Samples(self.source, transform_fn, labels, decode)
+            self.source.handed_out = self._samples.ready
             if not allow_empty:
                 check_some(self.source)
         except (ValueError, pydaos.DaosError):

@@ -31,9 +31,9 @@ from pydaos._proto.daos.dataset.v1 import dataset_service_pb2 as dspb
 from pydaos._proto.daos.loader.v1 import loader_service_pb2 as lpb
 from pydaos._retry import Patience
 from pydaos.torch._batch import LabeledSample, Ragged, ReadyList, Sample, SampleDict
-from pydaos.torch._buffers import process_pool
 from pydaos.torch._columns import Raw, bytes_at, column_of, data_of, offsets_of, torch_dtype
 from pydaos.torch._pinned import AUTO_TTL, pin, unnamed
+from pydaos.torch._slabs import batch_memory
 from pydaos.torch._stream import Stream
 from pydaos.torch._token import Token
 from pydaos.torch._world import WorldArg, resolve
@@ -97,6 +97,12 @@ class Source:
     world : (rank, size), optional
         For which rank is read, if the caller says so.
 
+    Attributes
+    ----------
+    handed_out : bool
+        The user gets batches as they are received, not samples made of them.
+        Set by who knows.
+
     Raises
     ------
     pydaos.InvalidError
@@ -117,6 +123,7 @@ class Source:
         world: WorldArg | None = None,
     ) -> None:
         self._connect = dict(connect or {})
+        self.handed_out = False
         at = Address.parse(address)
         self._client_cache: tuple[int, Client] | None = None
         self._pipes: deque[BatchPipe] = deque()
@@ -319,12 +326,13 @@ class Source:
         pipe = self._pipe()
         try:
             pipe.send(wanted)
-            meta, payload = pipe.recv_batch(process_pool().lease)
+            memory = batch_memory(handed_out=self.handed_out)
+            meta, payload = pipe.recv_batch(memory.lease)
         except BaseException:
             pipe.close()
             raise
         self._pipes.append(pipe)
-        return Raw(meta, payload)
+        return Raw(meta, payload, memory.tensor(payload))
 
     def fetch_ready(self, indices: Sequence[int]) -> ReadyList:
         """Read a batch in one request, as a list of samples that carries it ready.
@@ -334,21 +342,21 @@ class Source:
         """
         wanted = self._packed(indices)
         pipe = self._pipe()
-        lease = process_pool().lease
+        memory = batch_memory()
         room = None
         try:
             pipe.send(wanted)
             hope = pipe.expected()
             if hope is not None:
-                room = lease(hope.size)
-                listed = self.ready_list(Raw(hope.described, room))
-            meta, payload = pipe.recv_batch(lease, room)
+                room = memory.lease(hope.size)
+                listed = self.ready_list(Raw(hope.described, room, memory.tensor(room)))
+            meta, payload = pipe.recv_batch(memory.lease, room)
         except BaseException:
             pipe.close()
             raise
         self._pipes.append(pipe)
         if room is None or payload is not room:
-            listed = self.ready_list(Raw(meta, payload))
+            listed = self.ready_list(Raw(meta, payload, memory.tensor(payload)))
         return listed
 
     def _pipe(self) -> BatchPipe:
@@ -367,7 +375,7 @@ class Source:
 
     def stream(self, depth: int = 2) -> Stream:
         """Return a pipelined reader with up to ``depth`` requests in flight."""
-        return Stream(self.client().open_pipe(self._info), depth)
+        return Stream(self.client().open_pipe(self._info), depth, handed_out=self.handed_out)
 
     def paths(self, indices: Sequence[int] | U64) -> list[str]:
         """Return the paths of samples, relative to the dataset's path."""

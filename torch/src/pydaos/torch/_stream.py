@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from pydaos.torch._buffers import process_pool
 from pydaos.torch._columns import Raw
+from pydaos.torch._slabs import batch_memory
 
 if TYPE_CHECKING:
     from pydaos._manifest import BatchPipe
@@ -19,11 +19,15 @@ U64 = npt.NDArray[np.uint64]
 
 
 class Stream:
-    """A pipelined reader with up to ``depth`` requests in flight, at most 8; it owns the pipe."""
+    """A pipelined reader with up to ``depth`` requests in flight, at most 8; it owns the pipe.
 
-    def __init__(self, pipe: BatchPipe, depth: int) -> None:
+    ``handed_out`` says whether batches are given to the user as they are received.
+    """
+
+    def __init__(self, pipe: BatchPipe, depth: int, *, handed_out: bool = False) -> None:
         self._depth = max(1, min(depth, 8))
         self._pipe = pipe
+        self._handed_out = handed_out
 
     def ask(self, indices: U64) -> None:
         """Request a batch."""
@@ -36,8 +40,9 @@ class Stream:
 
     def take(self) -> Raw:
         """Receive the oldest batch asked for."""
-        meta, payload = self._pipe.recv_batch(process_pool().lease)
-        return Raw(meta, payload)
+        memory = batch_memory(handed_out=self._handed_out)
+        meta, payload = self._pipe.recv_batch(memory.lease)
+        return Raw(meta, payload, memory.tensor(payload))
 
     def readable(self) -> bool:
         """Whether take() will find an answer that has begun to arrive."""
