@@ -105,7 +105,7 @@ func (b *binder) truth(x Expr) (truth, error) {
 			return nil, err
 		}
 		if !v.t.numeric() || v.node == nil {
-			return nil, b.problem(c.Args[0], "isnan wants a column of numbers, not %s", describe(v))
+			return nil, b.problem(c.Args[0], "isnan wants a column of numbers, not %s", given(v))
 		}
 		return &nanness{v.node}, nil
 	}
@@ -134,6 +134,14 @@ func describe(v bound) string {
 		return v.f.TypeName()
 	}
 	return v.t.String()
+}
+
+// given describes what stands where a column is wanted.
+func given(v bound) string {
+	if v.lit != nil {
+		return "a constant"
+	}
+	return describe(v)
 }
 
 func (b *binder) pair(x, y Expr) (l, r bound, err error) {
@@ -172,7 +180,7 @@ func (b *binder) value(x Expr) (bound, error) {
 			return bound{}, err
 		}
 		if !v.t.numeric() || v.node == nil {
-			return bound{}, b.problem(c, "%s wants a column of numbers, not %s", c.Fn, describe(v))
+			return bound{}, b.problem(c, "%s wants a column of numbers, not %s", c.Fn, given(v))
 		}
 		return bound{t: arithType(v.t, v.t), node: &unary{c.Fn, v.node, arithType(v.t, v.t), x}, col: -1, x: x}, nil
 	case Lower, Upper:
@@ -181,7 +189,7 @@ func (b *binder) value(x Expr) (bound, error) {
 			return bound{}, err
 		}
 		if v.t != Text || v.node == nil {
-			return bound{}, b.problem(c, "%s wants a column of text, not %s", c.Fn, describe(v))
+			return bound{}, b.problem(c, "%s wants a column of text, not %s", c.Fn, given(v))
 		}
 		return bound{t: Text, node: &cased{v.node, c.Fn == Upper}, col: -1, x: x}, nil
 	case Length:
@@ -190,7 +198,7 @@ func (b *binder) value(x Expr) (bound, error) {
 			return bound{}, err
 		}
 		if v.node == nil || !v.t.bytes() && v.t != List {
-			return bound{}, b.problem(c, "length wants a column of text, bytes or lists, not %s", describe(v))
+			return bound{}, b.problem(c, "length wants a column of text, bytes or lists, not %s", given(v))
 		}
 		return bound{t: Int64, node: &length{v.node, v.t, v.f}, col: -1, x: x}, nil
 	case Element:

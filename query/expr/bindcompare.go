@@ -236,7 +236,7 @@ func (b *binder) match(c *Call) (truth, error) {
 		return nil, err
 	}
 	if x.t != Text || x.node == nil {
-		return nil, b.problem(c.Args[0], "%s wants a column of text, not %s", c.Fn, describe(x))
+		return nil, b.problem(c.Args[0], "%s wants a column of text, not %s", c.Fn, given(x))
 	}
 	if p.lit == nil || p.t != Text && p.t != Null {
 		return nil, b.problem(c.Args[1], "%s wants a text in single quotes", c.Fn)

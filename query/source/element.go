@@ -39,10 +39,14 @@ func ElementType(t array.DType) (ty expr.Type, widen func([]byte) []byte, ok boo
 			return i, nil, true
 		}
 	}
+	if unit, ok := strings.CutPrefix(t.Name(), "timestamp["); ok { // a zone is about how it is shown
+		if strings.HasPrefix(unit, "ns") {
+			return expr.Time, nil, true
+		}
+		return expr.Int64, nil, true
+	}
 	switch t.Name() {
-	case "timestamp[ns]", "timestamp[ns, tz=UTC]":
-		return expr.Time, nil, true
-	case "date64", "duration[ns]", "duration[us]", "duration[ms]", "duration[s]", "time64[us]", "time64[ns]", "timestamp[s]", "timestamp[ms]", "timestamp[us]":
+	case "date64", "duration[ns]", "duration[us]", "duration[ms]", "duration[s]", "time64[us]", "time64[ns]":
 		return expr.Int64, nil, true
 	case "date32", "time32[s]", "time32[ms]", "interval[month]":
 		return expr.Int32, nil, true

@@ -223,7 +223,7 @@ func TestValuesWithoutASchemaAreText(t *testing.T) {
 
 func TestElementsAreATable(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 4))
-	for _, name := range []string{"float32", "int16", "uint64", "bool", "float64", "bfloat16", "float8_e4m3fn", "float8_e5m2", "timestamp[ns]"} {
+	for _, name := range []string{"float32", "int16", "uint64", "bool", "float64", "bfloat16", "float8_e4m3fn", "float8_e5m2", "timestamp[ns]", "timestamp[ns, tz=Europe/Berlin]", "timestamp[us, tz=UTC]", "date32"} {
 		dt, err := array.ParseDType(name)
 		if err != nil {
 			t.Fatal(err)
