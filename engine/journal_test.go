@@ -212,6 +212,9 @@ func TestJournal_TargetOfAnotherTime(t *testing.T) {
 			last, gone = now, gone+1
 		}
 	}
+	for range 3 { // of target 0, to the file that has just been begun
+		commit(t, d, put(many, "first", 100))
+	}
 	disk := mem.CrashClone(vfs.CrashCloneCfg{})
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
