@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import random
 import threading
 import time
@@ -178,3 +179,38 @@ def test_columns_whose_types_only_the_parameters_say(client):
     table = client.sql(text, [1, "a", None, 0.5]).to_arrow()
     assert table.to_pylist() == [{"x": 2, "t": "a", "n": True, "f": 0.5}]
     assert [str(t) for t in table.schema.types] == ["int32", "string", "bool", "double"]
+
+
+@pytest.mark.parametrize(
+    ("value", "want"),
+    [
+        (datetime.datetime(2020, 1, 2, 3, 4, 5, 678901), "2020-01-02 03:04:05.678901"),
+        (
+            datetime.datetime(1969, 12, 31, 23, tzinfo=datetime.timezone(datetime.timedelta(hours=2))),
+            "1969-12-31 21:00:00",
+        ),
+        (datetime.date(1960, 2, 29), "1960-02-29 00:00:00"),
+        (np.datetime64("2020-01-02T03:04:05.123456789"), "2020-01-02 03:04:05.123456789"),
+        (np.datetime64("2020-01"), "2020-01-01 00:00:00"),
+        (np.float32(0.5), "0.5"),
+        (np.True_, "true"),
+        ("a\0b", "a\0b"),
+        ("\0", "\0"),
+    ],
+)
+def test_parameters_of_many_types(client: Client, value: object, want: str) -> None:
+    assert client.sql("SELECT $v::VARCHAR AS v, $v AS w", {"v": value}).to_arrow()["v"].to_pylist() == [want]
+
+
+def test_parameters_that_are_no_values(client: Client) -> None:
+    for value in (
+        datetime.timedelta(1),
+        np.datetime64("NaT"),
+        np.datetime64("9999-01-01"),
+        datetime.date(9999, 1, 1),
+        [1],
+    ):
+        with pytest.raises(pydaos.InvalidError, match=r"parameter v: .* is not a value of SQL"):
+            client.sql("SELECT $v", {"v": value}).to_arrow()
+    with pytest.raises(pydaos.InvalidError, match="no NUL characters"):
+        client.sql("SELECT 1 AS x \0 WHERE false").to_arrow()

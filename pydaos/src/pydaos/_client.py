@@ -250,7 +250,8 @@ class Client(Calls):
             One SELECT of DuckDB's dialect. Datasets are tables, named by their address in double
             quotes: ``FROM "POOL/DATASET[@SNAPSHOT][/PATH]"``.
         params
-            Values of its parameters: of ``$name`` by name, of ``?`` in order.
+            Values of its parameters: of ``$name`` by name, of ``?`` in order. None, bools, numbers,
+            text, bytes, and times (datetimes and dates; without a zone they are in UTC).
         memory
             Bytes that it may use; 0: what the server allows (its ``query.memory``).
         save_view, replace, of

@@ -7,6 +7,7 @@ complete; a server that dies ends a query with an error, never with fewer rows.
 
 from __future__ import annotations
 
+import datetime
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -262,7 +263,29 @@ def utf8(text: str, what: str) -> str:
     return text
 
 
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+
+
+def _nanoseconds(value: Any) -> int | None:
+    """Return a time as nanoseconds since 1970; one without a zone is in UTC. None: it is no time."""
+    import numpy as np
+
+    if isinstance(value, np.datetime64):
+        exact = value.astype("datetime64[ns]")
+        return int(exact.astype(np.int64)) if exact.astype(value.dtype) == value else None  # beyond what it holds
+    if isinstance(value, datetime.datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=datetime.timezone.utc)
+        return (aware - _EPOCH) // datetime.timedelta(microseconds=1) * 1000
+    if isinstance(value, datetime.date):
+        return (value - _EPOCH.date()).days * 86_400 * 10**9
+    return None
+
+
 def _literal(name: str, value: Any) -> pb.Literal:
+    import numpy as np
+
+    if isinstance(value, (np.bool_, np.floating)):
+        value = value.item()
     if value is None:
         return pb.Literal(null=True)
     if isinstance(value, bool):
@@ -279,8 +302,11 @@ def _literal(name: str, value: Any) -> pb.Literal:
         return pb.Literal(text=utf8(value, f"parameter {name}"))
     elif isinstance(value, bytes):
         return pb.Literal(blob=value)
+    elif (time := _nanoseconds(value)) is not None and -(2**63) < time < 2**63:
+        return pb.Literal(time_unix_nanos=time)
     raise errors.InvalidError(
-        f"parameter {name}: {value!r} is not a value of SQL", resolution="give None, a bool, int, float, str or bytes"
+        f"parameter {name}: {value!r} is not a value of SQL",
+        resolution="give None, a bool, int, float, str, bytes, or a time between 1678 and 2261",
     )
 
 
