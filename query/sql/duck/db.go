@@ -218,6 +218,10 @@ func (d *DB) Tree(text string) ([]byte, error) {
 			at = n
 		}
 		if strings.Contains(head.Message, "Only SELECT") {
+			if word, _, _ := strings.Cut(strings.TrimSpace(text), " "); strings.EqualFold(word, "EXPLAIN") {
+				return nil, sql.Problem(text, -1, fault.Invalid, "EXPLAIN is no SELECT").
+					Do("`daos query sql --explain` or --analyze, explain() of a statement in Python, or `daos query shell` say what is done")
+			}
 			return nil, sql.Problem(text, -1, fault.Invalid, "only SELECT can be run: a query changes nothing").Do("change data with the calls of its dataset")
 		}
 		e := sql.Problem(text, at, fault.Invalid, "%s", head.Message)

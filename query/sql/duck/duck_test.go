@@ -310,6 +310,7 @@ func TestErrors(t *testing.T) {
 		{"SELEC 1", `near "SELEC"`},
 		{"SELECT 1; SELECT 2", "2 statements"},
 		{"CREATE TABLE x (i int)", "only SELECT"},
+		{"EXPLAIN SELECT 1", "--explain"},
 		{"COPY (SELECT 1) TO '/tmp/x'", "only SELECT"},
 		{"SELECT * FROM t", `no table "t"`},
 		{"SELECT * FROM p.t", `in double quotes: FROM "p/t"`},
