@@ -314,6 +314,16 @@ def test_flight_sql_statement(flight, train):
     url = "type.googleapis.com/arrow.flight.protocol.sql.CommandStatementQuery"
     descriptor = fl.FlightDescriptor.for_command(any_pb2.Any(type_url=url, value=body).SerializeToString())
     assert flight.read(descriptor).to_pydict() == {"m": [ROWS - 1]}
+    # Names as GetTables gives them: the pool is the catalog.
+    query = f'SELECT max(_id) AS m FROM "{address.split("/")[0]}"."{address}"'.encode()
+    body = b"\x0a" + bytes([len(query)]) + query
+    named = fl.FlightDescriptor.for_command(any_pb2.Any(type_url=url, value=body).SerializeToString())
+    assert flight.read(named).to_pydict() == {"m": [ROWS - 1]}
+    tables = any_pb2.Any(type_url=url.replace("StatementQuery", "GetTables")).SerializeToString()
+    listed = flight.read(fl.FlightDescriptor.for_command(tables)).to_pylist()
+    pool, live = address.split("/")[0], address.partition("@")[0]
+    want = {"catalog_name": pool, "db_schema_name": "", "table_name": live, "table_type": "TABLE"}
+    assert want in listed
     other = any_pb2.Any(type_url=url.replace("StatementQuery", "StatementUpdate"), value=body)
     with pytest.raises(ERRORS, match=r"not served"):
         flight.info(fl.FlightDescriptor.for_command(other.SerializeToString()))

@@ -361,10 +361,13 @@ func block(from []source, why string) {
 // table turns the name of a dataset into a call; nil if it names something else.
 func (w *rewriter) table(t map[string]any, s *scope) (*Ref, error) {
 	name := str(t, "table_name")
-	if str(t, "schema_name") != "" || str(t, "catalog_name") != "" {
+	schema, catalog := str(t, "schema_name"), str(t, "catalog_name")
+	// Tools put the catalog before the name of a table: "p"."p/t".
+	qualified := catalog == "" && schema != "" && strings.HasPrefix(name, schema+"/")
+	if !qualified && (schema != "" || catalog != "") {
 		return w.system(t)
 	}
-	if s.has(name) {
+	if !qualified && s.has(name) {
 		return nil, nil
 	}
 	at := place(t)

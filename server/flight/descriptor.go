@@ -26,6 +26,7 @@ type target struct {
 	scan    *queryv1.ScanRequest
 	sql     *queryv1.SqlRequest
 	view    *flightv1.ViewRead
+	listing *listing
 
 	arrayWrite *flightv1.ArrayWrite
 	// In tickets alone.
@@ -165,6 +166,8 @@ func (t *target) command() string {
 		return "scan"
 	case t.sql != nil, t.sqlPart != nil:
 		return "sql"
+	case t.listing != nil:
+		return "listing of Flight SQL"
 	case t.view != nil:
 		return "view"
 	case t.tensor != nil:

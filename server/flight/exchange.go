@@ -58,7 +58,7 @@ func (s *Server) DoExchange(both flight.FlightService_DoExchangeServer) error {
 	if err != nil {
 		return err
 	}
-	if to.scan != nil || to.sql != nil || to.view != nil {
+	if to.scan != nil || to.sql != nil || to.view != nil || to.listing != nil {
 		return fault.New(fault.Invalid, "flight.exchange", to.address.String(), "DoExchange reads samples by index, not a %s", to.command()).
 			Do("use the path of a tensor dataset, or the command tensor of daos.flight.v1.Command")
 	}

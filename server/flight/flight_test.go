@@ -71,6 +71,8 @@ func (c *catalog) Datasets(string) ([]*pool.Dataset, error) {
 	return []*pool.Dataset{c.sets["p/d"], c.sets["p/t"]}, nil
 }
 
+func (c *catalog) PoolNames() []string { return []string{"p"} }
+
 func (c *catalog) Pin(context.Context, object.DatasetID, object.Epoch) error {
 	c.pins++
 	return nil

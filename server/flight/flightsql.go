@@ -49,8 +49,15 @@ func parseFlightSQL(b []byte) (t target, ok bool, err error) {
 		}
 		return target{sql: &queryv1.SqlRequest{Text: text}}, true, nil
 	}
+	l, err := listingOf(&a, b)
+	if err != nil {
+		return target{}, true, bad.Because(err)
+	}
+	if l != nil {
+		return target{listing: l}, true, nil
+	}
 	return target{}, true, fault.New(fault.Unsupported, "flight.sql", clip(a.GetTypeUrl()), "this command of Flight SQL is not served").
-		Do("use CommandStatementQuery or CommandPreparedStatementQuery; `FROM sys.datasets` lists what there is")
+		Do("use CommandStatementQuery or CommandPreparedStatementQuery; CommandGetTables lists what there is")
 }
 
 // The actions of Flight SQL for statements that are prepared. The handle of one is

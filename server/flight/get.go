@@ -65,6 +65,8 @@ func (s *Server) answer(ctx context.Context, to *target, id object.DatasetID, ou
 		defer stop()
 	}
 	switch {
+	case to.listing != nil:
+		return s.getListing(ctx, to.listing, out)
 	case to.sqlPart != nil:
 		return s.getSQL(ctx, to.sqlPart, out)
 	case to.scanPart != nil:

@@ -35,10 +35,11 @@ type info struct {
 	records    int64 // -1: not known
 	bytes      int64 // -1: not known
 	statistics *statistics
-	statement  bool // its ticket names the sources
+	statement  bool // its ticket names the sources, or there are none
 	view       string
 	revision   uint64
 	commands   []*flightv1.Command
+	listing    *listing // instead of commands
 }
 
 // source is a dataset at an epoch.
@@ -71,6 +72,13 @@ func (s *Server) GetFlightInfo(ctx context.Context, d *flight.FlightDescriptor) 
 	var id object.DatasetID
 	if !i.statement {
 		id = i.sources[0].Dataset.ID
+	}
+	if i.listing != nil {
+		t, err := signed(s.o.Key, 0, i.listing.command)
+		if err != nil {
+			return nil, err
+		}
+		out.Endpoint = append(out.Endpoint, &flight.FlightEndpoint{Ticket: &flight.Ticket{Ticket: t}})
 	}
 	for _, c := range i.commands {
 		t, err := ticket(s.o.Key, id, c)
@@ -180,6 +188,8 @@ func (s *Server) info(ctx context.Context, d *flight.FlightDescriptor, pieces in
 		return nil, fault.New(fault.Invalid, "flight.info", t.address.String(), "a command that writes describes no data").Do(describe)
 	}
 	switch {
+	case t.listing != nil:
+		return &info{schema: t.listing.schema(), records: -1, bytes: -1, statement: true, listing: t.listing}, nil
 	case t.scan != nil:
 		return s.scanInfo(ctx, t.scan)
 	case t.sql != nil:

@@ -24,6 +24,7 @@ import (
 type Catalog interface {
 	Resolve(ctx context.Context, a address.Address) (pool.Resolved, error)
 	Datasets(pool string) ([]*pool.Dataset, error)
+	PoolNames() []string
 	// Pin keeps an epoch readable for pool.PinTTL.
 	Pin(ctx context.Context, id object.DatasetID, epoch object.Epoch) error
 }

@@ -31,12 +31,16 @@ func mac(key []byte, version uint32, id uint64, command []byte) []byte {
 
 // ticket makes the bytes of a ticket for a command with its epoch filled in.
 func ticket(key []byte, id object.DatasetID, c *flightv1.Command) ([]byte, error) {
-	opts := proto.MarshalOptions{Deterministic: true}
-	command, err := opts.Marshal(c)
+	command, err := proto.MarshalOptions{Deterministic: true}.Marshal(c)
 	if err != nil {
 		return nil, err
 	}
-	return opts.Marshal(&flightv1.Ticket{
+	return signed(key, id, command)
+}
+
+// signed makes the bytes of a ticket for the bytes of a command.
+func signed(key []byte, id object.DatasetID, command []byte) ([]byte, error) {
+	return proto.MarshalOptions{Deterministic: true}.Marshal(&flightv1.Ticket{
 		Version: ticketVersion, Command: command, DatasetId: uint64(id), Mac: mac(key, ticketVersion, uint64(id), command),
 	})
 }
@@ -67,6 +71,9 @@ type reading struct {
 
 // sources are the datasets that a ticket reads; id is the ticket's.
 func (t *target) sources(id object.DatasetID) ([]reading, error) {
+	if t.listing != nil {
+		return nil, nil
+	}
 	if t.sqlPart == nil {
 		return []reading{{t.address, id, object.Epoch(t.epoch())}}, nil
 	}

@@ -248,6 +248,15 @@ func (s *Service) ListPools(ctx context.Context) ([]PoolInfo, error) {
 	return out, nil
 }
 
+// PoolNames are the names of all pools, in order.
+func (s *Service) PoolNames() []string {
+	var out []string
+	for _, p := range s.state.allPools() {
+		out = append(out, p.Name)
+	}
+	return out
+}
+
 // DatasetInfo is a dataset with what it holds.
 type DatasetInfo struct {
 	*Dataset

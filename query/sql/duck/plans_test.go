@@ -83,6 +83,7 @@ var statements = []string{
 	`SELECT count(*) FROM "p/t" UNION ALL SELECT count(*) FROM "p/u"`,
 	"-- limits and what is read",
 	`SELECT id FROM "p/t" LIMIT 3`,
+	`SELECT id FROM "p"."p/t" WHERE label = 3`,
 	`SELECT id FROM "p/t" WHERE label = 3 LIMIT 3 OFFSET 1`,
 	`SELECT id FROM "p/t" WHERE lower(name) = 'x' LIMIT 3`,
 	`SELECT id FROM "p/t" ORDER BY x LIMIT 3`,
