@@ -64,7 +64,7 @@ func kvImport(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "import FILE POOL/DATASET", Short: "Put the pairs of a file, or of standard input (-)", Args: cobra.ExactArgs(2),
 		Long:    "Put the pairs of a file, or of standard input (-), in batches each of which is seen whole or not at all.\n\n" + kvFormats,
-		Example: "  daos kv import settings.csv p/settings\n  daos kv export p/settings - | daos kv import - p/copy",
+		Example: "  daos kv import settings.csv p/settings\n  daos kv create p/copy && daos kv export p/settings - | daos kv import - p/copy",
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
 			x, err := a.kvLive("kv.import", args[1])
 			if err != nil {
