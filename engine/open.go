@@ -85,12 +85,9 @@ func (e *Engine) open() error {
 		return fault.New(fault.KindOf(err), "engine.open", root, "the folder can't be made").Because(err)
 	}
 	_ = syncDir(f, f.PathDir(root)) // may not be ours to sync
-	lock, err := f.Lock(f.PathJoin(root, "LOCK"))
-	if err != nil {
-		return fault.New(fault.Overloaded, "engine.open", root, "the folder is in use").Because(err).
-			Do("stop the server that has it open, or give another folder")
+	if err := e.lockRoot(); err != nil {
+		return err
 	}
-	e.lock = lock
 	sb, err := e.superblock()
 	if err != nil {
 		return err
@@ -135,6 +132,17 @@ func (e *Engine) open() error {
 		}
 	}
 	return e.openDatasets()
+}
+
+func (e *Engine) lockRoot() error {
+	f, root := e.opts.FS, e.opts.Root
+	lock, err := f.Lock(f.PathJoin(root, "LOCK"))
+	if err != nil {
+		return fault.New(fault.Overloaded, "engine.open", root, "the folder is in use").Because(err).
+			Do("stop the server that has it open, or give another folder")
+	}
+	e.lock = lock
+	return nil
 }
 
 func (e *Engine) superblock() (superblock, error) {

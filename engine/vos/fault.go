@@ -35,7 +35,7 @@ func (t *Target) indexError(op string, err error) error {
 			Do("free space on this file system or delete datasets").Because(err)
 	case errors.Is(err, pebble.ErrDBDoesNotExist):
 		return fault.New(fault.Corrupt, op, dir, "the index is missing").
-			Do("restore the folder from a backup, or rebuild it from the segments (docs/format/index.md)").Because(err)
+			Do("restore the folder from a backup, or make an index of what the segments have: `daos system rebuild %d` (docs/format/index.md)", t.opts.ID).Because(err)
 	case errors.Is(err, pebble.ErrClosed):
 		return fault.New(fault.Unreachable, op, dir, "the target is closed")
 	}

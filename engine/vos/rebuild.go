@@ -26,8 +26,9 @@ type RebuildStats struct {
 // footers of its segments. It is the last resort: values that lay in the index
 // itself (up to object.InlineMax), punches and what sweeps and aborts had
 // dropped are not known to the footers, so small values are missing and deleted
-// large ones may be back. The old index must have been moved away: DIR/index
-// must not be there.
+// large ones may be back. What is in Options.Journal is redone first: a journal
+// that is there must be given, or the next Open counts what both know twice. The
+// old index must have been moved away: DIR/index must not be there.
 func RebuildIndex(ctx context.Context, o Options, report func(error)) (RebuildStats, error) {
 	var st RebuildStats
 	t, sb, err := openBare(o)

@@ -1,12 +1,20 @@
 package vos_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"daos/engine/journal"
 	"daos/engine/object"
 	"daos/engine/vos"
 	"daos/internal/fault"
@@ -93,4 +101,93 @@ func TestRebuildIndex_HalfwayIsRefused(t *testing.T) {
 	if _, ok := value(t, v, 10, oid(1), "d", "big"); !ok {
 		t.Fatal("the value is not there")
 	}
+}
+
+// TestRebuildIndex_BesideAJournal: what the journal has and a footer knows is
+// there once, and counted once.
+func TestRebuildIndex_BesideAJournal(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	log := func(f vfs.FS, create bool) *journal.Log {
+		t.Helper()
+		j, err := journal.Open(journal.Options{FS: f, Dir: "j", Logger: slog.New(slog.DiscardHandler), Create: create,
+			Checkpoint: func() ([]uint16, error) { return nil, nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return j
+	}
+	o := options(mem, "t")
+	o.SegmentCap, o.Journal = 16<<10, log(mem, true)
+	v, err := vos.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Journal.Start(); err != nil {
+		t.Fatal(err)
+	}
+	const n = 40
+	big := strings.Repeat("b", 3000)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) { // until the journal takes what is written
+		prepare(t, v, batch(5, put(oid(2), "d", "x", "s")))
+		if b := readFile(t, mem, "j/0000000000000001.log"); len(bytes.TrimRight(b, "\x00")) > 4096 {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatal("the journal takes nothing")
+		}
+	}
+	for i := range n {
+		prepare(t, v, batch(object.Epoch(10+i), put(oid(1), "d", fmt.Sprint("big", i), big), put(oid(1), "d", fmt.Sprint("small", i), "s")))
+	}
+	f := mem.CrashClone(vfs.CrashCloneCfg{})
+	_ = v.Close()
+	_ = o.Journal.Close(false)
+	if err := f.RemoveAll("t/index"); err != nil {
+		t.Fatal(err)
+	}
+	o = options(f, "t")
+	o.SegmentCap, o.Journal = 16<<10, log(f, false)
+	redone := uint64(0)
+	if err := o.Journal.Replay(o.ID, 0, func(uint64, []byte) error { redone++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	st, err := vos.RebuildIndex(context.Background(), o, func(error) {})
+	if err != nil || st.Segments == 0 || redone < 5 {
+		t.Fatalf("%+v, %d batches in the journal, %v", st, redone, err)
+	}
+	_ = o.Journal.Close(false)
+	o.Journal = log(f, false)
+	v, err = vos.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	want := object.Usage{Bytes: 1, Records: 1} // x
+	for i := range n {
+		for _, name := range []string{"big", "small"} {
+			if s, ok := value(t, v, 100, oid(1), "d", fmt.Sprint(name, i)); ok {
+				want.Bytes += int64(len(s))
+				want.Records++
+			}
+		}
+	}
+	if u, err := v.Usage(testDS); err != nil || u != want || want.Records < n {
+		t.Fatalf("usage %+v, there is %+v, %v", u, want, err)
+	}
+}
+
+func readFile(t *testing.T, f vfs.FS, name string) []byte {
+	t.Helper()
+	h, err := f.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	b, err := io.ReadAll(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }

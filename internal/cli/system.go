@@ -37,7 +37,7 @@ type targetJSON struct {
 
 func newSystem(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "system", Short: "The server: its state, scrubbing and sweeping"}
-	cmd.AddCommand(systemStatus(a), systemPing(a), systemScrub(a), systemSweep(a))
+	cmd.AddCommand(systemStatus(a), systemPing(a), systemScrub(a), systemSweep(a), systemRebuild(a))
 	return cmd
 }
 
