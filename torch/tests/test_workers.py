@@ -325,6 +325,29 @@ def test_hundreds_of_interrupts_while_workers_start(numbered: Any, tmp_path: Pat
     interrupts(numbered, tmp_path, "fresh", 300)
 
 
+def unsendable(x: bytes) -> Any:
+    number = int.from_bytes(x[:8], "little")
+    return (lambda: number) if number == 57 else number
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_a_batch_that_can_not_be_sent_is_an_error(numbered: Any, context: str) -> None:
+    """Torch's queue prints it and forgets the batch, which the loop would wait for for ever."""
+    data = numbered.files(transform_fn=unsendable)
+    loader = DataLoader(data, 10, num_workers=2, multiprocessing_context=context, collate_fn=as_list)
+    walked, got = iter(loader), []
+    for _ in range(5):
+        got += next(walked)
+    with pytest.raises((AttributeError, pickle.PicklingError), match=r"must pickle what transform_fn") as failed:
+        next(walked)
+    assert "batch 5 of pass 0" in failed.value.where  # type: ignore[attr-defined]
+    for batch in walked:
+        got += batch
+    assert got == [i for i in range(numbered.n) if not 50 <= i < 60]
+    data.close()
+
+
 def slowly(x: bytes) -> int:
     time.sleep(0.02)
     return int.from_bytes(x, "little")

@@ -1,26 +1,33 @@
 """Torch's worker processes, started and ended whole: an interrupt leaves none behind.
 
 `StockLoader` is the stock ``DataLoader`` that `_workers.Crew` drives. Its
-iterator is torch's own but for three things: what is started of it is ended
+iterator is torch's own but for four things: what is started of it is ended
 where starting fails or is interrupted, dead workers are found by who waits for
-a batch and not by a signal handler in the middle of a training step, and
-nothing waits for a dead one: neither for the rest of what it was sending
-(`Inbox`) nor for a lock that it held (`_Done`).
+a batch and not by a signal handler in the middle of a training step, nothing
+waits for a dead one: neither for the rest of what it was sending (`Inbox`) nor
+for a lock that it held (`_Done`), and a batch that can't be sent is an error
+(`_Results`), where torch waits for it for ever.
 """
 
 from __future__ import annotations
 
+import multiprocessing.queues
 import os
 import signal
 import threading
 import time
+import traceback
 from typing import Any
 
 import torch.utils.data
+from torch._utils import ExceptionWrapper
 
 from pydaos.torch._inbox import Inbox
 
-__all__ = ["StockLoader", "kill"]
+__all__ = ["UNSENT", "StockLoader", "kill"]
+
+#: What the error of a batch says that was made and can't be sent.
+UNSENT = "on the way from a worker process, which must pickle what transform_fn and collate_fn return"
 
 #: torch's table of worker processes whose death is an error at once.
 _watch: Any = torch.utils.data._utils.signal_handling
@@ -56,6 +63,8 @@ class _Iterator(_Stock):  # type: ignore[misc]
 
     @_worker_result_queue.setter
     def _worker_result_queue(self, queue: Any) -> None:
+        if type(queue) is multiprocessing.queues.Queue:
+            queue.__class__ = _Results  # before it goes to the workers
         if self._pin_memory:
             # A thread will receive, and look again some seconds later; who waits for it looks at the workers.
             queue.get = Inbox(queue).get
@@ -77,6 +86,22 @@ class _Iterator(_Stock):  # type: ignore[misc]
             # From here on an exception finds all of them.
             self._held.end()
         super()._reset(loader, first_iter)
+
+
+class _Results(multiprocessing.queues.Queue):  # type: ignore[type-arg]
+    """What workers send batches by.
+
+    A thread of the queue pickles them. What it fails in is printed and forgotten by
+    ``multiprocessing``; here it goes in the place of the batch.
+    """
+
+    def _on_queue_feeder_error(self, err: Exception, message: Any) -> None:
+        pickled = any(frame.name == "dumps" for frame in traceback.extract_tb(err.__traceback__))
+        if not pickled or not isinstance(message, tuple) or isinstance(message[1], ExceptionWrapper):
+            # Half a message may be under way, or the receiver is gone.
+            traceback.print_exception(err)
+            return
+        self.put((message[0], ExceptionWrapper((type(err), err, err.__traceback__), UNSENT)))  # type: ignore[no-untyped-call]
 
 
 class _Done:

@@ -24,7 +24,7 @@ import torch.utils.data
 
 from pydaos.torch._making import Making, Task
 from pydaos.torch._plan import Slice
-from pydaos.torch._processes import StockLoader
+from pydaos.torch._processes import UNSENT, StockLoader
 from pydaos.torch._processes import kill as discard
 from pydaos.torch._where import LOST, tell_where
 
@@ -218,6 +218,8 @@ class Crew:
                     self._stopped = True
                 else:
                     self._tasks.out.popleft()
+                    if UNSENT in str(err):  # others were told where when they were raised
+                        tell_where(err, where)
                 raise
             except BaseException:
                 self._end(kill=True)  # Ctrl-C, perhaps in the middle of a message
