@@ -61,13 +61,16 @@ func width(w io.Writer, getenv func(string) string) int {
 	return 80
 }
 
-// column of a table. The first column that may shrink gives way on a narrow
-// terminal.
+// column of a table. Of those that may shrink the widest gives way on a narrow
+// terminal, until others are as wide.
 type column struct {
 	head   string
 	right  bool // numbers
 	shrink bool
 }
+
+// leastWidth is what is left of a column that shrinks.
+const leastWidth = 8
 
 // table prints rows under heads, columns two spaces apart, fitted to width
 // (0: as wide as needed). A table without rows prints empty instead.
@@ -97,16 +100,17 @@ func (t *table) print(w io.Writer, fit int) error {
 	for _, n := range widths {
 		total += n
 	}
-	if fit > 0 {
+	for ; fit > 0 && total > fit; total-- {
+		widest := -1
 		for i, c := range t.columns {
-			if c.shrink && total > fit {
-				cut := min(total-fit, widths[i]-8)
-				if cut > 0 {
-					widths[i] -= cut
-					total -= cut
-				}
+			if c.shrink && widths[i] > leastWidth && (widest < 0 || widths[i] > widths[widest]) {
+				widest = i
 			}
 		}
+		if widest < 0 {
+			break
+		}
+		widths[widest]--
 	}
 	var b strings.Builder
 	line := func(cells []string) {

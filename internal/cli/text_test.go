@@ -109,6 +109,17 @@ func TestTable_FitsTheTerminal(t *testing.T) {
 		}
 	}
 	var b bytes.Buffer
+	b.Reset()
+	two := &table{columns: []column{{head: "CONJUNCT", shrink: true}, {head: "N", right: true}, {head: "WHY", shrink: true}}}
+	two.row("label = 3", "1", strings.Repeat("reasons ", 9)+"end")
+	if err := two.print(&b, 40); err != nil || b.String() != "CONJUNCT   N  WHY\nlabel = 3  1  reasons reas…s reasons end\n" {
+		t.Errorf("the widest column does not give way first: %v\n%s", err, b.String())
+	}
+	b.Reset()
+	if err := two.print(&b, 20); err != nil || !strings.Contains(b.String(), "lab… = 3  1  rea… end\n") {
+		t.Errorf("columns get narrower than they may: %v\n%s", err, b.String())
+	}
+	b.Reset()
 	if err := (&table{empty: "nothing"}).print(&b, 0); err != nil || b.String() != "nothing\n" {
 		t.Errorf("%q, %v", b.String(), err)
 	}
