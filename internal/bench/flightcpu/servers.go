@@ -49,6 +49,7 @@ func (c catalog) Resolve(_ context.Context, a address.Address) (pool.Resolved, e
 		Snapshot: &pool.Snapshot{Name: a.Snapshot, Epoch: c.epoch},
 	}, nil
 }
+func (catalog) PoolNames() []string                                       { return []string{"p"} }
 func (catalog) Datasets(string) ([]*pool.Dataset, error)                  { return nil, nil }
 func (catalog) Pin(context.Context, object.DatasetID, object.Epoch) error { return nil }
 
