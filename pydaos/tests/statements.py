@@ -39,7 +39,7 @@ AGGREGATES = [
     *("bool_or(b)", "count(vec)"),
 ]
 GROUPS = {  # GROUP BY: what it shows
-    **{by: by for by in ("k", "k, b", "h", "tok")},
+    **{by: by for by in ("k", "k, b", "h", "f", "g, b", "tok")},
     **{"CUBE (k, b)": "k, b", "ROLLUP (Label)": "Label", "ALL": "k", "GROUPING SETS ((k), (b), ())": "k, b"},
 }
 # What the targets can group by and aggregate: whole statements of it are theirs.

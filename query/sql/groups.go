@@ -157,6 +157,9 @@ func (w *rewriter) grouped(q map[string]any) string {
 	if len(by) > 0 {
 		return "GROUP BY " + strings.Join(by, ", ")
 	}
+	if str(q, "aggregate_handling") != "STANDARD_HANDLING" {
+		return "GROUP BY ALL"
+	}
 	for _, x := range list(q, "select_list") {
 		m, _ := x.(map[string]any)
 		if fn, ok := aggregateNames[fold(str(m, "function_name"))]; ok {
