@@ -241,6 +241,8 @@ def test_what_was_cut_short_or_spoilt_is_an_error_of_ours(ckpt: Checkpoint) -> N
     names = whole.rindex(b"data.pkl")  # of the listing at the end
     spoilt = [whole[:n] for n in (0, 1, 22, 700, len(whole) - 1, len(whole) - 30)]
     spoilt += [bytes([*whole[:80], whole[80] ^ 1, *whole[81:]]), whole[:names] + b"\xff" + whole[names + 1 :]]
+    name = whole.index(b"data.pkl") - 1  # of the record
+    spoilt.append(whole[:name] + b"\xff" + whole[name + 1 :])
     for data in spoilt:
         with ckpt.writer("g.pt") as f:
             f.write(data)

@@ -78,7 +78,7 @@ class Archive:
             order = listing.read(own).decode("ascii", "replace") if own is not None else sys.byteorder
         except pydaos.DaosError:
             raise
-        except (*_NOT_ZIP, zlib.error) as e:
+        except (*_NOT_ZIP, ValueError, zlib.error) as e:
             raise pydaos.CorruptError(f"{name}: its records can't be read: {e}", resource=name) from e
         if order != sys.byteorder:
             raise pydaos.UnsupportedError(
