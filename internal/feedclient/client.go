@@ -10,8 +10,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
-	"errors"
-	"io"
 	"net"
 	"os"
 	"sync"
@@ -22,6 +20,7 @@ import (
 
 	"daos/internal/fault"
 	"daos/internal/feedframe"
+	"daos/internal/feedsocket"
 	commonv1 "daos/proto/gen/daos/common/v1"
 	feedv1 "daos/proto/gen/daos/feed/v1"
 )
@@ -33,20 +32,38 @@ type Options struct {
 	// Window is how many answers of a call may lie unread before the connection
 	// waits for their reader; 0: 64.
 	Window int
+	// Threads are those of all connections that wait side by side; nil: this one
+	// is alone.
+	Threads *feedsocket.Threads
 }
+
+// awake is how long an answer is waited for awake where the one before came within
+// that: a durable write takes 200 us, and falling asleep and being woken adds half
+// of that on a machine that has nothing else to do.
+const awake = 400 * time.Microsecond
 
 // Client is one connection. Its methods may be used from several goroutines;
 // the server runs the calls one after another.
+//
+// No goroutine reads for all: one that waits for an answer takes the turn, reads
+// until its own has come, and hands the others theirs. Waking one goroutine for
+// another costs as much as a small answer.
 type Client struct {
 	nc       net.Conn
 	hello    *feedv1.HelloReply
 	messages feedframe.Messages
-	done     chan struct{} // closed when the reader has ended
-	closing  chan struct{} // closed by Close: nobody reads answers any more
-	ended    sync.Once
 	window   int
+	done     chan struct{} // closed when the connection has ended
+	closing  chan struct{} // closed by Close: nobody reads answers any more
+	closed   sync.Once
+	watched  sync.Once
 
 	wmu sync.Mutex // one frame at a time
+
+	turn  chan struct{} // full while somebody reads
+	in    frameReader   // who has the turn has it
+	owed  *pending      // for whom in.last is that was not handed on; as in
+	ended bool          // as in
 
 	mu     sync.Mutex
 	next   uint64
@@ -57,12 +74,8 @@ type Client struct {
 
 // pending is a call that waits for frames.
 type pending struct {
-	frames chan frame // closed after the last one, and with the connection
-}
-
-type frame struct {
-	h             feedframe.Header
-	meta, payload []byte
+	frames chan frame    // closed after the last one, and with the connection
+	gone   chan struct{} // closed when nobody waits for them any more
 }
 
 // defaultWindow is Options.Window.
@@ -79,13 +92,25 @@ func Dial(ctx context.Context, address string, o Options) (*Client, error) {
 	if err != nil {
 		return nil, fault.New(fault.Unreachable, "feed.dial", address, "can't connect").Because(err)
 	}
-	c := &Client{nc: nc, done: make(chan struct{}), closing: make(chan struct{}), window: o.Window, calls: map[uint64]*pending{}}
+	threads := o.Threads
+	if threads == nil {
+		threads = new(feedsocket.Threads)
+	}
+	nc = feedsocket.New(nc, threads)
+	if s, ok := nc.(*feedsocket.Socket); ok {
+		s.StayAwake(awake)
+	}
+	c := &Client{
+		nc: nc, done: make(chan struct{}), closing: make(chan struct{}), turn: make(chan struct{}, 1),
+		window: o.Window, calls: map[uint64]*pending{},
+	}
+	c.in.br = bufio.NewReaderSize(nc, 64<<10)
 	if c.window == 0 {
 		c.window = defaultWindow
 	}
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
-	br := bufio.NewReaderSize(nc, 64<<10)
-	if err := c.sayHello(br, o); err != nil {
+	if err := c.sayHello(o); err != nil {
+		stop()
 		_ = nc.Close()
 		return nil, err
 	}
@@ -93,11 +118,10 @@ func Dial(ctx context.Context, address string, o Options) (*Client, error) {
 		_ = nc.Close()
 		return nil, ctx.Err()
 	}
-	go c.read(br)
 	return c, nil
 }
 
-func (c *Client) sayHello(br *bufio.Reader, o Options) error {
+func (c *Client) sayHello(o Options) error {
 	meta, err := proto.Marshal(&feedv1.Hello{Version: feedframe.Version, Token: o.Token, Client: o.Name, Pid: int64(os.Getpid())})
 	if err != nil {
 		return err
@@ -105,7 +129,7 @@ func (c *Client) sayHello(br *bufio.Reader, o Options) error {
 	if err := c.write(feedframe.Header{Kind: feedframe.Hello}, meta, nil); err != nil {
 		return err
 	}
-	f, err := readFrame(br)
+	f, err := c.in.read()
 	if err != nil {
 		return fault.New(fault.Unreachable, "feed.hello", "", "the server did not answer HELLO").Because(err)
 	}
@@ -122,7 +146,8 @@ func (c *Client) sayHello(br *bufio.Reader, o Options) error {
 // Hello is what the server said at the beginning.
 func (c *Client) Hello() *feedv1.HelloReply { return c.hello }
 
-// Draining reports whether the server has asked its clients to go.
+// Draining reports whether the server has asked its clients to go, as far as
+// answers have been read.
 func (c *Client) Draining() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -131,14 +156,26 @@ func (c *Client) Draining() bool {
 
 // Close ends the connection; calls under way fail.
 func (c *Client) Close() error {
-	c.ended.Do(func() { close(c.closing) })
+	c.closed.Do(func() { close(c.closing) })
 	err := c.nc.Close()
-	<-c.done
+	c.turn <- struct{}{} // who reads, or hands on, stops at once
+	c.end(nil)
+	<-c.turn
 	return err
 }
 
-// Done is closed when the connection has ended.
-func (c *Client) Done() <-chan struct{} { return c.done }
+// Done is closed when the connection has ended. From the first call on somebody
+// waits for that all the time.
+func (c *Client) Done() <-chan struct{} {
+	c.watched.Do(func() {
+		go func() {
+			c.turn <- struct{}{}
+			defer func() { <-c.turn }()
+			_ = c.readFor(context.Background(), nil)
+		}()
+	})
+	return c.done
+}
 
 // Err is why the connection ended.
 func (c *Client) Err() error {
@@ -150,106 +187,33 @@ func (c *Client) Err() error {
 // write sends a frame; the parts are the caller's again when it returns.
 func (c *Client) write(h feedframe.Header, meta, payload []byte) error {
 	h.MetaLen, h.PayloadLen = uint32(len(meta)), uint64(len(payload))
-	b := make([]byte, feedframe.HeaderSize+feedframe.Padded(len(meta)))
+	n := feedframe.HeaderSize + feedframe.Padded(len(meta))
+	b := make([]byte, n, n+min(len(payload), copyMax))
 	h.Put(b)
 	copy(b[feedframe.HeaderSize:], meta)
+	v := [][]byte{b, payload}
+	if len(payload) <= copyMax {
+		v = [][]byte{append(b, payload...)}
+	}
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
-	v := net.Buffers{b, payload}
-	if _, err := v.WriteTo(c.nc); err != nil {
+	var err error
+	if s, ok := c.nc.(*feedsocket.Socket); ok {
+		_, err = s.WriteBuffers(v)
+	} else {
+		_, err = (*net.Buffers)(&v).WriteTo(c.nc)
+	}
+	if err != nil {
 		return fault.New(fault.Unreachable, "feed.write", "", "the connection is broken").Because(err)
 	}
 	return nil
 }
 
-func readFrame(br *bufio.Reader) (frame, error) {
-	var b [feedframe.HeaderSize]byte
-	if _, err := io.ReadFull(br, b[:]); err != nil {
-		return frame{}, err
-	}
-	h, err := feedframe.Parse(b[:])
-	if err != nil {
-		return frame{}, err
-	}
-	if h.PayloadLen > feedframe.MaxBatchReply {
-		return frame{}, fault.New(fault.Internal, "feed.read", "", "a payload of %d bytes from the server", h.PayloadLen)
-	}
-	f := frame{h: h, meta: make([]byte, feedframe.Padded(int(h.MetaLen)))}
-	if _, err := io.ReadFull(br, f.meta); err != nil {
-		return frame{}, err
-	}
-	f.meta = f.meta[:h.MetaLen]
-	if h.PayloadLen > 0 {
-		f.payload = make([]byte, h.PayloadLen)
-		if _, err := io.ReadFull(br, f.payload); err != nil {
-			return frame{}, err
-		}
-	}
-	return f, nil
-}
+// copyMax is the longest payload that is copied behind its meta part.
+const copyMax = 16 << 10
 
-// read hands frames to their calls until the connection ends.
-func (c *Client) read(br *bufio.Reader) {
-	defer close(c.done)
-	err := c.readAll(br)
-	_ = c.nc.Close()
-	c.mu.Lock()
-	c.err = err
-	for _, p := range c.calls {
-		close(p.frames)
-	}
-	c.calls = nil
-	c.mu.Unlock()
-}
-
-func (c *Client) readAll(br *bufio.Reader) error {
-	for {
-		f, err := readFrame(br)
-		if err != nil {
-			var known *fault.Error
-			if errors.As(err, &known) {
-				return err
-			}
-			return fault.New(fault.Unreachable, "feed.read", "", "the server has closed the connection").Because(err)
-		}
-		if f.h.ID == 0 {
-			if f.h.Kind == feedframe.GoAway {
-				c.mu.Lock()
-				c.goaway = true
-				c.mu.Unlock()
-				continue
-			}
-			if f.h.Kind == feedframe.Status {
-				return statusError(f)
-			}
-			return fault.New(fault.Internal, "feed.read", "", "a %s frame without a call", f.h.Kind)
-		}
-		c.mu.Lock()
-		p := c.calls[f.h.ID]
-		if last := f.h.Kind == feedframe.Status || !f.h.More(); p != nil && last {
-			delete(c.calls, f.h.ID) // the channel is closed here, not by read
-			c.mu.Unlock()
-			c.hand(p, f)
-			close(p.frames)
-			continue
-		}
-		c.mu.Unlock()
-		if p != nil {
-			c.hand(p, f)
-		}
-	}
-}
-
-// hand gives a frame to its call, when there is room.
-func (c *Client) hand(p *pending, f frame) {
-	select {
-	case p.frames <- f:
-	case <-c.closing:
-	}
-}
-
-// begin registers a call.
-func (c *Client) begin() (uint64, *pending, error) {
+// begin registers a call, so many of whose answers may lie unread.
+func (c *Client) begin(window int) (uint64, *pending, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.calls == nil {
@@ -259,35 +223,9 @@ func (c *Client) begin() (uint64, *pending, error) {
 		return 0, nil, fault.New(fault.Unreachable, "feed.call", "", "the connection is closed")
 	}
 	c.next++
-	p := &pending{frames: make(chan frame, c.window)}
+	p := &pending{frames: make(chan frame, window), gone: make(chan struct{})}
 	c.calls[c.next] = p
 	return c.next, p, nil
-}
-
-// wait returns the next frame of a call. When ctx ends it sends CANCEL and
-// leaves the rest to be thrown away.
-func (c *Client) wait(ctx context.Context, id uint64, p *pending) (frame, error) {
-	select {
-	case f, ok := <-p.frames:
-		if !ok {
-			if err := c.Err(); err != nil {
-				return frame{}, err
-			}
-			return frame{}, io.EOF
-		}
-		return f, nil
-	case <-ctx.Done():
-		c.abandon(id, p)
-		return frame{}, ctx.Err()
-	}
-}
-
-func (c *Client) abandon(id uint64, p *pending) {
-	_ = c.write(feedframe.Header{Kind: feedframe.Cancel, ID: id}, nil, nil)
-	go func() {
-		for range p.frames { //nolint:revive // thrown away until the server has ended the call
-		}
-	}()
 }
 
 func statusError(f frame) error {
@@ -321,7 +259,7 @@ func (c *Client) call(ctx context.Context, id uint64, method string, args any, m
 
 // Invoke implements grpc.ClientConnInterface for unary calls.
 func (c *Client) Invoke(ctx context.Context, method string, args, reply any, _ ...grpc.CallOption) error {
-	id, p, err := c.begin()
+	id, p, err := c.begin(1)
 	if err != nil {
 		return err
 	}
@@ -346,7 +284,7 @@ type BatchReply struct {
 
 // Batch asks for samples of a manifest by index.
 func (c *Client) Batch(ctx context.Context, handle uint64, indices []uint64) (BatchReply, error) {
-	id, p, err := c.begin()
+	id, p, err := c.begin(1)
 	if err != nil {
 		return BatchReply{}, err
 	}

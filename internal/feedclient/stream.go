@@ -26,7 +26,7 @@ type stream struct {
 
 // NewStream implements grpc.ClientConnInterface for streaming calls.
 func (c *Client) NewStream(ctx context.Context, d *grpc.StreamDesc, method string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
-	id, p, err := c.begin()
+	id, p, err := c.begin(c.window)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"daos/internal/feedclient"
+	"daos/internal/feedsocket"
 )
 
 // unread is how many batches of a scan may wait here.
@@ -17,6 +18,7 @@ const unread = 4
 // the calls of a connection one after another, so each scan has its own.
 type feeds struct {
 	address, token string
+	threads        feedsocket.Threads
 
 	mu   sync.Mutex
 	idle []*feedclient.Client
@@ -31,7 +33,7 @@ func (f *feeds) take(ctx context.Context) (*feedclient.Client, error) {
 		f.idle = f.idle[:n-1]
 		return c, nil
 	}
-	return feedclient.Dial(ctx, f.address, feedclient.Options{Token: f.token, Name: "daos-sql", Window: unread})
+	return feedclient.Dial(ctx, f.address, feedclient.Options{Token: f.token, Name: "daos-sql", Window: unread, Threads: &f.threads})
 }
 
 // give takes it back: for others, if no answer of the last call is under way.

@@ -18,6 +18,7 @@ import (
 
 	"daos/internal/fault"
 	"daos/internal/feedframe"
+	"daos/internal/feedsocket"
 	feedv1 "daos/proto/gen/daos/feed/v1"
 	"daos/server/auth"
 )
@@ -77,14 +78,15 @@ func newConn(s *Server, nc net.Conn) *conn {
 	if u, ok := nc.(*net.UnixConn); ok {
 		growSendBuffer(u)
 	}
-	nc = newSocket(nc, &s.threads)
+	nc = feedsocket.New(nc, &s.threads)
 	c.nc, c.br = nc, bufio.NewReaderSize(nc, readBuffer)
 	c.w = writer{c: c, nc: nc}
 	c.ended = make(chan error, 1)
 	c.relief = time.AfterFunc(time.Hour, c.relieve)
 	c.relief.Stop()
-	if s, ok := nc.(*socket); ok {
-		s.blocked, c.tells = c.relieve, true
+	if s, ok := nc.(*feedsocket.Socket); ok {
+		s.BeforeWait(c.relieve)
+		c.tells = true
 	}
 	c.mu.open = map[uint64]*call{}
 	c.space, c.work, c.inbox = sync.NewCond(&c.mu), sync.NewCond(&c.mu), sync.NewCond(&c.mu)
@@ -206,7 +208,7 @@ func (c *conn) hello() error {
 	if c.s.o.Now != nil {
 		r.Epoch, r.MapVersion = c.s.o.Now()
 	}
-	if _, ok := c.nc.(*socket); ok && slices.Contains(m.GetFeatures(), feedframe.FeatureFiles) && c.s.o.Auth.Own(c.peer) {
+	if _, ok := c.nc.(*feedsocket.Socket); ok && slices.Contains(m.GetFeatures(), feedframe.FeatureFiles) && c.s.o.Auth.Own(c.peer) {
 		c.files, r.Features = true, []string{feedframe.FeatureFiles}
 	}
 	if err := c.w.message(feedframe.Header{Kind: feedframe.HelloReply, ID: h.ID}, r); err != nil {

@@ -11,7 +11,7 @@
 // executor runs calls one after another in order of arrival and writes their
 // answers. A batch that nothing waits before is answered by the reader itself;
 // if that lasts, another goroutine reads in its place. Without TLS both work on
-// a socket outside of Go's poller, whose waiting costs more than a small batch.
+// an internal/feedsocket, as waiting in Go's poller costs more than a small batch.
 // What a client can make the server hold is bounded by frames, by bytes a
 // connection and by bytes of all connections.
 //

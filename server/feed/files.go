@@ -8,6 +8,7 @@ import (
 
 	"daos/engine/object"
 	"daos/internal/feedframe"
+	"daos/internal/feedsocket"
 )
 
 // A process of the server's own user on the same machine can read the server's
@@ -84,7 +85,7 @@ func (c *conn) lend(out *object.Regions) (l lending, ok bool) {
 // header and, behind it, the padded meta part. sent is false if nothing was written
 // because too many descriptors are under way.
 func (w *writer) lent(h feedframe.Header, b []byte, l lending, size uint64) (sent bool, err error) {
-	s, ok := w.nc.(*socket)
+	s, ok := w.nc.(*feedsocket.Socket)
 	if !ok {
 		return false, nil
 	}

@@ -8,6 +8,7 @@ import (
 
 	"daos/internal/fault"
 	"daos/internal/feedframe"
+	"daos/internal/feedsocket"
 )
 
 // part is a frame without its header: bytes that a client has sent.
@@ -275,7 +276,7 @@ const hangupAfter = 500 * time.Millisecond
 // watchHangup ends the connection when the client goes away while the reader
 // does not read. It looks at the socket only if that lasts; stop ends it.
 func (c *conn) watchHangup() (stop func()) {
-	sock, ok := c.nc.(*socket)
+	sock, ok := c.nc.(*feedsocket.Socket)
 	if !ok { // over TLS the deadlines of the calls must do
 		return func() {}
 	}
@@ -285,7 +286,7 @@ func (c *conn) watchHangup() (stop func()) {
 	done := make(chan struct{})
 	t := time.AfterFunc(hangupAfter, func() {
 		defer close(done)
-		wait, stop, err := sock.hangup()
+		wait, stop, err := sock.Hangup()
 		if err != nil {
 			return
 		}

@@ -12,6 +12,7 @@ import (
 	"daos/engine/object"
 	"daos/internal/fault"
 	"daos/internal/feedframe"
+	"daos/internal/feedsocket"
 )
 
 // sendStep is how much of a file one sendfile sends at most, and the size of
@@ -54,8 +55,8 @@ func (w *writer) regions(h feedframe.Header, m any, out *object.Regions) (err er
 	h.Kind, h.MetaLen, h.PayloadLen = feedframe.Reply, uint32(meta), out.Size()
 	if l, ok := w.c.lend(out); ok {
 		if sent, err := w.lent(h, b, l, out.Size()); sent {
-			if s, ok := w.nc.(*socket); ok {
-				s.busy(out.Size())
+			if s, ok := w.nc.(*feedsocket.Socket); ok {
+				s.Busy(out.Size())
 			}
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"daos/internal/bufpool"
 	"daos/internal/fault"
 	"daos/internal/feedframe"
+	"daos/internal/feedsocket"
 	"daos/server/auth"
 )
 
@@ -91,7 +92,7 @@ type Server struct {
 	budget   *budget
 	stats    stats
 
-	threads threads // that wait for a socket
+	threads feedsocket.Threads // that wait for a socket
 
 	mu struct {
 		sync.Mutex

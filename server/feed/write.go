@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"daos/internal/feedframe"
+	"daos/internal/feedsocket"
 	"daos/server/wire"
 )
 
@@ -169,7 +170,7 @@ func (w *writer) flush() error {
 	w.since.Store(time.Now().UnixNano())
 	var n int64
 	var err error
-	if s, ok := w.nc.(*socket); ok {
+	if s, ok := w.nc.(*feedsocket.Socket); ok {
 		n, err = s.WriteBuffers(w.vec)
 	} else {
 		n, err = w.vec.WriteTo(w.nc)

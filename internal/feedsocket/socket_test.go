@@ -1,4 +1,4 @@
-package feed
+package feedsocket
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 )
 
 // ends returns a socket and the plain connection at its other end.
-func ends(t *testing.T, network string, all *threads) (*socket, net.Conn) {
+func ends(t *testing.T, network string, all *Threads) (*Socket, net.Conn) {
 	t.Helper()
 	address := "127.0.0.1:0"
 	if network == "unix" {
@@ -35,7 +35,7 @@ func ends(t *testing.T, network string, all *threads) (*socket, net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, ok := newSocket(c, all).(*socket)
+	s, ok := New(c, all).(*Socket)
 	if !ok {
 		t.Fatal("not taken over")
 	}
@@ -44,11 +44,11 @@ func ends(t *testing.T, network string, all *threads) (*socket, net.Conn) {
 }
 
 // each runs fn for both networks, with threads to wait on, awake or not, and without.
-func each(t *testing.T, fn func(t *testing.T, s *socket, other net.Conn)) {
+func each(t *testing.T, fn func(t *testing.T, s *Socket, other net.Conn)) {
 	for _, network := range []string{"unix", "tcp"} {
 		for _, where := range []string{"awake", "thread", "poller"} {
 			t.Run(network+"/"+where, func(t *testing.T) {
-				var all threads
+				var all Threads
 				if where == "poller" {
 					all.lingering.Store(maxLingering)
 				}
@@ -63,7 +63,7 @@ func each(t *testing.T, fn func(t *testing.T, s *socket, other net.Conn)) {
 // TestSocket_SpinsOnlyBehindABriskPeer looks at who stays awake: a reader whose
 // last wait was short, for a moment, and never more of them than there is room for.
 func TestSocket_SpinsOnlyBehindABriskPeer(t *testing.T) {
-	var all threads
+	var all Threads
 	s, other := ends(t, "unix", &all)
 	b := make([]byte, 1)
 	read := func(after time.Duration) {
@@ -102,7 +102,7 @@ func TestSocket_SpinsOnlyBehindABriskPeer(t *testing.T) {
 	if !awake {
 		t.Error("a reader whose peer was busy for as long as expected falls asleep")
 	}
-	if s.busy(1 << 20); s.read.grace.Swap(0) < int64(50*time.Microsecond) {
+	if s.Busy(1 << 20); s.read.grace.Swap(0) < int64(50*time.Microsecond) {
 		t.Error("a peer that has a lot to read is expected at once")
 	}
 	read(20 * spinFor)
@@ -119,7 +119,7 @@ func TestSocket_SpinsOnlyBehindABriskPeer(t *testing.T) {
 }
 
 func TestSocket_BytesArriveBothWays(t *testing.T) {
-	each(t, func(t *testing.T, s *socket, other net.Conn) {
+	each(t, func(t *testing.T, s *Socket, other net.Conn) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
 		rng := rand.New(rand.NewPCG(seed, 0))
@@ -170,7 +170,7 @@ func TestSocket_BytesArriveBothWays(t *testing.T) {
 }
 
 func TestSocket_DeadlinesEndWaiting(t *testing.T) {
-	each(t, func(t *testing.T, s *socket, other net.Conn) {
+	each(t, func(t *testing.T, s *Socket, other net.Conn) {
 		b := make([]byte, 1)
 		for _, wait := range []time.Duration{-time.Second, time.Millisecond, 2 * lingerFor} {
 			begun := time.Now()
@@ -208,9 +208,9 @@ func TestSocket_DeadlinesEndWaiting(t *testing.T) {
 }
 
 func TestSocket_CloseEndsWaitingAndTheDescriptor(t *testing.T) {
-	each(t, func(t *testing.T, s *socket, other net.Conn) {
+	each(t, func(t *testing.T, s *Socket, other net.Conn) {
 		for _, after := range []time.Duration{0, lingerFor / 2, 2 * lingerFor} {
-			var all threads
+			var all Threads
 			all.lingering.Store(s.threads.lingering.Load())
 			mine, peer := ends(t, s.local.Network(), &all)
 			end := make(chan error, 2)
@@ -240,11 +240,11 @@ func TestSocket_CloseEndsWaitingAndTheDescriptor(t *testing.T) {
 }
 
 func TestSocket_Hangup(t *testing.T) {
-	each(t, func(t *testing.T, s *socket, other net.Conn) {
+	each(t, func(t *testing.T, s *Socket, other net.Conn) {
 		if _, err := other.Write([]byte("unread")); err != nil {
 			t.Fatal(err)
 		}
-		wait, stop, err := s.hangup()
+		wait, stop, err := s.Hangup()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -255,7 +255,7 @@ func TestSocket_Hangup(t *testing.T) {
 		if <-gone {
 			t.Fatal("nobody has hung up")
 		}
-		if wait, _, err = s.hangup(); err != nil {
+		if wait, _, err = s.Hangup(); err != nil {
 			t.Fatal(err)
 		}
 		go func() { gone <- wait() }()
@@ -269,7 +269,7 @@ func TestSocket_Hangup(t *testing.T) {
 // TestSocket_DescriptorsAreGivenBack waits often enough in the poller that a
 // descriptor lost each time would show.
 func TestSocket_DescriptorsAreGivenBack(t *testing.T) {
-	var all threads
+	var all Threads
 	all.lingering.Store(maxLingering)
 	s, other := ends(t, "unix", &all)
 	open := func() int {

@@ -1,4 +1,7 @@
-package feed
+// Package feedsocket is a socket for requests and answers that follow each other
+// at once: the feed's, at both ends. It speaks no protocol; that is
+// internal/feedframe, server/feed and internal/feedclient. Start with New.
+package feedsocket
 
 import (
 	"io"
@@ -33,7 +36,7 @@ const (
 	readRate = 10
 )
 
-// socket is a connected socket outside of Go's poller. Under the poller every
+// Socket is a connected socket outside of Go's poller. Under the poller every
 // arrival and every bit of free space wakes a thread that waits in epoll, which
 // then finds the goroutine and a processor for it; a thread that waits in
 // poll(2) is woken itself, mostly on the processor of the process that has sent
@@ -42,11 +45,12 @@ const (
 // waited for in the poller like any other, through a second descriptor.
 //
 // One goroutine may read and another one write.
-type socket struct {
+type Socket struct {
 	fd            int
 	local, remote net.Addr
-	threads       *threads
-	blocked       func() // called before a write waits; may be nil
+	threads       *Threads
+	blocked       func()        // called before a write waits; may be nil
+	awake         time.Duration // spinFor of this one
 	read, write   side
 	iov           []unix.Iovec // scratch of WriteBuffers
 
@@ -55,23 +59,31 @@ type socket struct {
 	closed bool
 }
 
-// threads counts those of all sockets that wait, asleep or not.
-type threads struct{ lingering, spinning atomic.Int32 }
+// Threads counts those of all sockets that wait, asleep or not.
+type Threads struct{ lingering, spinning atomic.Int32 }
 
 // side is one direction of a socket.
 type side struct {
 	deadline atomic.Int64 // unix nanoseconds, 0: none
 	since    time.Time    // of the last yield; its goroutine's
-	brisk    bool         // the last wait was shorter than spinFor, and grace; its goroutine's
+	brisk    bool         // the last wait was shorter than one awake; its goroutine's
 	grace    atomic.Int64 // nanoseconds for which the other end is busy before it does something; of the next wait
 
 	mu     sync.Mutex
 	parked *os.File // while a goroutine waits in the poller
 }
 
-// newSocket takes nc's place, if it is a plain TCP or unix connection; else it
+// BeforeWait sets what is called before a write waits for room. Set it before the
+// first write.
+func (s *Socket) BeforeWait(fn func()) { s.blocked = fn }
+
+// StayAwake sets for how long the next arrival is waited for without going to
+// sleep, where the one before came within that. Set it before the first read.
+func (s *Socket) StayAwake(d time.Duration) { s.awake = d }
+
+// New takes nc's place, if it is a plain TCP or unix connection; else it
 // returns nc. The connection given is closed and must not be used any more.
-func newSocket(nc net.Conn, threads *threads) net.Conn {
+func New(nc net.Conn, threads *Threads) net.Conn {
 	var raw syscall.RawConn
 	var err error
 	switch c := nc.(type) {
@@ -89,7 +101,7 @@ func newSocket(nc net.Conn, threads *threads) net.Conn {
 	if ctl := raw.Control(func(old uintptr) { fd, err = dup(int(old)) }); ctl != nil || err != nil {
 		return nc
 	}
-	s := &socket{fd: fd, local: nc.LocalAddr(), remote: nc.RemoteAddr(), threads: threads, users: 1}
+	s := &Socket{fd: fd, local: nc.LocalAddr(), remote: nc.RemoteAddr(), threads: threads, users: 1, awake: spinFor}
 	_ = nc.Close()
 	return s
 }
@@ -97,7 +109,7 @@ func newSocket(nc net.Conn, threads *threads) net.Conn {
 func dup(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0) }
 
 // enter begins a use of the descriptor; after it leave must be called.
-func (s *socket) enter() error {
+func (s *Socket) enter() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -107,7 +119,7 @@ func (s *socket) enter() error {
 	return nil
 }
 
-func (s *socket) leave() {
+func (s *Socket) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.users--; s.users == 0 {
@@ -117,7 +129,7 @@ func (s *socket) leave() {
 
 // Close ends all waiting at once. The descriptor is closed when nobody uses it
 // any more.
-func (s *socket) Close() error {
+func (s *Socket) Close() error {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -131,7 +143,7 @@ func (s *socket) Close() error {
 }
 
 // CloseWrite says that nothing more will be written.
-func (s *socket) CloseWrite() error {
+func (s *Socket) CloseWrite() error {
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -140,7 +152,7 @@ func (s *socket) CloseWrite() error {
 }
 
 // Read implements net.Conn.
-func (s *socket) Read(b []byte) (int, error) {
+func (s *Socket) Read(b []byte) (int, error) {
 	if err := s.enter(); err != nil {
 		return 0, err
 	}
@@ -163,14 +175,14 @@ func (s *socket) Read(b []byte) (int, error) {
 }
 
 // Write implements net.Conn.
-func (s *socket) Write(b []byte) (int, error) {
+func (s *Socket) Write(b []byte) (int, error) {
 	n, err := s.put(len(b), func(done int) (int, error) { return unix.Write(s.fd, b[done:]) })
 	return int(n), err
 }
 
 // WriteBuffers writes all of bufs with as few system calls as the socket's buffer
 // allows. At most gatherVecs+2 of them, which is below the kernel's limit.
-func (s *socket) WriteBuffers(bufs [][]byte) (int64, error) {
+func (s *Socket) WriteBuffers(bufs [][]byte) (int64, error) {
 	iov, size := s.iov[:0], 0
 	for _, b := range bufs {
 		if len(b) > 0 {
@@ -208,7 +220,7 @@ func (s *socket) WriteBuffers(bufs [][]byte) (int64, error) {
 
 // WriteFiles writes b, and gives the other end, which is a unix socket, copies of
 // descriptors with its first byte.
-func (s *socket) WriteFiles(b []byte, fds []int) (int64, error) {
+func (s *Socket) WriteFiles(b []byte, fds []int) (int64, error) {
 	rights := unix.UnixRights(fds...)
 	return s.put(len(b), func(done int) (int, error) {
 		if done == 0 {
@@ -218,14 +230,14 @@ func (s *socket) WriteFiles(b []byte, fds []int) (int64, error) {
 	})
 }
 
-// busy says that the other end has so many bytes to read before it asks for more: its
+// Busy says that the other end has so many bytes to read before it asks for more: its
 // next request is waited for awake for as much longer, within reason.
-func (s *socket) busy(bytes uint64) {
+func (s *Socket) Busy(bytes uint64) {
 	s.read.grace.Store(int64(min(time.Duration(bytes/readRate), 2*spinFor)))
 }
 
 // put calls write until size bytes are written.
-func (s *socket) put(size int, write func(done int) (int, error)) (int64, error) {
+func (s *Socket) put(size int, write func(done int) (int, error)) (int64, error) {
 	if err := s.enter(); err != nil {
 		return 0, err
 	}
@@ -249,7 +261,7 @@ func (s *socket) put(size int, write func(done int) (int, error)) (int64, error)
 }
 
 // wait returns when an event may be there. The socket is in use.
-func (s *socket) wait(d *side, events int16) error {
+func (s *Socket) wait(d *side, events int16) error {
 	if s.isClosed() {
 		return net.ErrClosed
 	}
@@ -269,7 +281,7 @@ func (s *socket) wait(d *side, events int16) error {
 		}
 		pause = min(pause, max(left, 0))
 	}
-	awake := spinFor + time.Duration(d.grace.Swap(0))
+	awake := s.awake + time.Duration(d.grace.Swap(0))
 	if d == &s.read && d.brisk && s.spin(now, events, min(awake, pause)) {
 		return nil
 	}
@@ -283,7 +295,7 @@ func (s *socket) wait(d *side, events int16) error {
 
 // spin looks for an event again and again for a moment. Half of the processors
 // do that at most: the others have what is looked for to do.
-func (s *socket) spin(begun time.Time, events int16, awake time.Duration) bool {
+func (s *Socket) spin(begun time.Time, events int16, awake time.Duration) bool {
 	defer s.threads.spinning.Add(-1)
 	if int(s.threads.spinning.Add(1)) > runtime.GOMAXPROCS(0)/2 {
 		return false
@@ -299,7 +311,7 @@ func (s *socket) spin(begun time.Time, events int16, awake time.Duration) bool {
 }
 
 // linger waits for an event on a thread of its own.
-func (s *socket) linger(events int16, pause time.Duration) bool {
+func (s *Socket) linger(events int16, pause time.Duration) bool {
 	defer s.threads.lingering.Add(-1)
 	return s.threads.lingering.Add(1) <= maxLingering && ready(s.fd, events, pause)
 }
@@ -312,7 +324,7 @@ func ready(fd int, events int16, wait time.Duration) bool {
 }
 
 // park waits in Go's poller.
-func (s *socket) park(d *side, events int16) error {
+func (s *Socket) park(d *side, events int16) error {
 	f, err := s.poller()
 	if err != nil {
 		return err
@@ -331,7 +343,7 @@ func (s *socket) park(d *side, events int16) error {
 }
 
 // poller returns the socket as a file in Go's poller.
-func (s *socket) poller() (*os.File, error) {
+func (s *Socket) poller() (*os.File, error) {
 	fd, err := dup(s.fd)
 	if err != nil {
 		return nil, os.NewSyscallError("dup", err)
@@ -359,7 +371,7 @@ func setDeadline(f *os.File, at int64) error {
 	return f.SetDeadline(time.Unix(0, at))
 }
 
-func (s *socket) isClosed() bool {
+func (s *Socket) isClosed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closed
@@ -381,7 +393,7 @@ func (d *side) set(t time.Time) error {
 
 // SetDeadline implements net.Conn. A goroutine that lingers looks at the new
 // deadline after lingerFor at the latest.
-func (s *socket) SetDeadline(t time.Time) error {
+func (s *Socket) SetDeadline(t time.Time) error {
 	if err := s.read.set(t); err != nil {
 		return err
 	}
@@ -389,23 +401,23 @@ func (s *socket) SetDeadline(t time.Time) error {
 }
 
 // SetReadDeadline implements net.Conn.
-func (s *socket) SetReadDeadline(t time.Time) error { return s.read.set(t) }
+func (s *Socket) SetReadDeadline(t time.Time) error { return s.read.set(t) }
 
 // SetWriteDeadline implements net.Conn.
-func (s *socket) SetWriteDeadline(t time.Time) error { return s.write.set(t) }
+func (s *Socket) SetWriteDeadline(t time.Time) error { return s.write.set(t) }
 
 // LocalAddr implements net.Conn.
-func (s *socket) LocalAddr() net.Addr { return s.local }
+func (s *Socket) LocalAddr() net.Addr { return s.local }
 
 // RemoteAddr implements net.Conn.
-func (s *socket) RemoteAddr() net.Addr { return s.remote }
+func (s *Socket) RemoteAddr() net.Addr { return s.remote }
 
 // SyscallConn implements syscall.Conn.
-func (s *socket) SyscallConn() (syscall.RawConn, error) { return rawSocket{s}, nil }
+func (s *Socket) SyscallConn() (syscall.RawConn, error) { return rawSocket{s}, nil }
 
-// hangup returns a function that waits until the other end has closed its
+// Hangup returns a function that waits until the other end has closed its
 // sending half, and one that ends the waiting.
-func (s *socket) hangup() (wait func() bool, stop func(), err error) {
+func (s *Socket) Hangup() (wait func() bool, stop func(), err error) {
 	if err := s.enter(); err != nil {
 		return nil, nil, err
 	}
@@ -421,8 +433,8 @@ func (s *socket) hangup() (wait func() bool, stop func(), err error) {
 	return wait, func() { _ = f.SetDeadline(time.Unix(1, 0)) }, nil
 }
 
-// rawSocket is a socket for those who make system calls themselves.
-type rawSocket struct{ s *socket }
+// rawSocket is a Socket for those who make system calls themselves.
+type rawSocket struct{ s *Socket }
 
 func (r rawSocket) Control(f func(fd uintptr)) error {
 	if err := r.s.enter(); err != nil {
