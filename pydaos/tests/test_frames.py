@@ -148,7 +148,8 @@ def fixed_meta(count, item):
 @pytest.mark.parametrize("seed", range(20))
 def test_an_expected_batch_is_received_whatever_comes(ends, seed, spin, monkeypatch):
     """Answers as expected and otherwise, GOAWAY between them, arriving in pieces of any size."""
-    monkeypatch.setattr(feed, "SPIN", spin)  # waiting asleep, awake, and a little awake
+    for name in ("SPIN", "CALL_SPIN"):
+        monkeypatch.setattr(feed, name, spin)  # waiting asleep, awake, and a little awake
     rng = random.Random(seed)
     conn, peer = ends
     meta = fixed_meta(4, 100)
@@ -222,8 +223,10 @@ def test_an_expected_batch_that_breaks_off(ends, awake):
     assert conn.broken
 
 
-def test_waiting_awake_ends_by_itself(ends, monkeypatch):
-    monkeypatch.setattr(feed, "SPIN", 0.1)
+@pytest.mark.parametrize(("what", "spin", "call_spin"), [("batch", 0.1, 0.0), ("call", 0.0, 0.1)])
+def test_waiting_awake_ends_by_itself(ends, what, spin, call_spin, monkeypatch):
+    monkeypatch.setattr(feed, "SPIN", spin)
+    monkeypatch.setattr(feed, "CALL_SPIN", call_spin)
     conn, peer = ends
     meta = fixed_meta(4, 100)
     expected = feed.expect(meta, feed.parse_batch_meta(meta), 400)
@@ -233,7 +236,10 @@ def test_waiting_awake_ends_by_itself(ends, monkeypatch):
         timer = threading.Timer(after, peer.sendall, [frame(9, call_id, meta, bytes(400))])
         timer.start()
         before = time.thread_time()
-        conn.recv_batch(call_id, np.empty, expected, np.zeros(400, np.uint8))
+        if what == "batch":
+            conn.recv_batch(call_id, np.empty, expected, np.zeros(400, np.uint8))
+        else:
+            assert conn.recv_frame().id == call_id
         timer.join()
         return time.thread_time() - before
 

@@ -58,6 +58,9 @@ MAX_PIPELINED = 16
 # one before came within that: on an idle machine falling asleep and being woken takes longer
 # than the server needs for a small batch. With one processor nobody could answer meanwhile.
 SPIN = 120e-6 if len(os.sched_getaffinity(0)) > 1 else 0.0
+# The same of answers that are no batches: a durable write takes 200 us, and being woken adds
+# half of that.
+CALL_SPIN = 400e-6 if SPIN else 0.0
 
 _NO_META = memoryview(b"")
 _TIMEVAL = struct.Struct("@ll")
@@ -179,7 +182,7 @@ class FeedConnection:
         self._last_batch = BatchMeta(0, ())
         # The beginning of an expected reply: header and meta part.
         self._front = memoryview(bytearray(HEADER.size + 128))
-        # Whether the last answer was there within `SPIN`.
+        # Whether the last answer was there within `SPIN`, or `CALL_SPIN`.
         self._brisk = False
         # What was received behind the end of what was wanted.
         self._surplus = b""
@@ -477,7 +480,7 @@ class FeedConnection:
         try:
             # Not MSG_WAITALL: another frame may come, and be shorter.
             brisk = self._brisk
-            got = self._spin(front, view) if brisk else 0
+            got = self._spin(SPIN, front, view) if brisk else 0
             if not got:
                 begun = time.perf_counter()
                 got, control, _, _ = self._sock.recvmsg_into((front, view), self._control, places.CLOEXEC)
@@ -502,7 +505,7 @@ class FeedConnection:
             if got < begin:
                 self._recv_both(front[got:], view)
             elif got < begin + size:
-                self._recv_exactly(view[got - begin :], brisk)
+                self._recv_exactly(view[got - begin :], SPIN if brisk else 0.0)
             if front[HEADER.size :] == meta:
                 return True
             got = begin + size
@@ -510,12 +513,12 @@ class FeedConnection:
         self._surplus = bytes(front[:got]) + (bytes(view[: got - begin]) if got > begin else b"")
         return False
 
-    def _spin(self, *parts: memoryview) -> int:
-        """Receive what comes within `SPIN` seconds, without falling asleep; returns how much.
+    def _spin(self, awake: float, *parts: memoryview) -> int:
+        """Receive what comes within `awake` seconds, without falling asleep; returns how much.
 
         Of one part as much as there is room for, of several what has come when something has.
         """
-        receive, until, got = self._sock.recvmsg_into, time.perf_counter() + SPIN, 0
+        receive, until, got = self._sock.recvmsg_into, time.perf_counter() + awake, 0
         flags = socket.MSG_DONTWAIT | places.CLOEXEC
         while True:
             try:
@@ -537,8 +540,8 @@ class FeedConnection:
         """Receive the next frame that is not a GOAWAY."""
         while True:
             begun = time.perf_counter()
-            self._recv_head(self._brisk)
-            self._brisk = time.perf_counter() - begun < SPIN
+            self._recv_head(CALL_SPIN if self._brisk else 0.0)
+            self._brisk = time.perf_counter() - begun < CALL_SPIN
             magic, kind, flags, status, call_id, meta_len, count, payload_len, _ = HEADER.unpack(self._head)
             if magic != MAGIC or meta_len > MAX_META or payload_len > MAX_PAYLOAD:
                 self.broken = True
@@ -570,15 +573,15 @@ class FeedConnection:
         self._recv_both(meta_view, view)
         return Frame(kind, flags, status, call_id, bytes(meta_view[:meta_len]), buffer)
 
-    def _recv_head(self, brisk: bool = False) -> None:
+    def _recv_head(self, awake: float = 0.0) -> None:
         """Receive a header, and descriptors that come with it."""
         view = memoryview(self._head)
         if not self._control or self._surplus:
-            self._recv_exactly(view, brisk)
+            self._recv_exactly(view, awake)
             return
         places.close_all(self._files)  # of nobody
         try:
-            got = self._spin(view) if brisk else 0
+            got = self._spin(awake, view) if awake else 0
             if not got:
                 flags = socket.MSG_WAITALL | places.CLOEXEC
                 got, control, _, _ = self._sock.recvmsg_into((view,), self._control, flags)
@@ -686,13 +689,13 @@ class FeedConnection:
                     f"a {what} of {size} bytes, the server takes {limit}", resolution="send less in one call"
                 )
 
-    def _recv_exactly(self, view: memoryview, brisk: bool = False) -> None:
+    def _recv_exactly(self, view: memoryview, awake: float = 0.0) -> None:
         if self._surplus:
             view = view[self._from_surplus(view) :]
             if not view:
                 return
         try:
-            got = self._spin(view) if brisk else 0
+            got = self._spin(awake, view) if awake else 0
             if got < len(view):
                 got += self._sock.recv_into(view[got:] if got else view, 0, socket.MSG_WAITALL)
             if got == len(view):
