@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"daos/engine"
@@ -21,45 +20,17 @@ import (
 // transaction, the last that was answered or the one under way, so what was
 // hidden by one that is taken back has not been swept.
 func TestPowerLoss_Sweeps(t *testing.T) {
-	seed := seeds("DAOS_POWER_SEED", uint64(time.Now().UnixNano()))
-	t.Logf("DAOS_POWER_SEED=%d", seed)
-	rng := rand.New(rand.NewPCG(seed, 22))
-	mem := vfs.NewCrashableMem()
-	f := &faults{}
-	type cut struct {
-		fs        *vfs.MemFS
+	type promised struct {
 		last      [4]int
 		destroyed int
-		op        string
 	}
-	var mu sync.Mutex
-	var last [4]int
-	destroyed := 0
-	var cuts []cut
-	n, every := uint64(0), seeds("DAOS_POWER_EVERY", longer(13, 2))
-	o := engine.Options{Root: "/r", FS: errorfs.Wrap(mem, f), Targets: 3, SweepEvery: -1, SyncEvery: 5 * time.Millisecond, Window: time.Nanosecond,
-		Logger: quiet(), JournalBytes: []int64{16 << 10, 1 << 20}[seed%2]}
-	e, err := engine.Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := create(t, e, 1, 1)
-	journaled(t, mem, "/r", d)
+	var have promised
+	c := cutPower(t, 22, longer(13, 2), engine.Options{SyncEvery: 5 * time.Millisecond, Window: time.Nanosecond},
+		func() promised { return have }, func(*rand.Rand, errorfs.Op) error { return nil })
+	e, d := c.e, c.d
 	if err := e.SetPins(1, nil); err != nil {
 		t.Fatal(err)
 	}
-	f.set(func(op errorfs.Op) error {
-		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
-			return nil
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		if n++; n%every == 0 {
-			disk := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, 0, 50, 100}[rng.IntN(4)], RNG: rng})
-			cuts = append(cuts, cut{disk, last, destroyed, fmt.Sprintf("write %d (%v %s)", n, op.Kind, op.Path)})
-		}
-		return nil
-	})
 	val := func(g, i, j int) string {
 		return strings.Repeat(fmt.Sprintf("%d.%d.%d;", g, i, j), 5+(i%3)*200)
 	}
@@ -85,9 +56,9 @@ func TestPowerLoss_Sweeps(t *testing.T) {
 			if err := e.DestroyDataset(t.Context(), id); err != nil {
 				t.Error(err)
 			}
-			mu.Lock()
-			destroyed = k + 1
-			mu.Unlock()
+			c.mu.Lock()
+			have.destroyed = k + 1
+			c.mu.Unlock()
 		}
 	})
 	for g := range 4 {
@@ -101,62 +72,39 @@ func TestPowerLoss_Sweeps(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				mu.Lock()
-				last[g] = i
-				mu.Unlock()
+				c.mu.Lock()
+				have.last[g] = i
+				c.mu.Unlock()
 			}
 		})
 	}
 	wg.Wait()
 	close(stop)
 	bg.Wait()
-	f.set(nil)
-	if err := e.Close(); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%d cuts, %d destroyed", len(cuts), destroyed)
-	for _, c := range cuts {
-		o.FS = c.fs
-		e, err := engine.Open(o)
-		if err != nil {
-			t.Fatalf("%s: %v", c.op, err)
-		}
-		d, err := e.OpenDataset(1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		at := now(t, d)
+	t.Logf("%d datasets were destroyed", have.destroyed)
+	c.end(t, func(e *engine.Engine, d *engine.Dataset, at object.Epoch, cut powerCut[promised]) {
 		for g := range 4 {
-			if c.last[g] == 0 {
+			if cut.note.last[g] == 0 {
 				continue
 			}
 			which := -1
 			for j := range 4 {
 				v, err := value(t, d, at, many, fmt.Sprintf("o%d-%d", g, j))
 				if err != nil {
-					t.Fatalf("%s: writer %d part %d answered %d: %v", c.op, g, j, c.last[g], err)
+					t.Fatalf("%s: writer %d part %d answered %d: %v", cut.op, g, j, cut.note.last[g], err)
 				}
 				parts := strings.Split(v, ".")
 				i, err := strconv.Atoi(parts[min(1, len(parts)-1)])
-				if err != nil || v != val(g, i, j) || i < c.last[g] || i > c.last[g]+1 || which >= 0 && i != which {
-					t.Fatalf("%s: writer %d part %d: tx %d (before %d), answered %d", c.op, g, j, i, which, c.last[g])
+				if err != nil || v != val(g, i, j) || i < cut.note.last[g] || i > cut.note.last[g]+1 || which >= 0 && i != which {
+					t.Fatalf("%s: writer %d part %d: tx %d (before %d), answered %d", cut.op, g, j, i, which, cut.note.last[g])
 				}
 				which = i
 			}
 		}
-		for k := range c.destroyed {
+		for k := range cut.note.destroyed {
 			if _, err := e.OpenDataset(object.DatasetID(100 + k)); err == nil {
-				t.Fatalf("%s: destroyed dataset %d is back", c.op, k)
+				t.Fatalf("%s: destroyed dataset %d is back", cut.op, k)
 			}
 		}
-		if u, err := e.Usage(1); err != nil || u.Bytes != e.Accounted(1) {
-			t.Fatalf("%s: usage %+v, accounted %d, %v", c.op, u, e.Accounted(1), err)
-		}
-		if _, err := e.Scrub(t.Context(), 0, func(err error) { t.Error(c.op, err) }); err != nil {
-			t.Fatal(err)
-		}
-		if err := e.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	})
 }

@@ -40,6 +40,34 @@ func TestConformanceOnEngine(t *testing.T) {
 	})
 }
 
+// mapped makes the array x of float32 in a dataset on an engine, whose chunks are read
+// where they lie; open opens that once more.
+func mapped(t *testing.T, spec array.Spec) (open func(...array.Option) *array.Dataset, d *array.Dataset, of array.Spec) {
+	t.Helper()
+	e, err := engine.Open(engine.Options{Root: t.TempDir(), SweepEvery: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	st, err := e.CreateDataset(t.Context(), 1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps := &array.Mappings{}
+	t.Cleanup(maps.Close)
+	open = func(o ...array.Option) *array.Dataset {
+		return array.Open(st, "p/a", append(o, array.WithMappings(maps))...)
+	}
+	if spec.DType, err = array.ParseDType("float32"); err != nil {
+		t.Fatal(err)
+	}
+	d = open()
+	if _, _, err := d.Create(t.Context(), "x", spec, array.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return open, d, spec
+}
+
 // gathered brings the pieces of an answer together.
 func gathered(t *testing.T, out *object.Regions) []byte {
 	t.Helper()
@@ -59,30 +87,11 @@ func gathered(t *testing.T, out *object.Regions) []byte {
 }
 
 func TestRegions(t *testing.T) {
-	e, err := engine.Open(engine.Options{Root: t.TempDir(), SweepEvery: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close()
-	ctx := context.Background()
-	st, err := e.CreateDataset(ctx, 1, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	maps := &array.Mappings{}
-	defer maps.Close()
-	d := array.Open(st, "p/a", array.WithMappings(maps))
-	f4, err := array.ParseDType("float32")
-	if err != nil {
-		t.Fatal(err)
-	}
-	spec := array.Spec{DType: f4, Shape: []uint64{40, 100, 500}, Chunks: []uint64{8, 50, 500}}
-	if _, _, err := d.Create(ctx, "x", spec, array.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	ctx := t.Context()
+	_, d, spec := mapped(t, array.Spec{Shape: []uint64{40, 100, 500}, Chunks: []uint64{8, 50, 500}})
 	m := arraytest.NewPlain(spec)
 	rng := rand.New(rand.NewPCG(1, 2))
-	data := arraytest.Elements(rng, f4, 20*100*500)
+	data := arraytest.Elements(rng, spec.DType, 20*100*500)
 	axes := []array.Axis{{Start: 10, Count: 20}, {Count: 100}, {Count: 500}} // some chunks in part, some never
 	if _, err := d.Write(ctx, "x", axes, data, array.WriteOptions{}); err != nil {
 		t.Fatal(err)
@@ -129,27 +138,8 @@ func TestRegions(t *testing.T) {
 // TestRegions_Rows reads random boxes of a frozen array: where the chunks lie in one
 // piece as they lie in memory, row by row, else not; the bytes are the same.
 func TestRegions_Rows(t *testing.T) {
-	e, err := engine.Open(engine.Options{Root: t.TempDir(), SweepEvery: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close()
-	ctx := context.Background()
-	st, err := e.CreateDataset(ctx, 1, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	maps := &array.Mappings{}
-	defer maps.Close()
-	d := array.Open(st, "p/a", array.WithMappings(maps))
-	f4, err := array.ParseDType("float32")
-	if err != nil {
-		t.Fatal(err)
-	}
-	spec := array.Spec{DType: f4, Shape: []uint64{30, 120, 1000}, Chunks: []uint64{8, 50, 400}}
-	if _, _, err := d.Create(ctx, "x", spec, array.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	ctx := t.Context()
+	open, d, spec := mapped(t, array.Spec{Shape: []uint64{30, 120, 1000}, Chunks: []uint64{8, 50, 400}})
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -159,7 +149,7 @@ func TestRegions_Rows(t *testing.T) {
 		for d := range axes {
 			n *= axes[d].Count
 		}
-		data := arraytest.Elements(rng, f4, n)
+		data := arraytest.Elements(rng, spec.DType, n)
 		if _, err := d.Write(ctx, "x", axes, data, array.WriteOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -168,7 +158,7 @@ func TestRegions_Rows(t *testing.T) {
 	write(array.Axis{Count: 30, Step: 1}, array.Axis{Count: 120, Step: 1}, array.Axis{Count: 1000, Step: 1})
 	write(array.Axis{Start: 3, Count: 1, Step: 1}, array.Axis{Start: 7, Count: 9, Step: 1}, array.Axis{Start: 10, Count: 20, Step: 1}) // one chunk in pieces
 	write(array.Axis{Start: 24, Count: 1, Step: 1}, array.Axis{Start: 0, Count: 50, Step: 1}, array.Axis{Start: 0, Count: 400, Step: 1})
-	frozen := array.Open(st, "p/a", array.WithMappings(maps), array.Frozen())
+	frozen := open(array.Frozen())
 	axis := func(n uint64, least uint64) array.Axis {
 		a := array.Axis{Count: least + rng.Uint64N(n-least+1), Step: 1}
 		a.Start = rng.Uint64N(n - a.Count + 1)

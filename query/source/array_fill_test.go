@@ -8,7 +8,6 @@ import (
 	"daos/dataset/array"
 	"daos/query/exec"
 	"daos/query/expr"
-	"daos/query/source"
 )
 
 // TestChunksThatWereNeverWrittenArePruned is a large array of which one element
@@ -36,14 +35,7 @@ func TestChunksThatWereNeverWrittenArePruned(t *testing.T) {
 		if _, err := d.Write(ctx, "x", []array.Axis{{Start: 41234, Count: 1, Step: 1}}, binary.LittleEndian.AppendUint64(nil, math.Float64bits(7)), array.WriteOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		sc, err := d.Scan(ctx, 0, "x")
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := source.Elements("p/a/x", sc)
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := elements(t, d, "x")
 		where, err := expr.Parse(c.where)
 		if err != nil {
 			t.Fatal(err)
@@ -64,14 +56,7 @@ func TestAxesOfOneNameAreColumnsOfTheirOwn(t *testing.T) {
 	if _, _, err := d.Create(ctx, "x", array.Spec{DType: dt, Shape: []uint64{2, 2, 2, 2}, Dims: []string{"x", "x", "x", "Value"}}, array.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	sc, err := d.Scan(ctx, 0, "x")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := source.Elements("p/a/x", sc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := elements(t, d, "x")
 	for i, f := range s.Schema() {
 		if s.Schema().Index(f.Name) != i {
 			t.Errorf("column %d, %s, has the name of another one", i, f.Name)

@@ -54,6 +54,34 @@ func oracle(t *testing.T, s exec.Source, w string) {
 	}
 }
 
+// pairs is a KV dataset as a table, as it is now.
+func pairs(t *testing.T, d *kv.Dataset) exec.Source {
+	t.Helper()
+	v, err := d.Head(ctx, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := source.Pairs(ctx, "p/kv", v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// elements is an array as a table, as it is now.
+func elements(t *testing.T, d *array.Dataset, path string) exec.Source {
+	t.Helper()
+	sc, err := d.Scan(ctx, 0, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := source.Elements("p/a/"+path, sc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 func TestPairsAreATable(t *testing.T) {
 	d := kv.Open(store(t), kv.Options{})
 	if _, err := d.Define(ctx, object.RequestID{}, kv.Schema{Encoding: kv.JSON, Fields: []kv.Field{{Name: "loss", Type: kv.Float64}, {Name: "tag", Type: kv.String, Nullable: true},
@@ -78,14 +106,7 @@ func TestPairsAreATable(t *testing.T) {
 	if _, err := d.Apply(ctx, object.RequestID{}, ops); err != nil {
 		t.Fatal(err)
 	}
-	v, err := d.Head(ctx, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := source.Pairs(ctx, "p/kv", v)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := pairs(t, d)
 	if all, _ := collect(t, s, exec.Request{}); all.N != 500 {
 		t.Fatalf("%d rows", all.N)
 	}
@@ -130,14 +151,7 @@ func TestPairsAreReadInParts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	v, err := d.Head(ctx, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := source.Pairs(ctx, "p/kv", v)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := pairs(t, d)
 	places := func() (out []string) {
 		t.Helper()
 		parts, err := s.Split(ctx, nil, []int{0}, 8)
@@ -203,14 +217,7 @@ func TestValuesWithoutASchemaAreText(t *testing.T) {
 	if _, err := d.Apply(ctx, object.RequestID{}, ops); err != nil {
 		t.Fatal(err)
 	}
-	v, err := d.Head(ctx, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := source.Pairs(ctx, "p/kv", v)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := pairs(t, d)
 	got, _ := collect(t, s, exec.Request{Columns: []string{"value_text"}})
 	x := got.Columns[0]
 	if got.N != 5 || string(x.Values) != "0.1"+long+"a\x00b" || !slices.Equal(x.Valid, []byte{1, 0, 1, 1, 1}) {
@@ -243,14 +250,7 @@ func TestElementsAreATable(t *testing.T) {
 		if _, err := d.Write(ctx, "g/x", []array.Axis{{Start: 0, Count: 4, Step: 1}, {Count: 9, Step: 1}, {Count: 5, Step: 1}}, data, array.WriteOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		sc, err := d.Scan(ctx, 0, "g/x")
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := source.Elements("p/a/g/x", sc)
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := elements(t, d, "g/x")
 		all, _ := collect(t, s, exec.Request{})
 		if all.N != 7*9*5 {
 			t.Fatalf("%s: %d rows", name, all.N)
@@ -317,15 +317,7 @@ func float8(t *testing.T, x byte) float32 {
 	if _, err := d.Write(ctx, "x", nil, []byte{x}, array.WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	sc, err := d.Scan(ctx, 0, "x")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := source.Elements("p/a/x", sc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	st, err := exec.Open(ctx, s, exec.Request{Columns: []string{"value"}})
+	st, err := exec.Open(ctx, elements(t, d, "x"), exec.Request{Columns: []string{"value"}})
 	if err != nil {
 		t.Fatal(err)
 	}
