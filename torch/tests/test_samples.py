@@ -22,7 +22,7 @@ import torch
 from torch.utils.data import ConcatDataset, DataLoader, Subset, default_collate, random_split
 
 import pydaos
-from pydaos.torch import Dataset, IterableDataset, Ragged
+from pydaos.torch import Dataset, IterableDataset, Ragged, Weighted
 
 
 @pytest.fixture
@@ -173,6 +173,25 @@ def test_labels_are_image_folders(files: Any, server: Any, tmp_path: Path) -> No
     assert [upper[i] for i in range(5)] == [(len(x), y) for x, y in expected]
     with pytest.raises(ValueError, match="dirname"):
         opened(files, server, labels="csv")
+
+
+def test_classes_may_have_any_name(files: Any, server: Any) -> None:
+    """Two names that are no text are two classes."""
+    names = [b"\xfe", b"\xff\xe9", b"a b", "\ufffd".encode(), "é".encode()]
+    for k, name in enumerate(names):
+        for i in range(k + 1):
+            files.write_bytes(b"n/" + name + b"/%d" % i, b"x" * k, parents=True)
+    data = opened(files, server, "/n", labels="dirname")
+    assert data.classes == [os.fsdecode(n) for n in sorted(names)]
+    assert len(data.class_to_idx) == len(names)
+    for i in range(len(data)):
+        x, y = data[i]
+        assert data.classes[y] == data.paths([i])[0].split("/")[0]
+        assert os.fsencode(data.classes[y]) == names[len(x)]
+    weights = {os.fsdecode(n): int(n == b"\xfe") for n in names}
+    drawn = list(data.sampler(order=Weighted(weights)))
+    assert {data[i][1] for i in drawn} == {data.class_to_idx[os.fsdecode(b"\xfe")]}
+    data.close()
 
 
 def png(array: np.ndarray[Any, Any], mode: str | None = None) -> bytes:

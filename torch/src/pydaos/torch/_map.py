@@ -329,7 +329,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
     @property
     def classes(self) -> list[str]:
         """Class names in the order of their labels (with ``labels="dirname"``)."""
-        return list(self.source.info.classes)
+        return list(self.source.classes)
 
     @property
     def class_to_idx(self) -> dict[str, int]:

@@ -195,10 +195,17 @@ class Source:
         """Digest of what is read and in which order samples are numbered."""
         return str(self._info.id)
 
-    @property
+    @functools.cached_property
     def classes(self) -> tuple[str, ...]:
-        """Class names in the order of their labels."""
-        return self._info.classes
+        """Class names in the order of their labels; what is not UTF-8 in them as `os.fsdecode` has it."""
+        names = list(self._info.classes)
+        first = 0
+        for label, size in enumerate(self._info.class_sizes):
+            # Of a name that is not UTF-8 only this is known here; its samples' paths have it whole.
+            if "\ufffd" in names[label] and size:
+                names[label] = self.paths([first])[0].partition("/")[0]
+            first += size
+        return tuple(names)
 
     @property
     def symlinks_skipped(self) -> int:
