@@ -37,8 +37,17 @@ def read(f: Any, n: int) -> bytes:
     return bytes(buffer[:got])
 
 
+def without_files(dataset: Any) -> None:
+    """Let everything come over the socket."""
+    dataset.client._pool.drop_idle()
+    dataset.client._pool.files = False
+
+
+@pytest.mark.parametrize("files", [True, False])
 @pytest.mark.parametrize("lanes", [1, 2, 3])
-def test_in_order_and_out_of_order(posix_dataset: Any, content: bytes, lanes: int) -> None:
+def test_in_order_and_out_of_order(posix_dataset: Any, content: bytes, lanes: int, files: bool) -> None:
+    if not files:
+        without_files(posix_dataset)
     seed = int(os.environ.get("DAOS_TEST_SEED") or random.randrange(1 << 32))
     print(f"DAOS_TEST_SEED={seed}")
     rng = random.Random(seed)
@@ -75,8 +84,10 @@ def test_a_whole_file_in_small_reads(posix_dataset: Any, content: bytes) -> None
     assert posix_dataset.read_bytes("f", offset=5, length=7) == content[5:12]
 
 
-@pytest.mark.parametrize("lane", [0, 1])
-def test_a_connection_lost_in_between_is_no_error(posix_dataset: Any, content: bytes, lane: int) -> None:
+@pytest.mark.parametrize(("files", "lane"), [(True, 0), (False, 0), (False, 1)])
+def test_a_connection_lost_in_between_is_no_error(posix_dataset: Any, content: bytes, files: bool, lane: int) -> None:
+    if not files:
+        without_files(posix_dataset)
     with opened(posix_dataset) as f:
         got = b"".join(read(f, 1 << 20) for _ in range(5))
         assert f._ahead is not None
@@ -86,9 +97,7 @@ def test_a_connection_lost_in_between_is_no_error(posix_dataset: Any, content: b
 
 
 def test_an_interrupt_leaves_nobody_behind_who_writes(posix_dataset: Any, content: bytes) -> None:
-    pool = posix_dataset.client._pool
-    pool.drop_idle()
-    pool.files = False  # threads receive what comes over the socket
+    without_files(posix_dataset)  # threads receive what comes over the socket
     with opened(posix_dataset) as f:
         head = b"".join(read(f, 1 << 20) for _ in range(4))
         assert f._ahead is not None

@@ -42,17 +42,59 @@ def test_a_large_buffer_gets_them_and_nothing_else_does():
         whole = np.frombuffer(memory, np.uint8)
         at = whole.__array_interface__["data"][0]
         view = memoryview(memory)[4096 : 10 * MIB]
-        view[:100] = bytes(range(100))
+        view[:] = bytes(range(256)) * (len(view) // 256)
         there = os.path.exists("/sys/kernel/mm/transparent_hugepage/enabled")
-        assert pages.ask(view) is there
-        assert bytes(view[:100]) == bytes(range(100))
         start, size = pages.whole(at + 4096, len(view))
+        large = pages.Large(2)
+        asked = large.get(view)
+        assert 0 < asked <= size if there else asked == 0
+        assert view == bytes(range(256)) * (len(view) // 256)
         if there:
             got, (first, end) = flags(start)
             assert "hg" in got
             assert at <= first
-            assert end <= start + size
+            assert end == start + asked
         assert "hg" not in flags(at + 15 * MIB)[0]
-        assert not pages.ask(view[: pages.LARGE - 1])
+        assert large.get(view[: pages.LARGE - 1]) == 0
         view.release()
         del whole
+
+
+class Kernel:
+    """A kernel whose large pages take so many seconds each, in turn."""
+
+    def __init__(self, monkeypatch, took):
+        self.asked = []
+        self.now = 0.0
+        self._took = iter(took)
+        monkeypatch.setattr(pages, "_madvise", self.madvise)
+        monkeypatch.setattr(pages.time, "perf_counter", lambda: self.now)
+
+    def madvise(self, address, size, advice):
+        if advice == pages._POPULATE:
+            self.now += next(self._took)
+        else:
+            self.asked.append((address, size))
+        return 0
+
+
+def test_they_are_asked_for_as_long_as_they_come_quickly(monkeypatch):
+    with mmap.mmap(-1, 64 * MIB) as memory:
+        view = memoryview(memory)
+        at = np.frombuffer(memory, np.uint8).__array_interface__["data"][0]
+        size = pages.whole(at, len(view))[1]
+        kernel = Kernel(monkeypatch, [1e-4] * 1000)
+        large = pages.Large(3)
+        assert [large.get(view) for _ in range(4)] == [size] * 3 + [0]  # three buffers, and no more
+        assert len(set(kernel.asked)) == size // pages.LARGE
+
+        # One that takes long is not the end, two in a row are; the rest of the buffer is left alone.
+        kernel = Kernel(monkeypatch, [6.5e-3, *[1e-4] * 10, 6.5e-3, *[1e-4] * 10, 6.5e-3, 6.5e-3, *[1e-4] * 10])
+        large = pages.Large(100)
+        assert large.get(view) == 24 * pages.LARGE
+        assert [large.get(view) for _ in range(3)] == [0, 0, 0]
+
+        # Always a little late is too late.
+        kernel = Kernel(monkeypatch, [1.5e-3] * 1000)
+        assert pages.Large(100).get(view) == 21 * pages.LARGE
+        view.release()

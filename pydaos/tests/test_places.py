@@ -128,7 +128,7 @@ def test_descriptors_of_nobody_are_closed(ends, parts):
     [
         ([(2, 0, 5)], 5, pydaos.OverloadedError, "can open no more"),
         ([(0, 0, 5), (1, 0, 0)], 5, pydaos.InternalError, "have 5"),
-        ([(0, 299_990, 20)], 5, pydaos.CorruptError, "ends before byte 300010"),
+        ([(0, 299_990, 20)], 5, pydaos.CorruptError, "has no byte 300000"),
         ([(0, 0, 5)], 4, pydaos.InternalError, "kind 4"),
     ],
 )

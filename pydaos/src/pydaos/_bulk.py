@@ -295,12 +295,17 @@ class ReadAhead:
         self.offset = offset
         self.end = end
         self._begun = offset
-        self._piece = PIECE // max(1, lanes)
         self._lanes: list[_Lane] = []
         self._threads: Lanes | None = None
-        for i in range(max(1, lanes)):
-            begin, step = offset + i * self._piece, max(1, lanes) * self._piece
-            self._lanes.append(_Lane(dataset, source, range(begin, end, step), self._piece, end))
+        conn = dataset.client._pool.acquire()
+        # What lies in files is shared out where it is read (`_side`).
+        lanes = 1 if conn.reads_files else max(1, lanes)
+        self._piece = PIECE // lanes
+        for i in range(lanes):
+            pieces = range(offset + i * self._piece, end, lanes * self._piece)
+            self._lanes.append(_Lane(dataset, source, conn, pieces, self._piece, end))
+            if i + 1 < lanes:
+                conn = dataset.client._pool.acquire()
 
     def usable(self) -> bool:
         """Whether it can go on, in this process."""
@@ -317,8 +322,7 @@ class ReadAhead:
             parts.append((self._lanes[number % len(self._lanes)], view[done : done + n]))
             done += n
         try:
-            # What lies in files is copied by one thread about as fast as by two, at less cost.
-            if len(self._lanes) > 1 and want >= SPLIT and not self._lanes[0].conn.reads_files:
+            if len(self._lanes) > 1 and want >= SPLIT:
                 self._side_by_side(parts)
             else:
                 for lane, part in parts:
@@ -370,7 +374,13 @@ class _Lane:
     """One connection of a `ReadAhead`, and the pieces of the file that come over it."""
 
     def __init__(
-        self, dataset: PosixDataset, source: content.Source, pieces: Sequence[int], length: int, end: int
+        self,
+        dataset: PosixDataset,
+        source: content.Source,
+        conn: FeedConnection,
+        pieces: Sequence[int],
+        length: int,
+        end: int,
     ) -> None:
         self._dataset = dataset
         self._source = source
@@ -379,7 +389,7 @@ class _Lane:
         self._end = end
         self._waiting: deque[tuple[int, int]] = deque()  # id and length of the answers to come
         self._left = 0  # of the payload that is being received
-        self.conn: FeedConnection = dataset.client._pool.acquire()
+        self.conn = conn
 
     def receive_all(self, parts: Sequence[memoryview]) -> None:
         """Fill buffers with the next bytes of the pieces; each lies in one piece."""
@@ -396,7 +406,7 @@ class _Lane:
             if self._left != length:
                 raise errors.StaleError(f"{self._dataset.address}: the file is shorter than it was")
             self._ask()
-        self.conn.receive_part(part)
+        self.conn.receive_part(part, new=True)
         self._left -= len(part)
 
     def _ask(self) -> None:

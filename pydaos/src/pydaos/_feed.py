@@ -388,12 +388,12 @@ class FeedConnection:
             raise errors.from_wire(status, frame.meta)
         return frame.meta, payload_len
 
-    def receive_part(self, view: memoryview) -> None:
-        """Fill a buffer with the next bytes of a payload; see `receive_head`."""
+    def receive_part(self, view: memoryview, new: bool = False) -> None:
+        """Fill a buffer, perhaps of new memory, with the next bytes of a payload; see `receive_head`."""
         if self._places is None:
             self._recv_exactly(view)
             return
-        self._places.fill(view)
+        self._places.fill(view, new)
         if self._places.read:
             self._no_files()
 

@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 
 from pydaos import _errors as errors
+from pydaos import _side as side
 
 #: The most places of one payload, and the most descriptors that come with it.
 MAX_PLACES = 512
@@ -97,29 +98,27 @@ class Places:
             self.close()
             raise errors.InternalError(f"{peer}: the places of a payload of {size} bytes have {size - left}")
 
-    def fill(self, view: memoryview) -> None:
-        """Fill a buffer with the next bytes."""
+    def fill(self, view: memoryview, new: bool = False) -> None:
+        """Fill a buffer with the next bytes; large ones, of new memory above all, by several threads (`_side`)."""
+        parts: list[side.Part] = []
         try:
             while view:
                 file, offset, length = self._parts[self._next]
+                n = min(len(view), length - self._done)
+                at = offset + self._done
                 if file < 0:
-                    piece = self._inline[offset + self._done : offset + min(length, self._done + len(view))]
-                    got = len(piece)
-                    view[:got] = piece
+                    view[:n] = self._inline[at : at + n]
                 else:
-                    got = os.preadv(file, (view[: length - self._done],), offset + self._done)
-                if not got:
-                    raise errors.CorruptError(
-                        f"{self._peer}: a file of the server ends before byte {offset + length}, where an answer lies"
-                    )
-                view = view[got:]
-                self._done += got
+                    parts.append(side.Part(file, at, view[:n]))
+                view = view[n:]
+                self._done += n
                 if self._done == length:
                     self._next, self._done = self._next + 1, 0
+            end = side.read(parts, new)
         except OSError as e:
-            if isinstance(e, errors.DaosError):
-                raise
             raise errors.CorruptError(f"{self._peer}: a file of the server can't be read: {e.strerror}") from e
+        if end >= 0:
+            raise errors.CorruptError(f"{self._peer}: a file of the server has no byte {end}, where an answer lies")
 
     def skip(self, size: int) -> None:
         """Pass over bytes."""

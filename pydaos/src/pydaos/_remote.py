@@ -25,8 +25,7 @@ T = TypeVar("T")
 # A file that is read in order for so many bytes is read ahead; gaps of this size are still in order.
 RUN = 1 << 20
 SKIP = 64 << 10
-# Buffers of one file that large pages are asked for: each may cut a mapping of the process in
-# three, and it can have only so many.
+# Buffers of one file that large pages are asked for.
 MAX_ASKED = 4096
 
 
@@ -40,7 +39,6 @@ class RemoteFile(io.RawIOBase):
     _ahead: ReadAhead | None = None
     _run_end = -1  # where the last read ended, and
     _run = 0  # how many bytes were read in order until there
-    _asked = 0  # buffers that large pages were asked for
 
     def __init__(
         self, dataset: PosixDataset, path: bytes, attr: pb.Attr, *, readable: bool, writable: bool, append: bool
@@ -56,6 +54,7 @@ class RemoteFile(io.RawIOBase):
         self._append = append
         self._size = attr.size
         self._pos = self._size if append else 0
+        self._large = pages.Large(MAX_ASKED)
 
     def readable(self) -> bool:
         return self._readable
@@ -84,8 +83,8 @@ class RemoteFile(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         if not len(view):
             return 0
-        if self.read_ahead and self._asked < MAX_ASKED and pages.ask(view):
-            self._asked += 1
+        if self.read_ahead:
+            self._large.get(view)
         got = self._next(view) if self.read_ahead else 0
         if got < len(view):
             got += self._at_open(

@@ -1,0 +1,209 @@
+"""Ranges of files read into memory by a few threads side by side.
+
+One processor copies about as much as its own way to the memory lets through, and where the
+memory is new it spends most of the time in the kernel, which clears page after page; another
+one does as much again. Whoever reads does its own share here and never waits for a thread that
+has not begun: if none wakes up it reads everything itself.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pydaos import _process
+
+#: Bytes from which a read is shared out: into memory that is there, and into new memory, whose
+#: pages take longer than the copy.
+SHARED = 8 << 20
+SHARED_NEW = 2 << 20
+#: Bytes that a thread takes at a time.
+PIECE = 1 << 20
+#: Memories that one system call may fill (IOV_MAX).
+MOST_VIEWS = 1024
+#: The most threads of one read, the reader's own included.
+THREADS = min(4, len(os.sched_getaffinity(0)))
+#: Seconds without work after which a thread ends.
+IDLE = 1.0
+
+
+class Part(NamedTuple):
+    """Bytes of a file from an offset on, and the memory that they go to."""
+
+    file: int
+    offset: int
+    view: memoryview
+
+
+def read(parts: Sequence[Part], new: bool = False) -> int:
+    """Fill all parts; `new` says that the memory probably has no pages yet.
+
+    Returns the offset at which a file ended too early, or -1. Raises OSError. Nobody writes to
+    the memory any more when this returns or raises, an interrupt too.
+    """
+    if THREADS < 2 or sum(len(p.view) for p in parts) < (SHARED_NEW if new else SHARED):
+        return _in_turn(parts)
+    pieces = _pieces(parts)
+    jobs = [_Job(pieces) for _ in range(min(THREADS, len(pieces)) - 1)]
+    mine = _Job(pieces)
+    interrupt: BaseException | None = None
+    try:
+        _crew().take_up(jobs)
+        mine.run()
+    except BaseException as e:
+        interrupt = e
+    pieces.clear()
+    for job in jobs:
+        interrupt = job.left() or interrupt
+    for job in (mine, *jobs):
+        interrupt = interrupt or job.failure
+    if interrupt is not None:
+        raise interrupt
+    return max(job.short for job in (mine, *jobs))
+
+
+class _Piece(NamedTuple):
+    """Bytes of a file from an offset on, and where they go to, one memory after the other."""
+
+    file: int
+    offset: int
+    views: list[memoryview]
+
+
+def _pieces(parts: Sequence[Part]) -> deque[_Piece]:
+    """Cut what is long, and bring together what is short and follows each other in a file.
+
+    The rows of a chunk of an array do, wherever they go to.
+    """
+    out: deque[_Piece] = deque()
+    file, end, room = -1, 0, 0  # of the last piece: where it ends, and how much more it may hold
+    for p in sorted((p for p in parts if len(p.view)), key=lambda p: (p.file, p.offset)):
+        if (file, end) == (p.file, p.offset) and len(p.view) <= room and len(out[-1].views) < MOST_VIEWS:
+            out[-1].views.append(p.view)
+            room -= len(p.view)
+        else:
+            for at in range(0, len(p.view), PIECE):
+                cut = p.view[at : at + PIECE]
+                out.append(_Piece(p.file, p.offset + at, [cut]))
+                room = PIECE - len(cut)
+        file, end = p.file, p.offset + len(p.view)
+    return out
+
+
+def _in_turn(parts: Sequence[Part]) -> int:
+    for file, offset, view in parts:
+        if os.preadv(file, (view,), offset) < len(view):  # all of it, as good as always
+            short = _fill(_Piece(file, offset, [view]))
+            if short >= 0:
+                return short
+    return -1
+
+
+def _fill(piece: _Piece) -> int:
+    """Read a piece; returns where the file ended too early, or -1."""
+    file, offset, views = piece
+    left = sum(map(len, views))
+    while left:
+        got = os.preadv(file, views, offset)
+        if not got:
+            return offset
+        left, offset = left - got, offset + got
+        while left and got >= len(views[0]):
+            got -= len(views[0])
+            views = views[1:]
+        if left and got:
+            views = [views[0][got:], *views[1:]]
+    return -1
+
+
+class _Job:
+    """What one thread does of a read: pieces, until none is left."""
+
+    def __init__(self, pieces: deque[_Piece]) -> None:
+        self._pieces = pieces
+        self._inside = threading.Lock()
+        self.failure: BaseException | None = None
+        self.short = -1
+
+    def run(self) -> None:
+        """Read pieces; after a failure nobody takes another one."""
+        with self._inside:
+            try:
+                while self._one():
+                    pass
+            except BaseException as e:
+                self.failure = e
+                self._pieces.clear()
+
+    def _one(self) -> bool:
+        """Read a piece; False where there is none, or no more than that is to be read."""
+        try:
+            piece = self._pieces.popleft()
+        except IndexError:
+            return False
+        self.short = _fill(piece)
+        if self.short >= 0:
+            self._pieces.clear()
+        return self.short < 0
+
+    def left(self) -> BaseException | None:
+        """Wait until the thread is not inside; returns an interrupt that came meanwhile.
+
+        There are no pieces left by then: one that has not begun will find nothing to do.
+        """
+        interrupt: BaseException | None = None
+        while True:
+            try:
+                with self._inside:
+                    return interrupt
+            except BaseException as e:
+                interrupt = interrupt or e
+
+
+class _Crew:
+    """The threads of one process; those that have nothing to do for a while end."""
+
+    def __init__(self) -> None:
+        self.forks = _process.forks
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads = 0
+
+    def take_up(self, jobs: Sequence[_Job]) -> None:
+        """Let threads run jobs, as soon as they can."""
+        with self._lock:
+            while self._threads < len(jobs):
+                try:
+                    threading.Thread(target=self._work, name="pydaos-side", daemon=True).start()
+                except RuntimeError:
+                    break  # no more threads to be had, or the interpreter is going down: the reader does it alone
+                self._threads += 1
+        for job in jobs:
+            self._jobs.put(job)
+
+    def _work(self) -> None:
+        while True:
+            try:
+                job = self._jobs.get(timeout=IDLE)
+            except queue.Empty:
+                with self._lock:
+                    # A job that comes now finds fewer threads, and starts one.
+                    self._threads -= 1
+                return
+            job.run()
+            del job
+
+
+_here: _Crew | None = None
+
+
+def _crew() -> _Crew:
+    """Return the threads of this process; a forked child gets its own."""
+    global _here
+    if _here is None or _here.forks != _process.forks:
+        _here = _Crew()
+    return _here
