@@ -62,10 +62,19 @@ def images(rows=ROWS, seed=0, width=600):
     )
 
 
-def upload(flight, address, data):
-    descriptor = fl.FlightDescriptor.for_path(*address.split("/"))
-    writer, reader = flight.client.do_put(descriptor, data.schema, options=flight.options)
+def put(flight, options, to, data, meta=None, batch=None):
+    """Upload a table to a descriptor or an address, `batch` rows a message; returns the answer."""
+    descriptor = fl.FlightDescriptor.for_path(*to.split("/")) if isinstance(to, str) else to
+    writer, reader = flight.do_put(descriptor, data.schema, options=options)
     with writer:
-        writer.write_table(data, max_chunksize=10_000)
+        for i, part in enumerate(data.to_batches(max_chunksize=batch)):
+            if meta and i == 0:
+                writer.write_with_metadata(part, json.dumps(meta).encode())
+            else:
+                writer.write_batch(part)
         writer.done_writing()
         return json.loads(reader.read().to_pybytes())
+
+
+def upload(flight, address, data):
+    return put(flight.client, flight.options, address, data, batch=10_000)

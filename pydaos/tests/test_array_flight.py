@@ -11,15 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
+from flightclient import ERRORS, put
 
 import pydaos
 from pydaos._arrays import Arrays
 from pydaos._proto.daos.array.v1 import array_service_pb2
 from pydaos._proto.daos.flight.v1 import flight_pb2
 from pydaos.testing import Server
-
-# pyarrow chooses the class of an error by its gRPC code; not all are FlightErrors.
-ERRORS = (fl.FlightError, pa.ArrowException)
 
 
 @pytest.fixture
@@ -140,15 +138,7 @@ def _put(
     rows: int | None = None,
     **meta: Any,
 ) -> Any:
-    writer, reader = flight.do_put(descriptor, data.schema, options=options)
-    with writer:
-        for i, part in enumerate(data.to_batches(max_chunksize=rows)):
-            if meta and i == 0:
-                writer.write_with_metadata(part, json.dumps(meta).encode())
-            else:
-                writer.write_batch(part)
-        writer.done_writing()
-        return json.loads(reader.read().to_pybytes())
+    return put(flight, options, descriptor, data, meta, rows)
 
 
 def _rows(values: np.ndarray[Any, Any]) -> pa.Table:

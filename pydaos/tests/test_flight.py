@@ -1,5 +1,6 @@
 """Arrow Flight from a stock pyarrow client that knows nothing of pydaos."""
 
+import functools
 import json
 import os
 import threading
@@ -8,12 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
+from flightclient import ERRORS
+from flightclient import put as upload
 
 from pydaos._proto.daos.flight.v1 import flight_pb2
 from pydaos._proto.daos.scan.v1 import scan_service_pb2 as scan_pb2
-
-# pyarrow chooses the class of an error by its gRPC code; not all are FlightErrors.
-ERRORS = (fl.FlightError, pa.ArrowException)
 
 
 @pytest.fixture
@@ -46,17 +46,7 @@ def path(address):
     return fl.FlightDescriptor.for_path(*address.split("/"))
 
 
-def put(flight, options, descriptor, data, meta=None, batch=2000):
-    writer, reader = flight.do_put(descriptor, data.schema, options=options)
-    with writer:
-        for i, part in enumerate(data.to_batches(max_chunksize=batch)):
-            if i == 0 and meta is not None:
-                writer.write_with_metadata(part, json.dumps(meta).encode())
-            else:
-                writer.write_batch(part)
-        writer.done_writing()
-        answer = reader.read()
-    return json.loads(answer.to_pybytes())
+put = functools.partial(upload, batch=2000)
 
 
 def get(flight, options, descriptor):

@@ -8,10 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
+from flightclient import ERRORS, put
 
 from pydaos._proto.daos.flight.v1 import flight_pb2
-
-ERRORS = (fl.FlightError, pa.ArrowException)
 
 
 @pytest.fixture
@@ -137,19 +136,6 @@ def test_empty_and_listed(flight, options, kv):
     assert read(flight, options, path(kv.address)).num_rows == 0
     mine = [i for i in flight.list_flights(kv.address.encode(), options)]
     assert len(mine) == 1 and mine[0].schema.names == ["key", "akey", "value", "version"]
-
-
-def put(flight, options, to, data, batch=None, meta=None):
-    descriptor = path(to) if isinstance(to, str) else to
-    writer, reader = flight.do_put(descriptor, data.schema, options=options)
-    with writer:
-        for i, part in enumerate(data.to_batches(max_chunksize=batch)):
-            if meta and i == 0:
-                writer.write_with_metadata(part, json.dumps(meta).encode())
-            else:
-                writer.write_batch(part)
-        writer.done_writing()
-        return json.loads(reader.read().to_pybytes())
 
 
 def test_pairs_are_put(flight, options, kv):
