@@ -453,11 +453,12 @@ func FieldText(s *Schema, c int) string {
 // Distinct is s with names that differ not only in case, as SQL has them: s itself
 // where they do.
 func Distinct(s *Schema) *Schema {
-	fields, taken, same := s.Fields(), map[string]bool{}, true
+	fields, taken, last, same := s.Fields(), map[string]bool{}, map[string]int{}, true
 	for i := range fields {
 		name := fields[i].Name
-		for n := 1; taken[strings.ToLower(name)]; n++ {
-			name, same = fmt.Sprintf("%s_%d", fields[i].Name, n), false
+		for first := name; taken[strings.ToLower(name)]; {
+			last[first]++
+			name, same = fmt.Sprintf("%s_%d", first, last[first]), false
 		}
 		taken[strings.ToLower(name)] = true
 		fields[i].Name = name

@@ -400,18 +400,12 @@ func (d *running) prepare(ctx context.Context) (p duckdb.PreparedStatement, fiel
 	d.untyped = duckdb.NParams(p) > 0 && duckdb.PreparedStatementColumnCount(p) == 1 && duckdb.PreparedStatementColumnName(p, 0) == "unknown"
 	casts := false
 	var list, names []string
-	taken := map[string]bool{}
+	var shown []string
 	for i := range duckdb.PreparedStatementColumnCount(p) {
-		taken[duckdb.PreparedStatementColumnName(p, i)] = false
+		shown = append(shown, duckdb.PreparedStatementColumnName(p, i))
 	}
-	for i := range duckdb.PreparedStatementColumnCount(p) {
-		name := duckdb.PreparedStatementColumnName(p, i)
-		for n, first := 1, name; taken[name]; n++ { // two columns of one name
-			if next := fmt.Sprintf("%s_%d", first, n); !has(taken, next) {
-				name = next
-			}
-		}
-		taken[name] = true
+	for i, name := range distinct(shown) {
+		i := duckdb.IdxT(i)
 		lt := duckdb.PreparedStatementColumnLogicalType(p, i)
 		f, cast := resultField(name, lt)
 		duckdb.DestroyLogicalType(&lt)
@@ -437,9 +431,23 @@ func (d *running) prepare(ctx context.Context) (p duckdb.PreparedStatement, fiel
 	return p, fields, err
 }
 
-func has(m map[string]bool, k string) bool {
-	_, ok := m[k]
-	return ok
+// distinct gives columns of one name numbers: "a", "a_1", "a_2".
+func distinct(names []string) []string {
+	out, taken, last := slices.Clone(names), map[string]bool{}, map[string]int{}
+	for _, name := range names {
+		taken[name] = false
+	}
+	for i, name := range names {
+		for taken[out[i]] {
+			last[name]++
+			next := fmt.Sprintf("%s_%d", name, last[name])
+			if _, ok := taken[next]; !ok {
+				out[i] = next
+			}
+		}
+		taken[out[i]] = true
+	}
+	return out
 }
 
 func bind(p duckdb.PreparedStatement, params []Param) error {
