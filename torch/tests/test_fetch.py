@@ -8,6 +8,7 @@ import pickle
 import random
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ import torch
 from conftest import Numbered
 from torch.utils.data import DataLoader
 
+import pydaos
 from pydaos._feed import FeedConnection
-from pydaos.torch import Dataset
+from pydaos.testing import Server
+from pydaos.torch import Dataset, TokenBlocks
 
 
 @pytest.fixture
@@ -146,3 +149,40 @@ def test_an_interrupted_batch_is_not_mistaken_for_the_next(
             data.__getitems__([3, 4])
     for k in range(10):
         assert ids(data, [10 + k, 20 + k]) == [10 + k, 20 + k]
+
+
+@pytest.mark.timeout(240)
+def test_another_server_is_started_meanwhile(
+    own_server: Server, runtime_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server started last is found by itself; what was opened before goes on where it was opened."""
+    monkeypatch.delenv("DAOS_ADDR", raising=False)
+    with own_server.connect() as client:
+        client.create_pool("p")
+        files = client.create_dataset("p/d", type="posix")
+        rows = client.create_dataset("p/t", type="tensor")
+        for i in range(20):
+            files.write_bytes(f"{i:02d}", bytes([i]))
+        rows.append({"tokens": [np.arange(40, dtype="i4")]})
+        files.snapshot("s")
+        rows.snapshot("s")
+    data, documents = Dataset("p/d@s"), Dataset("p/t@s")
+    assert data[3] == b"\3"
+    wanted = [[i] for i in range(20)]
+    with Server(runtime_folder / "later"):
+        with pydaos.connect() as newest:
+            assert newest.pools() == []
+        data.close()
+        again = pickle.loads(pickle.dumps(data))
+        for opened in (data, again):
+            for context in ("fork", "spawn") if opened is data else ("fork",):
+                loader = DataLoader(opened, 7, num_workers=1, multiprocessing_context=context)
+                assert [row for batch in loader for row in batch.tolist()] == wanted
+            assert [row for batch in opened.batches(7) for row in batch.tolist()] == wanted
+        assert len(TokenBlocks(documents, 10)) == 4
+        own_server.restart()
+        assert again[4] == b"\4"
+        fresh = pickle.loads(pickle.dumps(again))
+        assert fresh[5] == b"\5"
+        for opened in (data, again, fresh, documents):
+            opened.close()

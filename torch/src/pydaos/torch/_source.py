@@ -25,7 +25,8 @@ import torch.utils.data
 import pydaos
 from pydaos import _process
 from pydaos._address import Address
-from pydaos._client import DEFAULT_RETRY
+from pydaos._client import DEFAULT_RETRY, Client
+from pydaos._discovery import RuntimeEndpoint, entry_of
 from pydaos._manifest import BYTES, FIXED, RAGGED, STRING
 from pydaos._proto.daos.dataset.v1 import dataset_service_pb2 as dspb
 from pydaos._proto.daos.loader.v1 import loader_service_pb2 as lpb
@@ -39,7 +40,6 @@ from pydaos.torch._token import Token
 from pydaos.torch._world import WorldArg, resolve
 
 if TYPE_CHECKING:
-    from pydaos._client import Client
     from pydaos._manifest import BatchPipe, Manifest
 
 __all__ = ["Raw", "Source"]
@@ -289,7 +289,7 @@ class Source:
         patience: Patience | None = None
         while self._client_cache is None or self._client_cache[0] != pid:
             try:
-                self._client_cache = (pid, pydaos.connect(**self._connect))
+                self._client_cache = (pid, self._connected())
             except (pydaos.UnreachableError, pydaos.OverloadedError) as err:
                 if not hasattr(self, "_info"):
                     raise  # never opened: a wrong address is said at once
@@ -297,6 +297,23 @@ class Source:
                 patience = patience or Patience(self._connect.get("retry", DEFAULT_RETRY))
                 patience.wait(err)
         return self._client_cache[1]
+
+    def _connected(self) -> Client:
+        """Connect: to the same server in all processes and copies, also where it was found by itself.
+
+        Their user may have started another one since, which would be found now.
+        """
+        options = dict(self._connect)
+        found: RuntimeEndpoint | None = options.pop("found", None)
+        here = found is not None and (os.path.isdir(found.root) or entry_of(found.root) is not None)
+        if found is None or not here or os.environ.get("DAOS_ADDR"):
+            client = pydaos.connect(**options)
+        else:
+            client = Client(found, **{k: options[k] for k in ("timeout", "retry") if k in options})
+            client._pool.run(lambda conn: None, retry=0.0)  # as connect() does
+        if isinstance(client._endpoint, RuntimeEndpoint):
+            self._connect["found"] = client._endpoint
+        return client
 
     def close(self) -> None:
         """Close this process's connections."""
