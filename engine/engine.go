@@ -111,6 +111,15 @@ func (e *Engine) Stats() []TargetStats {
 	return out
 }
 
+// Unshared is how many batches found no room in the journal since the engine was
+// opened: each was synced on its own.
+func (e *Engine) Unshared() int64 {
+	if e.journal == nil {
+		return 0
+	}
+	return e.journal.NoRoom()
+}
+
 // Targets is the number of targets.
 func (e *Engine) Targets() int { return len(e.targets) }
 

@@ -251,7 +251,7 @@ func TestMetricsAndHealth(t *testing.T) {
 		for _, want := range []string{
 			`daos_call_duration_seconds_count{kind="ok",method="/daos.system.v1.SystemService/Ping"} 1`,
 			`daos_call_duration_seconds_count{kind="invalid",method="/daos.scan.v1.ScanService/Plan"} 1`,
-			`daos_target_up{target="1"} 1`, `daos_connections `, `daos_sweep_rounds `, `daos_info{version=`, `go_goroutines `,
+			`daos_target_up{target="1"} 1`, `daos_connections `, `daos_journal_full `, `daos_sweep_rounds `, `daos_info{version=`, `go_goroutines `,
 		} {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s: /metrics has no %s", name, want)

@@ -100,6 +100,11 @@ func (s *Server) gauges() error {
 			return err
 		}
 	}
+	if err := s.telemetry.Gauge("daos.journal.full", "", "Batches that found no room in the journal since the start: each was synced on its own.", func(context.Context) []telemetry.Sample {
+		return []telemetry.Sample{{Value: float64(s.engine.Unshared())}}
+	}); err != nil {
+		return err
+	}
 	return s.targetGauges()
 }
 

@@ -234,6 +234,9 @@ func TestWhatIsTooLongOrHasNoRoomIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if l.NoRoom() < 2 {
+		t.Fatalf("%d records found no room", l.NoRoom())
+	}
 	close(hold)
 	if err := add(t, l, 0, n+1, make([]byte, 500)).Wait(); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package journal
 import (
 	"hash/crc32"
 	"sync"
+	"sync/atomic"
 
 	"daos/internal/guardfs"
 )
@@ -27,6 +28,8 @@ type Log struct {
 	aligned []byte // who writes has it
 	started bool
 	closed  bool
+
+	noRoom atomic.Int64
 
 	wake chan struct{} // for keep
 	wg   sync.WaitGroup
@@ -61,12 +64,14 @@ func (l *Log) Append(target uint16, number uint64, payload []byte) *Group {
 	if l.cur == nil || !l.fitsLocked(size) {
 		if l.next == nil {
 			l.wakeLocked()
+			l.noRoom.Add(1)
 			return nil
 		}
 		l.full, l.cur, l.next = l.cur, l.next, nil
 		l.wakeLocked()
 	}
 	if !l.fitsLocked(size) {
+		l.noRoom.Add(1)
 		return nil // a file that is still small
 	}
 	n := len(l.queue)
@@ -196,6 +201,9 @@ func (f *file) write(p []byte) (int, error) {
 	}
 	return f.File.Write(p)
 }
+
+// NoRoom is how many batches found no room and were refused.
+func (l *Log) NoRoom() int64 { return l.noRoom.Load() }
 
 // Stop takes no more batches, and returns when Checkpoint is not called any more.
 func (l *Log) Stop() {
