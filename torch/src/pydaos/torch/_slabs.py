@@ -38,7 +38,7 @@ from pydaos.torch._buffers import BufferPool, process_pool, size_class
 __all__ = ["Filled", "Memory", "Slabs", "batch_memory", "process_slabs"]
 
 #: So many bytes are kept for reuse, but at least FEWEST slabs, and at most MOST: each has two descriptors.
-KEPT_BYTES, FEWEST, MOST = 512 << 20, 4, 32
+KEPT_BYTES, FEWEST, MOST = 256 << 20, 4, 32
 #: So many slabs are looked at before a new one is made: a loader whose batches are kept has many.
 LOOKS = 8
 
