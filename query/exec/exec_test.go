@@ -477,6 +477,7 @@ func TestBadRequestsSaySo(t *testing.T) {
 		{Request{Sample: &Sample{Fraction: 1.5}}, "up to 1"},
 		{Request{Group: []string{"v"}}, "makes no groups"},
 		{Request{Aggregates: []Aggregate{{Sum, "s"}}}, "sum of text"},
+		{Request{Group: slices.Repeat([]string{"label"}, 65)}, "at most 4096, 64 and 256"},
 		{Request{BatchRows: -1}, "use 1 to 65536"},
 		{Request{Where: &expr.Column{Name: "x"}}, "not a condition"},
 	} {

@@ -156,7 +156,8 @@ func check(r Request, s Source) (*plan, error) {
 		return 0, e.Do("see its columns: daos query schema %s", s.Name())
 	}
 	if len(r.Columns) > MaxColumns || len(r.Group) > 64 || len(r.Aggregates) > 256 {
-		return nil, fault.New(fault.TooBig, "query.scan", s.Name(), "%d columns, %d groups, %d aggregates", len(r.Columns), len(r.Group), len(r.Aggregates))
+		return nil, fault.New(fault.TooBig, "query.scan", s.Name(), "%d columns, %d to group by and %d aggregates are too many", len(r.Columns), len(r.Group), len(r.Aggregates)).
+			Do("ask for at most %d, 64 and 256", MaxColumns)
 	}
 	if r.Where != nil {
 		var err error
