@@ -252,6 +252,18 @@ def test_what_was_cut_short_or_spoilt_is_an_error_of_ours(ckpt: Checkpoint) -> N
         ckpt.reader("g.pt").seek(-(1 << 20), 2)
 
 
+def test_a_storage_that_goes_beyond_the_end_is_an_error(ckpt: Checkpoint) -> None:
+    with ckpt.writer("f") as f:
+        f.write(bytes(1000))
+    with ckpt.reader("f") as f:
+        reader = _restore.Reader(f.raw, "f", 2)
+        for offset in (900, 1000, 5000):
+            with pytest.raises(pydaos.CorruptError, match=r"f: ends at byte .*, inside a storage"):
+                reader.pieces(
+                    [_restore.Piece(0, memoryview(bytearray(10))), _restore.Piece(offset, memoryview(bytearray(200)))]
+                )
+
+
 def test_sparse_tensors_are_looked_at_and_forgotten(ckpt: Checkpoint) -> None:
     sparse = torch.eye(3).to_sparse()
     state = {"w": torch.ones(2), "coo": sparse, "csr": torch.eye(3).to_sparse_csr()}
