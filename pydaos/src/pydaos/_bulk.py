@@ -298,9 +298,9 @@ class ReadAhead:
         self._lanes: list[_Lane] = []
         self._threads: Lanes | None = None
         conn = dataset.client._pool.acquire()
-        # What lies in files is shared out where it is read (`_side`).
+        # What lies in files is shared out where it is read (`_side`), and a request costs more than its size.
         lanes = 1 if conn.reads_files else max(1, lanes)
-        self._piece = PIECE // lanes
+        self._piece = spans.SPAN_IN_FILES if conn.reads_files else PIECE // lanes
         for i in range(lanes):
             pieces = range(offset + i * self._piece, end, lanes * self._piece)
             self._lanes.append(_Lane(dataset, source, conn, pieces, self._piece, end))

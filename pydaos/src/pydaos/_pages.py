@@ -31,12 +31,20 @@ _ADVICE = getattr(mmap, "MADV_HUGEPAGE", 14)
 _POPULATE = 23  # MADV_POPULATE_WRITE, since Linux 5.14
 _madvise = ctypes.CDLL(None).madvise
 _madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+_mincore = ctypes.CDLL(None).mincore
+_mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
 
 
 def whole(address: int, size: int) -> tuple[int, int]:
     """Return the large pages that lie in memory as a whole: their address and bytes."""
     start = -(-address // LARGE) * LARGE
     return start, max(0, (address + size) // LARGE * LARGE - start)
+
+
+def there(address: int) -> bool:
+    """Whether the page at an address is there already, as in memory that an allocator gives once more."""
+    flag = ctypes.create_string_buffer(1)
+    return _mincore(address, mmap.PAGESIZE, flag) == 0 and bool(flag.raw[0] & 1)
 
 
 class Large:
@@ -58,8 +66,10 @@ class Large:
         if not self._left or len(view) < LARGE:
             return 0
         start, size = whole(np.frombuffer(view, np.uint8).__array_interface__["data"][0], len(view))
-        self._left -= size > 0
         asked = 0
+        if not size or there(start):
+            return 0
+        self._left -= 1
         while asked < size and _madvise(start + asked, LARGE, _ADVICE) == 0:
             begun = time.perf_counter()
             if _madvise(start + asked, LARGE, _POPULATE) == 0:  # else at its first touch, whatever that takes
