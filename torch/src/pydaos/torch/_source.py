@@ -299,10 +299,7 @@ class Source:
         return self._client_cache[1]
 
     def _connected(self) -> Client:
-        """Connect: to the same server in all processes and copies, also where it was found by itself.
-
-        Their user may have started another one since, which would be found now.
-        """
+        """Connect; to the server that was found first, in copies too: their user may have started another one since."""
         options = dict(self._connect)
         found: RuntimeEndpoint | None = options.pop("found", None)
         here = found is not None and (os.path.isdir(found.root) or entry_of(found.root) is not None)
