@@ -19,7 +19,7 @@ from pydaos import _process
 
 #: Bytes from which a read is shared out: into memory that is there, and into new memory, whose
 #: pages take longer than the copy.
-SHARED = 8 << 20
+SHARED = 16 << 20
 SHARED_NEW = 2 << 20
 #: Bytes that a thread takes at a time.
 PIECE = 1 << 20
