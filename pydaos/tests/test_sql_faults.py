@@ -242,7 +242,34 @@ def test_a_kill_is_obeyed_at_once(mine: tuple[Server, Client, str]) -> None:
         took.append(running.ended - begun)
         assert f"{query.id} was killed" in str(running.error), running.error
         until(lambda: not workers(server))
-    assert sorted(took)[len(took) // 2] < 0.1, took
+    best = [min(took[i :: len(texts)]) for i in range(len(texts))]
+    assert max(best) < 0.1, took  # the machine may be busy now and then
+
+
+@pytest.mark.parametrize("kind", ["query", "sql"])
+def test_a_kill_is_obeyed_while_the_client_takes_nothing(mine: tuple[Server, Client, str], kind: str) -> None:
+    server, client, pool = mine
+    arrays = client.create_dataset(f"{pool}/{kind}", type="array")
+    arrays.create_array("zeros", shape=(50_000_000,), dtype="float64", chunks=(1 << 16,))  # more than any buffer
+    address = f"{arrays.address}/zeros"
+    with server.connect() as slow:
+        rows = iter(slow.query(address) if kind == "query" else slow.sql(f'select * from "{address}"'))
+        next(rows)
+
+        def running() -> list[pb.Query]:
+            return list(client.call("query.ListQueries", pb.ListQueriesRequest(), pb.ListQueriesResponse).queries)
+
+        def stuck() -> bool:
+            before = [q.counters.rows_scanned for q in running()]
+            time.sleep(0.3)
+            return before == [q.counters.rows_scanned for q in running()]
+
+        until(stuck)
+        killed = [q.id for q in running()]
+        client.call("query.KillQuery", pb.KillQueryRequest(id=killed[0]), pb.KillQueryResponse)
+        until(lambda: not running())
+        with pytest.raises(pydaos.DaosError, match=f"{killed[0]} was killed"):
+            list(rows)
 
 
 def test_a_client_that_goes_away_ends_its_statement(mine: tuple[Server, Client, str]) -> None:

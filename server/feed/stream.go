@@ -3,6 +3,7 @@ package feed
 import (
 	"context"
 	"io"
+	"sync"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
@@ -24,7 +25,8 @@ type serverStream struct {
 	begun  bool        // the first message, of the CALL frame, was taken
 	held   int64       // budget of the message that the handler has now
 	sent   atomic.Bool // the one response was sent
-	closed atomic.Bool // the handler has returned
+	mu     sync.Mutex  // held by a send: a handler may return while it waits (codec.Interruptible)
+	closed bool        // the handler has returned; under mu
 	broken atomic.Bool // the socket is
 }
 
@@ -33,7 +35,9 @@ type serverStream struct {
 func (c *conn) stream(ctx context.Context, k *call, m *feedv1.Call, to *method) error {
 	st := &serverStream{c: c, k: k, ctx: ctx, m: m, many: to.stream.ServerStreams}
 	err := c.handle(st, to)
-	st.closed.Store(true)
+	st.mu.Lock() // nothing of the stream may follow its end
+	st.closed = true
+	st.mu.Unlock()
 	c.s.budget.put(st.held)
 	switch {
 	case st.broken.Load():
@@ -65,7 +69,9 @@ func (st *serverStream) Context() context.Context     { return st.ctx }
 
 // SendMsg writes a REPLY. The message is the handler's again when it returns.
 func (st *serverStream) SendMsg(m any) error {
-	if st.closed.Load() || !st.many && st.sent.Swap(true) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.closed || !st.many && st.sent.Swap(true) {
 		return fault.New(fault.Internal, "feed.send", "", "a message after the end of its stream")
 	}
 	if err := st.ctx.Err(); err != nil {

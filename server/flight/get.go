@@ -20,6 +20,7 @@ import (
 	flightv1 "daos/proto/gen/daos/flight/v1"
 	scanv1 "daos/proto/gen/daos/scan/v1"
 	"daos/query/scan"
+	"daos/server/codec"
 	"daos/server/pool"
 )
 
@@ -39,7 +40,7 @@ func (s *Server) DoGet(t *flight.Ticket, out flight.FlightService_DoGetServer) e
 	}
 	ctx, end := s.running.add(out.Context(), string(t.GetTicket()))
 	defer end()
-	err = s.answer(ctx, &to, id, &interruptible{ctx: ctx, to: out})
+	err = s.answer(ctx, &to, id, codec.Interrupt(ctx, out))
 	if cause := context.Cause(ctx); err != nil && cause != nil && ctx.Err() != nil {
 		err = cause
 	}

@@ -17,6 +17,7 @@ import (
 	queryv1 "daos/proto/gen/daos/query/v1"
 	"daos/query/exec"
 	"daos/query/expr"
+	"daos/server/codec"
 	"daos/server/pool"
 )
 
@@ -32,9 +33,14 @@ type Queries interface {
 	Describe(ctx context.Context, r *queryv1.SqlRequest) (*Statement, error)
 	// Run runs a statement at the epochs given for what it reads: one Arrow IPC
 	// message for each call of fn, the schema first; with the last the result is
-	// complete. It gives the same rows in the same order whenever it is called.
-	Run(ctx context.Context, r *queryv1.SqlRequest, epochs map[string]uint64, fn func(payload []byte, last bool, c *queryv1.Counters) error) error
+	// complete. The context that fn gets ends with the statement, so that a client
+	// which takes nothing does not hold it. It gives the same rows in the same order
+	// whenever it is called.
+	Run(ctx context.Context, r *queryv1.SqlRequest, epochs map[string]uint64, fn Take) error
 }
+
+// Take gets the messages of a statement.
+type Take func(ctx context.Context, payload []byte, last bool, c *queryv1.Counters) error
 
 // Table is a dataset as a table, and what is wanted of it.
 type Table struct {
@@ -246,7 +252,7 @@ func (s *Server) getScan(ctx context.Context, part *flightv1.ScanPart, out strea
 	if err != nil {
 		return err
 	}
-	w, err := newSender(out, rows.Schema())
+	w, err := newSender(codec.Interrupt(ctx, out), rows.Schema())
 	if err != nil {
 		return run.Why(ctx, err)
 	}

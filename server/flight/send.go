@@ -1,13 +1,10 @@
 package flight
 
 import (
-	"context"
-
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/ipc"
 
 	"daos/internal/fault"
-	"daos/internal/rescue"
 	"daos/server/codec"
 )
 
@@ -18,38 +15,11 @@ const maxBatch = 3584 << 10
 // stream is the sending half of a gRPC stream.
 type stream interface{ SendMsg(m any) error }
 
-// interruptible is a stream whose sends end with a context of ours: gRPC's own
-// end only with the client, and one that takes nothing would hold a query that
-// was cancelled.
-type interruptible struct {
-	ctx context.Context //nolint:containedctx // of one call, as a stream has one
-	to  stream
-}
-
-// SendMsg sends a message, which must not be used any more: it may still be on
-// its way. After an error there must be no other.
-func (i *interruptible) SendMsg(m any) error {
-	sent := make(chan error, 1)
-	go func() {
-		err := rescue.Do(func() error { return i.to.SendMsg(m) })
-		if pinned, ok := m.(*codec.Message); ok {
-			pinned.Discard() // where gRPC did not take it
-		}
-		sent <- err
-	}()
-	select {
-	case err := <-sent:
-		return rescue.Again(err)
-	case <-i.ctx.Done():
-		return context.Cause(i.ctx)
-	}
-}
-
 // sendPinned sends a message, and lets go of the memory that it holds where gRPC
 // did not take it.
 func sendPinned(to stream, m *codec.Message) error {
 	err := to.SendMsg(m)
-	if _, does := to.(*interruptible); !does {
+	if _, does := to.(*codec.Interruptible); !does {
 		m.Discard()
 	}
 	return err

@@ -22,7 +22,7 @@ func TestAMessageUnderWayKeepsItsMemory(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	s := slowStream{make(chan struct{})}
-	if err := sendPinned(&interruptible{ctx: ctx, to: s}, m); !errors.Is(err, context.Canceled) {
+	if err := sendPinned(codec.Interrupt(ctx, s), m); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 	select {

@@ -19,6 +19,7 @@ import (
 	flightv1 "daos/proto/gen/daos/flight/v1"
 	queryv1 "daos/proto/gen/daos/query/v1"
 	"daos/query/exec"
+	"daos/server/codec"
 )
 
 // sqlInfo describes a statement: it is prepared, not run. Its one ticket has the
@@ -68,9 +69,9 @@ func (s *Server) getSQL(ctx context.Context, part *flightv1.SqlPart, out stream)
 	}
 	w := &statementSender{out: out}
 	done := false
-	err = q.Run(ctx, part.GetStatement(), epochs, func(payload []byte, last bool, c *queryv1.Counters) error {
+	err = q.Run(ctx, part.GetStatement(), epochs, func(ctx context.Context, payload []byte, last bool, c *queryv1.Counters) error {
 		done = last
-		return w.take(payload, last, c)
+		return w.take(ctx, payload, last, c)
 	})
 	if err == nil && !done {
 		err = fault.New(fault.DataLoss, "flight.get", "statement", "it ended without the proof that its result is complete").Do("read the ticket again")
@@ -89,7 +90,7 @@ type statementSender struct {
 	c    *queryv1.Counters
 }
 
-func (s *statementSender) take(payload []byte, last bool, c *queryv1.Counters) error {
+func (s *statementSender) take(ctx context.Context, payload []byte, last bool, c *queryv1.Counters) error {
 	if s.head == nil {
 		s.head = bytes.Clone(payload)
 		rd, err := s.read(nil)
@@ -97,7 +98,7 @@ func (s *statementSender) take(payload []byte, last bool, c *queryv1.Counters) e
 			return err
 		}
 		defer rd.Release()
-		s.w, err = newSender(s.out, rd.Schema())
+		s.w, err = newSender(codec.Interrupt(ctx, s.out), rd.Schema())
 		s.c = c
 		return err
 	}

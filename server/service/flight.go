@@ -95,16 +95,16 @@ func (q FlightQueries) Describe(ctx context.Context, r *queryv1.SqlRequest) (*fl
 }
 
 // Run implements flight.Queries.
-func (q FlightQueries) Run(ctx context.Context, r *queryv1.SqlRequest, epochs map[string]uint64, fn func([]byte, bool, *queryv1.Counters) error) error {
+func (q FlightQueries) Run(ctx context.Context, r *queryv1.SqlRequest, epochs map[string]uint64, fn flight.Take) error {
 	ctx, run := q.Running.begin(ctx, &queryv1.ScanRequest{Label: label(r)})
 	defer run.end()
-	err := q.SQL.run(ctx, &queryv1.SqlTask{Statement: r, Epochs: epochs, Repeatable: true}, func(m *queryv1.SqlReply) error {
+	err := q.SQL.run(ctx, &queryv1.SqlTask{Statement: r, Epochs: epochs, Repeatable: true}, func(ctx context.Context, m *queryv1.SqlReply) error {
 		b := m.GetBatch()
 		if b == nil {
 			return fault.New(fault.Internal, "query.sql", "statement", "its process sent a plan in place of rows")
 		}
 		run.note(b.GetCounters())
-		return fn(b.GetPayload(), b.GetDone(), b.GetCounters())
+		return fn(ctx, b.GetPayload(), b.GetDone(), b.GetCounters())
 	})
 	return run.why(ctx, err)
 }

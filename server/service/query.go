@@ -20,6 +20,7 @@ import (
 	"daos/query/expr"
 	"daos/query/scan"
 	"daos/query/source"
+	"daos/server/codec"
 	"daos/server/pool"
 )
 
@@ -159,8 +160,10 @@ func (q *Query) stream(ctx context.Context, t *queryTable, run *query, st *exec.
 	if err != nil {
 		return err
 	}
+	to := codec.Interrupt(ctx, out)
 	answer := func(payload []byte, done bool) error {
-		return out.Send(&queryv1.ScanResponse{Payload: payload, Query: run.id, Epoch: uint64(t.at), Done: done, Counters: run.counters(st.Counters())})
+		err := to.SendMsg(&queryv1.ScanResponse{Payload: payload, Query: run.id, Epoch: uint64(t.at), Done: done, Counters: run.counters(st.Counters())})
+		return run.why(ctx, err)
 	}
 	if err := answer(w.Head(), false); err != nil {
 		return err

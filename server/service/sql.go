@@ -16,6 +16,7 @@ import (
 	"daos/internal/sqltask"
 	queryv1 "daos/proto/gen/daos/query/v1"
 	"daos/query/exec"
+	"daos/server/codec"
 	"daos/server/wire"
 )
 
@@ -59,8 +60,8 @@ const maxStatement = 1 << 20
 
 // run gives a statement to a process and hands each of its replies to fn. The
 // process serves no other one: it is ended when the answer is there, and its
-// folder is gone when run returns.
-func (s *SQL) run(ctx context.Context, task *queryv1.SqlTask, fn func(*queryv1.SqlReply) error) error {
+// folder is gone when run returns. The context that fn gets ends with the statement.
+func (s *SQL) run(ctx context.Context, task *queryv1.SqlTask, fn func(context.Context, *queryv1.SqlReply) error) error {
 	if n := len(task.GetStatement().GetText()); n > maxStatement {
 		return fault.New(fault.TooBig, "query.sql", "statement", "the statement has %d bytes, at most %d are taken", n, maxStatement)
 	}
@@ -87,7 +88,7 @@ func (s *SQL) run(ctx context.Context, task *queryv1.SqlTask, fn func(*queryv1.S
 	}
 	sent := sqltask.WriteFrame(p.in, task)    // it may have said already why it takes none
 	if sent == nil && task.GetQuery() != "" { // so that the client can ask how far it is
-		err = fn(&queryv1.SqlReply{Batch: &queryv1.SqlResponse{}})
+		err = fn(ctx, &queryv1.SqlReply{Batch: &queryv1.SqlResponse{}})
 	}
 	finished := false
 	for err == nil && !finished {
@@ -101,7 +102,7 @@ func (s *SQL) run(ctx context.Context, task *queryv1.SqlTask, fn func(*queryv1.S
 			break
 		}
 		finished = r.GetPlan() != nil || r.GetBatch().GetDone()
-		err = fn(&r)
+		err = fn(ctx, &r)
 	}
 	if finished {
 		s.done(p)
@@ -138,7 +139,7 @@ func (q *Query) Sql(r *queryv1.SqlRequest, out grpc.ServerStreamingServer[queryv
 	ctx, run := q.Running.begin(out.Context(), &queryv1.ScanRequest{Label: label(r)})
 	defer run.end()
 	first := true
-	err := q.SQL.run(ctx, &queryv1.SqlTask{Statement: r, Query: run.id}, func(m *queryv1.SqlReply) error {
+	err := q.SQL.run(ctx, &queryv1.SqlTask{Statement: r, Query: run.id}, func(ctx context.Context, m *queryv1.SqlReply) error {
 		b := m.GetBatch()
 		if b == nil {
 			return fault.New(fault.Internal, "query.sql", "statement", "its process sent a plan in place of rows")
@@ -147,7 +148,7 @@ func (q *Query) Sql(r *queryv1.SqlRequest, out grpc.ServerStreamingServer[queryv
 			b.Query, first = run.id, false
 		}
 		run.note(b.GetCounters())
-		return out.Send(b)
+		return codec.Interrupt(ctx, out).SendMsg(b)
 	})
 	return run.why(ctx, err)
 }
@@ -165,7 +166,7 @@ func (q *Query) ExplainSql(ctx context.Context, r *queryv1.ExplainSqlRequest) (*
 
 // plan runs a task that answers with a plan.
 func (s *SQL) plan(ctx context.Context, task *queryv1.SqlTask) (plan *queryv1.ExplainSqlResponse, err error) {
-	err = s.run(ctx, task, func(m *queryv1.SqlReply) error {
+	err = s.run(ctx, task, func(_ context.Context, m *queryv1.SqlReply) error {
 		plan = m.GetPlan()
 		return nil
 	})

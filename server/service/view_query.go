@@ -444,7 +444,7 @@ func (q *Query) statement(ctx context.Context, task *queryv1.SqlTask, fn func(co
 	go func() { // ends when the statement does, which it does when ctx ends
 		done := false
 		err := rescue.Do(func() error {
-			return q.SQL.run(ctx, task, func(m *queryv1.SqlReply) error {
+			return q.SQL.run(ctx, task, func(_ context.Context, m *queryv1.SqlReply) error {
 				b := m.GetBatch()
 				if b == nil {
 					return fault.New(fault.Internal, "query.sql", "statement", "its process sent a plan in place of rows")
