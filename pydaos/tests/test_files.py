@@ -30,6 +30,25 @@ def test_whole_files(fs, size):
     assert fs.stat("f").size == size
 
 
+def test_buffers_of_any_shape(fs):
+    """`memoryview.cast` refuses shapes with a zero in them."""
+    nothing, grid = np.zeros((0, 3), np.float32), np.arange(12, dtype=np.int32).reshape(3, 4)
+    fs.write_bytes("none", nothing)
+    assert fs.stat("none").size == 0
+    assert fs.readinto("none", nothing) == 0
+    with fs.stage("f") as f:
+        f.write(nothing)
+        f.write(grid)
+        f.write(nothing)
+    assert fs.read_bytes("f") == grid.tobytes()
+    with fs.open("f", "r+b", buffering=0) as f:
+        assert f.write(nothing) == 0
+        assert f.readinto(nothing) == 0
+        assert f.read() == grid.tobytes()
+    with pytest.raises(TypeError):
+        fs.write_bytes("f", grid.T)
+
+
 def test_ranges(fs):
     data = random.Random(1).randbytes(10 << 20)
     fs.write_bytes("f", data)

@@ -14,6 +14,7 @@ import pytest
 
 import pydaos
 import pydaos.fs
+from pydaos.testing import Server
 
 TREE = {
     "a.txt": b"hello",
@@ -197,6 +198,26 @@ def test_it_pickles_and_travels_as_json(fs, base):
     again = pickle.loads(pickle.dumps(fs))
     assert again.cat_file(f"{base}/a.txt") == b"hello"
     assert fsspec.AbstractFileSystem.from_json(fs.to_json()).exists(f"{base}/a.txt")
+
+
+def test_a_copy_stays_with_its_server(own_server, runtime_folder, monkeypatch):
+    """The server started last is found by itself; a copy reads where the first one did."""
+    monkeypatch.delenv("DAOS_ADDR", raising=False)
+    with own_server.connect() as client:
+        client.create_pool("p")
+        client.create_dataset("p/d", type="posix").write_bytes("a", b"mine")
+    fs = fsspec.filesystem("daos", skip_instance_cache=True)
+    assert fs.cat_file("p/d/a") == b"mine"
+    with Server(runtime_folder / "later"):
+        with pydaos.connect() as newest:
+            assert newest.pools() == []
+        pydaos.fs.DaosFileSystem.clear_instance_cache()
+        copied = pickle.dumps(fs)
+        assert pickle.loads(copied).cat_file("p/d/a") == b"mine"
+        pydaos.fs.DaosFileSystem.clear_instance_cache()
+    own_server.restart()
+    assert pickle.loads(copied).cat_file("p/d/a") == b"mine"
+    pydaos.fs.DaosFileSystem.clear_instance_cache()
 
 
 def test_getting_files(fs, base, tmp_path):

@@ -188,7 +188,7 @@ class StagedStream:
     def write(self, data: Any) -> int:
         """Take bytes; raises what an earlier piece failed with."""
         self._check()
-        view = memoryview(data).cast("B")
+        view = content.flat(data)
         taken = len(view)
         while view:
             if self._buffer is None:

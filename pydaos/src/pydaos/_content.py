@@ -15,6 +15,7 @@ from pydaos._address import decode_path
 from pydaos._proto.daos.posix.v1 import posix_service_pb2 as pb
 
 if TYPE_CHECKING:
+    from pydaos._feed import Buffer
     from pydaos._posix import PosixDataset
 
 # Bytes of a piece of a large transfer.
@@ -27,6 +28,15 @@ class Source(NamedTuple):
     path: bytes = b""
     inode: int = 0
     epoch: int = 0
+
+
+def flat(buffer: Buffer) -> memoryview:
+    """Return the bytes of a buffer that lies in one piece, also of one without any.
+
+    `memoryview.cast` refuses shapes with a zero in them.
+    """
+    view = memoryview(buffer)
+    return view.cast("B") if view.nbytes else memoryview(bytearray())
 
 
 def read_request(dataset: PosixDataset, source: Source, offset: int, length: int) -> pb.ReadRequest:

@@ -211,6 +211,10 @@ class RuntimeEndpoint:
             )
         return _targets_of(found, self.credentials)
 
+    def here(self) -> bool:
+        """Tell whether this machine has the server that was found, or its folder: a copy may have come from another."""
+        return bool(self.root) and (os.path.isdir(self.root) or entry_of(self.root) is not None)
+
     def __str__(self) -> str:
         return self.root or str(runtime_dir())
 

@@ -212,7 +212,7 @@ class PosixDataset:
 
     def readinto(self, path: PathLike, buffer: Buffer, offset: int = 0) -> int:
         """Read from a file into a writable buffer; returns the bytes read, fewer only at the end."""
-        return content.read_into(self, content.Source(path=encode_path(path)), memoryview(buffer).cast("B"), offset)
+        return content.read_into(self, content.Source(path=encode_path(path)), content.flat(buffer), offset)
 
     def write_bytes(
         self, path: PathLike, data: Buffer, *, exclusive: bool = False, parents: bool = False, mode: int = 0o644
@@ -232,7 +232,7 @@ class PosixDataset:
         mode
             Permission bits.
         """
-        staged.write_whole(self, encode_path(path), memoryview(data).cast("B"), exclusive, parents, mode)
+        staged.write_whole(self, encode_path(path), content.flat(data), exclusive, parents, mode)
 
     def stage(
         self, path: PathLike, *, mode: int = 0o644, parents: bool = False, exclusive: bool = False

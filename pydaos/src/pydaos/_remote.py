@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydaos import _errors as errors
 from pydaos import _pages as pages
 from pydaos._address import decode_path
-from pydaos._content import PIECE, Source, read_request, read_rest, seek_target
+from pydaos._content import PIECE, Source, flat, read_request, read_rest, seek_target
 from pydaos._proto.daos.posix.v1 import posix_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class RemoteFile(io.RawIOBase):
         from pydaos import _bulk as bulk
 
         self._check(self._readable, "read")
-        view = memoryview(buffer).cast("B")
+        view = flat(buffer)
         if not len(view):
             return 0
         if self.read_ahead:
@@ -145,7 +145,7 @@ class RemoteFile(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         self._check(self._writable, "write")
-        view = memoryview(data).cast("B")
+        view = flat(data)
         done = 0
         while done < len(view) or not len(view):
             piece = view[done : done + PIECE]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydaos import _errors as errors
 from pydaos._address import decode_path
-from pydaos._content import PIECE, seek_target
+from pydaos._content import PIECE, flat, seek_target
 from pydaos._proto.daos.posix.v1 import posix_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class StagedFile(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         self._check_open()
-        view = memoryview(data).cast("B")
+        view = flat(data)
         if self._discarded:
             return len(view)
         if self._small is not None:

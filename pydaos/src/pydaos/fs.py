@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime
 import importlib.util
 import io
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,12 +25,22 @@ from pydaos._address import Address, decode_path, encode_path
 from pydaos._client import Client, connect
 from pydaos._content import PIECE
 from pydaos._dataset import Dataset
+from pydaos._discovery import RuntimeEndpoint
 from pydaos._proto.daos.posix.v1 import posix_service_pb2 as pb
 from pydaos._stat import Stat
 
 __all__ = ["DaosFileSystem"]
 
 _Info = dict[str, Any]
+
+
+def _copy(cls: type[DaosFileSystem], args: tuple[Any, ...], options: dict[str, Any], client: Client) -> DaosFileSystem:
+    """Make a copy of a file system whose server was found by itself: it stays with that one."""
+    made = cls(*args, **options)
+    found = client._endpoint
+    if made._client is None and isinstance(found, RuntimeEndpoint) and found.here() and not os.environ.get("DAOS_ADDR"):
+        made._client = client
+    return made
 
 
 class DaosFileSystem(AbstractFileSystem):  # type: ignore[misc]
@@ -66,6 +77,12 @@ class DaosFileSystem(AbstractFileSystem):  # type: ignore[misc]
         if self._client is None:
             self._client = connect(**self._connect)  # type: ignore[arg-type]
         return self._client
+
+    def __reduce__(self) -> Any:
+        found = self._client._endpoint if self._client is not None else None
+        if not isinstance(found, RuntimeEndpoint):
+            return super().__reduce__()
+        return _copy, (type(self), self.storage_args, self.storage_options, self._client)
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:

@@ -26,7 +26,7 @@ import pydaos
 from pydaos import _process
 from pydaos._address import Address
 from pydaos._client import DEFAULT_RETRY, Client
-from pydaos._discovery import RuntimeEndpoint, entry_of
+from pydaos._discovery import RuntimeEndpoint
 from pydaos._manifest import BYTES, FIXED, RAGGED, STRING
 from pydaos._proto.daos.dataset.v1 import dataset_service_pb2 as dspb
 from pydaos._proto.daos.loader.v1 import loader_service_pb2 as lpb
@@ -302,8 +302,7 @@ class Source:
         """Connect; to the server that was found first, in copies too: their user may have started another one since."""
         options = dict(self._connect)
         found: RuntimeEndpoint | None = options.pop("found", None)
-        here = found is not None and (os.path.isdir(found.root) or entry_of(found.root) is not None)
-        if found is None or not here or os.environ.get("DAOS_ADDR"):
+        if found is None or not found.here() or os.environ.get("DAOS_ADDR"):
             client = pydaos.connect(**options)
         else:
             client = Client(found, **{k: options[k] for k in ("timeout", "retry") if k in options})
