@@ -229,8 +229,14 @@ func TestCall_OfWhoReadsEndsAndOthersGoOn(t *testing.T) {
 }
 
 // TestStream_ThatNobodyReadsHoldsUpNobodyForEver fills the window of a stream: the
-// call behind it goes on when the stream's caller ends it.
+// call behind it goes on when the stream's caller ends it, whether he reads on or not.
 func TestStream_ThatNobodyReadsHoldsUpNobodyForEver(t *testing.T) {
+	for _, how := range []string{"read on", "left"} {
+		t.Run(how, func(t *testing.T) { unread(t, how == "read on") })
+	}
+}
+
+func unread(t *testing.T, readOn bool) {
 	c, p := connected(t, Options{Window: 2})
 	ctx, cancel := context.WithCancel(t.Context())
 	st, err := c.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, "x")
@@ -257,7 +263,7 @@ func TestStream_ThatNobodyReadsHoldsUpNobodyForEver(t *testing.T) {
 	case <-time.After(50 * time.Millisecond):
 	}
 	cancel()
-	for { // what is there, then the end
+	for readOn { // what is there, then the end
 		if err := st.RecvMsg(&feedv1.Hello{}); err != nil {
 			if !errors.Is(err, context.Canceled) {
 				t.Fatal(err)
@@ -267,6 +273,9 @@ func TestStream_ThatNobodyReadsHoldsUpNobodyForEver(t *testing.T) {
 	}
 	if err := <-call; err != nil {
 		t.Fatal(err)
+	}
+	if told := p.receive(); told.Kind != feedframe.Cancel || told.ID != h.ID {
+		t.Fatalf("the server is told %s of %d", told.Kind, told.ID)
 	}
 }
 

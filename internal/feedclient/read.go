@@ -105,11 +105,16 @@ func (c *Client) got(f frame, ok bool) (frame, error) {
 	return frame{}, io.EOF
 }
 
-// abandon is for a call whose frames nobody wants any more.
+// abandon is for a call whose frames nobody wants any more. It does nothing if that
+// was said before, or the last one is there.
 func (c *Client) abandon(id uint64, p *pending) {
 	c.mu.Lock()
+	open := c.calls[id] != nil
 	delete(c.calls, id)
 	c.mu.Unlock()
+	if !open {
+		return
+	}
 	close(p.gone)
 	_ = c.write(feedframe.Header{Kind: feedframe.Cancel, ID: id}, nil, nil)
 }

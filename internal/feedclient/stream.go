@@ -3,6 +3,7 @@ package feedclient
 import (
 	"context"
 	"io"
+	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -20,8 +21,11 @@ type stream struct {
 	p      *pending
 	method string
 	many   bool // the client may send more than one message
-	begun  bool
 	ended  bool // the answer is complete
+	stop   func() bool
+
+	mu    sync.Mutex
+	begun bool // the CALL is sent
 }
 
 // NewStream implements grpc.ClientConnInterface for streaming calls.
@@ -30,7 +34,31 @@ func (c *Client) NewStream(ctx context.Context, d *grpc.StreamDesc, method strin
 	if err != nil {
 		return nil, err
 	}
-	return &stream{c: c, ctx: ctx, id: id, p: p, method: method, many: d.ClientStreams}, nil
+	s := &stream{c: c, ctx: ctx, id: id, p: p, method: method, many: d.ClientStreams}
+	s.stop = context.AfterFunc(ctx, s.leave)
+	return s, nil
+}
+
+// leave is for a context that has ended, which is all that a caller has to do who
+// wants no more: what is unread must not hold up the other calls.
+func (s *stream) leave() {
+	s.mu.Lock() // CANCEL goes behind CALL
+	defer s.mu.Unlock()
+	s.c.abandon(s.id, s.p)
+}
+
+// begin sends the CALL with the first message; false: that was done before.
+func (s *stream) begin(m any) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.begun {
+		return false, nil
+	}
+	if err := s.ctx.Err(); err != nil { // it may have been left already
+		return true, err
+	}
+	s.begun = true
+	return true, s.c.call(s.ctx, s.id, s.method, m, s.many)
 }
 
 func (s *stream) Header() (metadata.MD, error) { return nil, nil }
@@ -38,9 +66,8 @@ func (s *stream) Trailer() metadata.MD         { return nil }
 func (s *stream) Context() context.Context     { return s.ctx }
 
 func (s *stream) SendMsg(m any) error {
-	if !s.begun {
-		s.begun = true
-		return s.c.call(s.ctx, s.id, s.method, m, s.many)
+	if first, err := s.begin(m); first {
+		return err
 	}
 	meta, payload, err := s.c.messages.Encode(nil, m)
 	if err != nil {
@@ -54,7 +81,10 @@ func (s *stream) CloseSend() error {
 	if !s.many {
 		return nil
 	}
-	if !s.begun {
+	s.mu.Lock()
+	begun := s.begun
+	s.mu.Unlock()
+	if !begun {
 		return fault.New(fault.Invalid, s.method, "", "a stream that ends before its first message")
 	}
 	return s.c.write(feedframe.Header{Kind: feedframe.Message, ID: s.id}, nil, nil)
@@ -64,6 +94,11 @@ func (s *stream) RecvMsg(m any) error {
 	if s.ended {
 		return io.EOF
 	}
+	defer func() {
+		if s.ended {
+			s.stop()
+		}
+	}()
 	f, err := s.c.wait(s.ctx, s.id, s.p)
 	if err != nil {
 		s.ended = true
