@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -143,7 +144,10 @@ func (c *conn) call(k *call) error {
 	if out.Size() > 0 {
 		return c.w.regions(feedframe.Header{ID: id}, resp, &out)
 	}
-	return c.w.reply(feedframe.Header{ID: id}, resp)
+	if err = c.w.reply(feedframe.Header{ID: id}, resp); err != nil && !errors.Is(err, errEnd) {
+		return c.w.status(id, err)
+	}
+	return err
 }
 
 // callContext is the context of one call: deadline, cancellation, metadata and

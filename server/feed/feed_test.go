@@ -92,7 +92,11 @@ func (scan) Scan(r *scanv1.ScanRequest, st grpc.ServerStreamingServer[scanv1.Sca
 		clear(resp.Payload)
 		binary.LittleEndian.PutUint64(resp.Payload, i)
 		resp.RowsOut = i + 1
-		if err := st.Send(resp); err != nil {
+		resp.Anchor = nil
+		if i == 1 && (string(r.Path) == "large" || string(r.Path) == "deaf") {
+			resp.Anchor = make([]byte, feedframe.MaxMeta+1)
+		}
+		if err := st.Send(resp); err != nil && string(r.Path) != "deaf" {
 			return err
 		}
 	}
@@ -294,6 +298,26 @@ func TestCall_ErrorsKeepTheirKindAndTexts(t *testing.T) {
 	}
 }
 
+// TestStream_EndsWithAMessageThatCantBeSent: no frame of the call may follow the
+// STATUS, or it is taken for the answer of the next one.
+func TestStream_EndsWithAMessageThatCantBeSent(t *testing.T) {
+	both(t, func(t *testing.T, network string) {
+		nc := hello(t, start(t, network, nil))
+		for i, how := range []string{"large", "deaf"} { // who is deaf goes on to send
+			id := uint64(2*i + 1)
+			_, _ = nc.Write(callFrame(id, scanv1.ScanService_Scan_FullMethodName, &scanv1.ScanRequest{Limit: 4, Path: []byte(how)}, 0, nil))
+			_, _ = nc.Write(batchFrame(id+1, 1, 3))
+			if h, _ := next(t, nc); h.Kind != feedframe.Reply || h.ID != id {
+				t.Fatalf("%s: %+v", how, h)
+			}
+			refusal(t, nc, id, fault.TooBig)
+			if h, _ := next(t, nc); h.Kind != feedframe.BatchReply || h.ID != id+1 {
+				t.Fatalf("%s: after the end of the stream comes %+v", how, h)
+			}
+		}
+	})
+}
+
 func TestCall_Streams(t *testing.T) {
 	both(t, func(t *testing.T, network string) {
 		c := start(t, network, nil).dial(t)
@@ -389,9 +413,10 @@ func TestCancel_OvertakesAndEndsTheCall(t *testing.T) {
 
 func TestCall_DeadlineOfTheCaller(t *testing.T) {
 	r := start(t, "unix", nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	p := posixv1.NewPosixServiceClient(r.dial(t))
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // the call must begin within that
 	defer cancel()
-	_, err := posixv1.NewPosixServiceClient(r.dial(t)).Stat(ctx, &posixv1.StatRequest{})
+	_, err := p.Stat(ctx, &posixv1.StatRequest{})
 	if !fault.Is(err, fault.Timeout) {
 		t.Fatal(err)
 	}
@@ -484,8 +509,14 @@ func TestShutdown_FinishesWhatWasAskedAndRefusesTheRest(t *testing.T) {
 	if _, err := st.Recv(); err != nil {
 		t.Fatal(err)
 	}
+	silent, err := net.Dial("unix", strings.TrimPrefix(r.address, "unix:"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
 	down := make(chan error, 1)
 	go func() { down <- r.Shutdown(t.Context()) }()
+	ended(t, silent) // it has begun: now the scan may go on
 	for !c.Draining() {
 		if _, err := st.Recv(); err != nil {
 			t.Fatal(err)

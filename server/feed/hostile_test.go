@@ -236,6 +236,10 @@ func TestHello_TimesOut(t *testing.T) {
 		ended(t, nc)
 		_ = nc.Close()
 	}
+}
+
+func TestHello_ComesFirst(t *testing.T) {
+	r := start(t, "tcp", nil)
 	nc, err := net.Dial("tcp", r.address)
 	if err != nil {
 		t.Fatal(err)
@@ -255,11 +259,11 @@ func TestStall_InsideAFrameEndsTheConnection(t *testing.T) {
 }
 
 func TestIdle_EndsOnlyIdleConnections(t *testing.T) {
-	r := start(t, "unix", func(o *feed.Options) { o.Limits.IdleTimeout = 40 * time.Millisecond })
-	busy, idle := hello(t, r), hello(t, r)
+	r := start(t, "unix", func(o *feed.Options) { o.Limits.IdleTimeout = 400 * time.Millisecond })
+	busy := hello(t, r) // says something within that
 	_, _ = busy.Write(callFrame(1, posixv1.PosixService_Stat_FullMethodName, &posixv1.StatRequest{}, 0, nil))
 	<-r.posix.started
-	ended(t, idle) // and more than two idle times have passed for the other by now
+	ended(t, hello(t, r)) // and more than an idle time has passed for the other by now
 	_, _ = busy.Write(frame(feedframe.Header{Kind: feedframe.Cancel, ID: 1}, nil, nil))
 	refusal(t, busy, 1, fault.Canceled)
 	<-r.posix.statErrs

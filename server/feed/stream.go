@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -25,9 +26,11 @@ type serverStream struct {
 	begun  bool        // the first message, of the CALL frame, was taken
 	held   int64       // budget of the message that the handler has now
 	sent   atomic.Bool // the one response was sent
-	mu     sync.Mutex  // held by a send: a handler may return while it waits (codec.Interruptible)
-	closed bool        // the handler has returned; under mu
 	broken atomic.Bool // the socket is
+
+	mu      sync.Mutex // held by a send: a handler may return while it waits (codec.Interruptible)
+	closed  bool       // the handler has returned
+	refused error      // why a message could not be sent: the stream ends with that
 }
 
 // stream runs a streaming method and ends its call. The error says that the
@@ -37,6 +40,9 @@ func (c *conn) stream(ctx context.Context, k *call, m *feedv1.Call, to *method) 
 	err := c.handle(st, to)
 	st.mu.Lock() // nothing of the stream may follow its end
 	st.closed = true
+	if err == nil {
+		err = st.refused
+	}
 	st.mu.Unlock()
 	c.s.budget.put(st.held)
 	switch {
@@ -71,6 +77,9 @@ func (st *serverStream) Context() context.Context     { return st.ctx }
 func (st *serverStream) SendMsg(m any) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	if st.refused != nil {
+		return st.refused
+	}
 	if st.closed || !st.many && st.sent.Swap(true) {
 		return fault.New(fault.Internal, "feed.send", "", "a message after the end of its stream")
 	}
@@ -84,11 +93,14 @@ func (st *serverStream) SendMsg(m any) error {
 	if st.many {
 		h.Flags = feedframe.More
 	}
-	if err := st.c.w.reply(h, m); err != nil {
+	err := st.c.w.reply(h, m)
+	if errors.Is(err, errEnd) {
 		st.broken.Store(true)
-		return err
+	} else if err != nil {
+		st.refused = err
+		st.sent.Store(false)
 	}
-	return nil
+	return err
 }
 
 // RecvMsg takes the next message. Its payload belongs to the handler.

@@ -71,17 +71,17 @@ func (w *writer) status(id uint64, err error) error {
 }
 
 // reply writes a response. Its payload goes by reference; it is not used after
-// the return.
+// the return. An error but errEnd says why it can't be sent; nothing is, then.
 func (w *writer) reply(h feedframe.Header, m any) error {
 	buf := w.c.s.pool.Get(4 << 10)
 	defer w.c.s.pool.Put(buf)
 	b, payload, err := w.c.s.messages.Encode((*buf)[:feedframe.HeaderSize], m)
 	if err != nil {
-		return w.status(h.ID, err)
+		return err
 	}
 	meta := len(b) - feedframe.HeaderSize
 	if meta > feedframe.MaxMeta || len(payload) > feedframe.MaxPayload {
-		return w.status(h.ID, tooBig(meta, len(payload)))
+		return tooBig(meta, len(payload))
 	}
 	var pad [feedframe.HeaderSize]byte
 	b = append(b, pad[:feedframe.Padded(meta)-meta]...)
@@ -91,7 +91,7 @@ func (w *writer) reply(h feedframe.Header, m any) error {
 	if n := int64(len(payload)); n >= accountFrom {
 		if err := w.c.s.budget.wait(w.c.ctx, n, 5*time.Second); err != nil {
 			w.c.s.reap()
-			return w.status(h.ID, err)
+			return err
 		}
 		w.held.Store(n)
 		defer w.c.s.budget.put(n)
