@@ -7,14 +7,16 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"daos/engine/journal"
+	"daos/engine/object"
 	"daos/engine/vos"
 	"daos/internal/fault"
 )
 
 // RebuildTarget makes a new index for a target of a root that nobody has open,
 // from the footers of its segments and from the journal: what is lost with it
-// is said at vos.RebuildIndex. report is told of each record and segment that
-// can't be taken in.
+// is said at vos.RebuildIndex. A transaction that a crash left undecided counts as
+// prepared there: what other targets have of it stays. report is told of each
+// record and segment that can't be taken in.
 func RebuildTarget(ctx context.Context, o Options, target int, report func(error)) (st vos.RebuildStats, err error) {
 	const op = "engine.rebuild"
 	if o.FS == nil {
@@ -49,5 +51,9 @@ func RebuildTarget(ctx context.Context, o Options, target int, report func(error
 			return st, err
 		}
 	}
-	return vos.RebuildIndex(ctx, vos.Options{Dir: e.targetDir(target), FS: o.FS, ID: uint16(target), Logger: o.Logger, Journal: e.journal}, report)
+	var given object.Epoch // none is above it
+	if e.ceiling, given, err = openClock(o.FS, o.Root, false); err != nil {
+		return st, err
+	}
+	return vos.RebuildIndex(ctx, vos.Options{Dir: e.targetDir(target), FS: o.FS, ID: uint16(target), Logger: o.Logger, Journal: e.journal}, given, report)
 }

@@ -114,8 +114,23 @@ func TestStoppedTarget(t *testing.T) {
 	}
 
 	disk := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 0, RNG: rand.New(rand.NewPCG(1, 1))})
+	lost := disk.CrashClone(vfs.CrashCloneCfg{})
 	_ = e.Close() // says that a target has failed
-	o.FS, o.SweepEvery = disk, -1
+	o.FS, o.SweepEvery = lost, -1
+	// Another one loses its index too: the file that has stayed is no hindrance.
+	if err := lost.RemoveAll("/r/target-0/index"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := engine.RebuildTarget(t.Context(), o, 0, func(error) {}); err != nil {
+		t.Fatal(err)
+	}
+	if e, err = engine.Open(o); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o.FS = disk
 	if e, err = engine.Open(o); err != nil {
 		t.Fatal(err)
 	}

@@ -69,6 +69,20 @@ func Open(o Options) (*Log, error) {
 // between after and the last one; a target that is new (0) takes them from
 // wherever they begin.
 func (l *Log) Replay(target uint16, after uint64, fn func(number uint64, payload []byte) error) error {
+	return l.replay(target, after, func(name string, last, number uint64) error {
+		return fault.New(fault.Corrupt, "journal.replay", name, "target %d has writes up to number %d, and the journal goes on at %d", target, last, number).
+			Do("the target or the journal is of another time: restore the whole root from one backup")
+	}, fn)
+}
+
+// Salvage is Replay for a target whose index is lost. Numbers may be missing
+// between two files: one that stayed for another target that had stopped, and
+// those after it, when what lay between was in the index.
+func (l *Log) Salvage(target uint16, fn func(number uint64, payload []byte) error) error {
+	return l.replay(target, 0, func(string, uint64, uint64) error { return nil }, fn)
+}
+
+func (l *Log) replay(target uint16, after uint64, missing func(name string, last, number uint64) error, fn func(number uint64, payload []byte) error) error {
 	last := after
 	for _, generation := range l.found {
 		name := l.guard.PathJoin(l.opts.Dir, fileName(generation))
@@ -81,8 +95,9 @@ func (l *Log) Replay(target uint16, after uint64, fn func(number uint64, payload
 				return nil
 			}
 			if r.number != last+1 && last > 0 {
-				return fault.New(fault.Corrupt, "journal.replay", name, "target %d has writes up to number %d, and the journal goes on at %d", target, last, r.number).
-					Do("the target or the journal is of another time: restore the whole root from one backup")
+				if err := missing(name, last, r.number); err != nil {
+					return err
+				}
 			}
 			last = r.number
 			return fn(r.number, r.payload)

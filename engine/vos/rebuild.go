@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"daos/engine/object"
+	"daos/engine/target"
 	"daos/internal/fault"
 	"daos/internal/guardfs"
 )
@@ -29,7 +30,11 @@ type RebuildStats struct {
 // large ones may be back. What is in Options.Journal is redone first: a journal
 // that is there must be given, or the next Open counts what both know twice. The
 // old index must have been moved away: DIR/index must not be there.
-func RebuildIndex(ctx context.Context, o Options, report func(error)) (RebuildStats, error) {
+//
+// Rows of transactions are lost too, which must not look as if these had never
+// been prepared here: they would be taken back on all others. So the target is
+// settled at upTo, which no epoch that was given out may be above.
+func RebuildIndex(ctx context.Context, o Options, upTo target.TxID, report func(error)) (RebuildStats, error) {
 	var st RebuildStats
 	t, sb, err := openBare(o)
 	if err != nil {
@@ -55,6 +60,9 @@ func RebuildIndex(ctx context.Context, o Options, report func(error)) (RebuildSt
 				return st, err
 			}
 		}
+	}
+	if err := t.applied(t.db.Set(settledKey(), binary.BigEndian.AppendUint64(nil, uint64(upTo)), pebble.NoSync)); err != nil {
+		return st, err
 	}
 	b := binary.BigEndian.AppendUint64(nil, highest+numberBlock)
 	if err := t.applied(t.db.Set(numberKey(), b, pebble.Sync)); err != nil {

@@ -41,7 +41,7 @@ func TestRebuildIndex_FindsWhatSegmentsHold(t *testing.T) {
 	if err := v.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := vos.RebuildIndex(context.Background(), options(f, "t"), nil); !fault.Is(err, fault.Exists) {
+	if _, err := vos.RebuildIndex(context.Background(), options(f, "t"), 0, nil); !fault.Is(err, fault.Exists) {
 		t.Fatalf("an index that is there: %v", err)
 	}
 	if err := f.RemoveAll("t/index"); err != nil {
@@ -50,7 +50,7 @@ func TestRebuildIndex_FindsWhatSegmentsHold(t *testing.T) {
 	if _, err := vos.Open(options(f, "t")); !fault.Is(err, fault.Corrupt) {
 		t.Fatalf("a target without its index was opened: %v", err)
 	}
-	st, err := vos.RebuildIndex(context.Background(), options(f, "t"), func(e error) { t.Error(e) })
+	st, err := vos.RebuildIndex(context.Background(), options(f, "t"), 0, func(e error) { t.Error(e) })
 	if err != nil || st.Segments != 2 || st.Records != 3 || st.Bare+st.Damaged != 0 {
 		t.Fatalf("%+v, %v", st, err)
 	}
@@ -87,13 +87,13 @@ func TestRebuildIndex_HalfwayIsRefused(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := vos.RebuildIndex(ctx, options(mem, "t"), nil); !fault.Is(err, fault.Canceled) {
+	if _, err := vos.RebuildIndex(ctx, options(mem, "t"), 0, nil); !fault.Is(err, fault.Canceled) {
 		t.Fatal(err)
 	}
 	if _, err := vos.Open(options(mem, "t")); !fault.Is(err, fault.Corrupt) || !strings.Contains(err.Error(), "rebuild") {
 		t.Fatalf("a half rebuilt target was opened: %v", err)
 	}
-	if st, err := vos.RebuildIndex(context.Background(), options(mem, "t"), nil); err != nil || st.Records != 1 {
+	if st, err := vos.RebuildIndex(context.Background(), options(mem, "t"), 0, nil); err != nil || st.Records != 1 {
 		t.Fatalf("%+v %v", st, err)
 	}
 	v = open(t, mem, "t")
@@ -150,7 +150,7 @@ func TestRebuildIndex_BesideAJournal(t *testing.T) {
 	if err := o.Journal.Replay(o.ID, 0, func(uint64, []byte) error { redone++; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	st, err := vos.RebuildIndex(context.Background(), o, func(error) {})
+	st, err := vos.RebuildIndex(context.Background(), o, 0, func(error) {})
 	if err != nil || st.Segments == 0 || redone < 5 {
 		t.Fatalf("%+v, %d batches in the journal, %v", st, redone, err)
 	}

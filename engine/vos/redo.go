@@ -116,7 +116,7 @@ func (t *Target) replay() error {
 		return nil
 	}
 	redone := 0
-	err = t.opts.Journal.Replay(t.opts.ID, last, func(number uint64, payload []byte) error {
+	redo := func(number uint64, payload []byte) error {
 		b := t.db.NewBatch()
 		defer b.Close()
 		if err := b.SetRepr(payload); err != nil {
@@ -128,7 +128,12 @@ func (t *Target) replay() error {
 		t.redo.last = number
 		redone++
 		return t.applied(t.db.Apply(b, pebble.NoSync))
-	})
+	}
+	if t.rebuilding {
+		err = t.opts.Journal.Salvage(t.opts.ID, redo)
+	} else {
+		err = t.opts.Journal.Replay(t.opts.ID, last, redo)
+	}
 	if err != nil || redone == 0 {
 		return err
 	}

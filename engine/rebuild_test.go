@@ -1,0 +1,65 @@
+package engine_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"daos/engine"
+	"daos/engine/object"
+)
+
+// TestRebuildTarget_LeavesTheOthers: the rows of transactions are lost with the
+// index of a target. What other targets have of these, and was answered, stays.
+func TestRebuildTarget_LeavesTheOthers(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	o := engine.Options{Root: "/r", FS: mem, Targets: 2, SweepEvery: -1, SyncEvery: time.Hour, Logger: quiet()}
+	e, err := engine.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := create(t, e, 1, 1)
+	journaled(t, mem, "/r", d)
+	var on [2][]string
+	for i := 0; len(on[0]) == 0 || len(on[1]) < 400; i++ {
+		before := e.Stats()
+		name := fmt.Sprint("k", i)
+		commit(t, d, put(many, name, 10))
+		for j, s := range e.Stats() {
+			if s.Prepares > before[j].Prepares {
+				on[j] = append(on[j], name)
+			}
+		}
+	}
+	writes := []object.Write{put(many, on[0][0], 200)}
+	for _, name := range on[1] { // more than the journal takes
+		writes = append(writes, put(many, name, 1000))
+	}
+	commit(t, d, writes...)
+	disk := mem.CrashClone(vfs.CrashCloneCfg{})
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := disk.RemoveAll("/r/target-1/index"); err != nil {
+		t.Fatal(err)
+	}
+	o.FS = disk
+	if _, err := engine.RebuildTarget(t.Context(), o, 1, func(err error) { t.Error(err) }); err != nil {
+		t.Fatal(err)
+	}
+	e = open(t, o)
+	if d, err = e.OpenDataset(1); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := value(t, d, now(t, d), many, on[0][0]); err != nil || len(v) != 200 {
+		t.Fatalf("of the other target: %d bytes, %v", len(v), err)
+	}
+	commit(t, d, put(many, on[0][0], 300), put(many, on[1][0], 300))
+	for _, name := range []string{on[0][0], on[1][0]} {
+		if v, err := value(t, d, now(t, d), many, name); err != nil || len(v) != 300 {
+			t.Fatalf("written behind it: %d bytes, %v", len(v), err)
+		}
+	}
+}
