@@ -115,6 +115,15 @@ func TestFlightSQLSaysWhatThereIs(t *testing.T) {
 	if n := len(schemas); n != 3 || !schemas[0].HasField("path") || schemas[1].NumFields() != 0 || !schemas[2].HasField("value") {
 		t.Errorf("schemas %v", schemas)
 	}
+	// Elements that are no column of a table keep nobody from the other tables.
+	spec := &arrayv1.ArraySpec{Dtype: "complex64", Shape: []uint64{4}, Chunks: []uint64{4}}
+	must[*arrayv1.CreateResponse](t)(arrayv1.NewArrayServiceClient(cc).Create(c.ctx, &arrayv1.CreateRequest{Dataset: "q/w", Path: "z", Spec: spec}))
+	info, err = sql.GetTables(ctx, &flightsql.GetTablesOpts{IncludeSchema: true, Catalog: text("q")})
+	got, schemas = rows(t, sql, info, err)
+	same(got, "q  q/w/g/x TABLE", "q  q/w/y_1 TABLE", "q  q/w/z TABLE")
+	if n := len(schemas); n != 3 || !schemas[1].HasField("value") || schemas[2].NumFields() != 0 {
+		t.Errorf("schemas %v", schemas)
+	}
 	info, err = sql.GetSqlInfo(ctx, []flightsql.SqlInfo{flightsql.SqlInfoFlightSqlServerName, flightsql.SqlInfoFlightSqlServerReadOnly, 77777})
 	if got, _ = rows(t, sql, info, err); len(got) != 2 || !strings.Contains(got[0], "daos") {
 		t.Errorf("%q", got)

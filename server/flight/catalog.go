@@ -214,14 +214,14 @@ func (s *Server) eachArray(ctx context.Context, d *pool.Dataset, fn func(path st
 }
 
 // tableSchema is the columns of a table as a scan gives them; none for a tensor
-// dataset that has none yet.
+// dataset that has none yet, and for an array whose elements are no column.
 func (s *Server) tableSchema(ctx context.Context, table string) ([]byte, error) {
 	q, err := s.queries()
 	if err != nil {
 		return nil, err
 	}
 	t, err := q.Table(ctx, &queryv1.ScanRequest{Dataset: table})
-	if fault.Is(err, fault.NotFound) {
+	if fault.Is(err, fault.NotFound, fault.Unsupported) {
 		return schemaBytes(arrow.NewSchema(nil, nil))
 	}
 	if err != nil {
