@@ -3,7 +3,7 @@
 A stock DataLoader shares an Event and queues with its workers, whose locks a worker
 that is killed may hold for ever: the main process then waits for them in
 ``is_set()``, ``set()`` or in the middle of a message, whatever the dataset. `Watch`
-looks at the main thread from a thread beside it. One that stands still there, called
+interrupts the main thread now and then, to look where it is. One that stands still there, called
 by torch, with no frame of ours on the stack and after a worker was killed, is
 torch's: it is noted in ``found`` and ended by `TorchHung`. Anything else that takes
 too long is ended by `Hung`, which fails a test. The stack is in both.
@@ -87,18 +87,24 @@ class Watch:
         self._patience = patience
         self._limit = limit
         self._over = threading.Event()
-        self._raise: BaseException | None = None
-        self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
+        # Counted, not timed: a process that was stopped as a whole has not stood still.
+        self._looks = self._same = 0
+        self._before: FrameType | None = None  # kept, so that no other frame has its identity
+        self._at = -1
+        self._thread = threading.Thread(target=self._interrupt, name="watch", daemon=True)
 
     def __enter__(self) -> Watch:
         self._main = threading.get_ident()
-        self._handler = signal.signal(signal.SIGUSR1, self._interrupt)
+        # In the main thread: another one that has its frames may be the last to hold what they held,
+        # and hang in the finalizer.
+        self._handler = signal.signal(signal.SIGUSR1, self._look)
         # Raised in a finalizer it is said nowhere but in `found`.
         self._unraisable, sys.unraisablehook = sys.unraisablehook, self._swallow
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
+        self._before = None  # as long as somebody watches: it may be the last that holds an iterator
         self._over.set()
         self._thread.join()
         signal.signal(signal.SIGUSR1, self._handler)
@@ -108,36 +114,25 @@ class Watch:
         if not isinstance(raised.exc_value, TorchHung):
             self._unraisable(raised)
 
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+    def _interrupt(self) -> None:
+        while not self._over.wait(self._patience / LOOKS):
+            signal.pthread_kill(self._main, signal.SIGUSR1)
+
+    def _look(self, number: int, frame: FrameType | None) -> None:
         # A semaphore's wait comes back for a signal, and raises what its handler does.
-        err, self._raise = self._raise, None
-        if err is not None:
-            raise err
-
-    def _look(self) -> None:
-        # Counted, not timed: a process that was stopped as a whole has not stood still.
-        looks, same, step = 0, 0, self._patience / LOOKS
-        before: FrameType | None = None  # kept, so that no other frame has its identity
-        at = -1
-        while not self._over.wait(step):
-            frame = sys._current_frames().get(self._main)
-            looks += 1
-            same += 1
-            if frame is None or frame is not before or frame.f_lasti != at:
-                before, at, same = frame, frame.f_lasti if frame is not None else -1, 0
-            if same >= LOOKS and self.killed and torchs_own(_modules(frame)):
-                self.found.append(_text(frame))
-                self._end(TorchHung(self.found[-1]))
-            elif looks * step >= self._limit:
-                looks = 0
-                self._end(Hung(f"{self._limit:.0f} seconds, and not torch's own:\n{_text(frame)}"))
-            else:
-                continue
-            before = None
-
-    def _end(self, err: BaseException) -> None:
-        self._raise = err
-        signal.pthread_kill(self._main, signal.SIGUSR1)
+        if self._over.is_set():
+            return
+        self._looks += 1
+        self._same += 1
+        if frame is None or frame is not self._before or frame.f_lasti != self._at:
+            self._before, self._at, self._same = frame, frame.f_lasti if frame is not None else -1, 0
+        if self._same >= LOOKS and self.killed and torchs_own(_modules(frame)):
+            self._before = None
+            self.found.append(_text(frame))
+            raise TorchHung(self.found[-1])
+        if self._looks * self._patience / LOOKS >= self._limit:
+            self._before, self._looks = None, 0
+            raise Hung(f"{self._limit:.0f} seconds, and not torch's own:\n{_text(frame)}")
 
 
 def _text(frame: FrameType | None) -> str:

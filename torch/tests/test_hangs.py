@@ -70,13 +70,21 @@ def test_a_hang_in_torchs_lock(said: bool) -> None:
     assert len(watch.found) == said
 
 
+def hold(it: Any) -> None:
+    """Be seen with it."""
+    time.sleep(0.2)
+
+
 @pytest.mark.timeout(60)
-def test_a_hang_in_a_finalizer() -> None:
-    """It can raise nothing; it is ended and noted all the same."""
+@pytest.mark.parametrize("held", [False, True])
+def test_a_hang_in_a_finalizer(held: bool) -> None:
+    """It can raise nothing; it is ended and noted all the same, also where the frame that was seen last held it."""
     it = started()
     with Watch(patience=1, limit=30) as watch:
         watch.killed = True
         end_worker(it)
+        if held:
+            hold(it)
         del it
     assert len(watch.found) == 1
     assert "_shutdown_workers" in watch.found[0]
