@@ -19,8 +19,9 @@ import (
 func InTree(v expr.Value) bool { return v.Type != expr.Text || strings.IndexByte(v.S, 0) < 0 }
 
 // WithValues is a tree with constants in the places of its parameters; those that
-// can't be constants stay, with their type, and have to be bound. DuckDB finds the types of a statement's columns before it knows the values of the
-// parameters, and finds none where a type depends on them: SELECT ? + 1.
+// can't be constants stay, with their type, and have to be bound. DuckDB finds the
+// types of a statement's columns before it knows the values of the parameters, and
+// finds none where a type depends on them: SELECT ? + 1.
 func WithValues(ast []byte, values map[string]expr.Value) ([]byte, error) {
 	d := json.NewDecoder(bytes.NewReader(ast))
 	d.UseNumber()
@@ -45,13 +46,14 @@ func putValues(x any, values map[string]expr.Value) {
 			}
 			return
 		}
-		value, ok := values[str(v, "identifier")]
+		value, ok := values[GivenAs(str(v, "identifier"))]
 		if !ok {
 			return // DuckDB says that it has none
 		}
 		if !InTree(value) {
 			inner := maps.Clone(v)
 			inner["alias"] = ""
+			nameNumbers(inner)
 			by := castNode("VARCHAR", "")
 			by["child"] = inner
 			replaceNode(v, by)
@@ -59,6 +61,37 @@ func putValues(x any, values map[string]expr.Value) {
 		}
 		replaceNode(v, constantNode(value))
 	}
+}
+
+// numbered is before the number of a parameter in a tree that has lost others:
+// DuckDB takes numbers from 1 on, without gaps, or names.
+const numbered = "number_"
+
+// nameNumbers gives names to the parameters of a tree that have numbers.
+func nameNumbers(x any) {
+	switch v := x.(type) {
+	case []any:
+		for _, c := range v {
+			nameNumbers(c)
+		}
+	case map[string]any:
+		if id := str(v, "identifier"); str(v, "class") == "PARAMETER" && isNumber(id) {
+			v["identifier"] = numbered + id
+		}
+		for _, c := range v {
+			nameNumbers(c)
+		}
+	}
+}
+
+func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+// GivenAs is the name under which a parameter of a tree was given.
+func GivenAs(name string) string {
+	if n, ok := strings.CutPrefix(name, numbered); ok && isNumber(n) {
+		return n
+	}
+	return name
 }
 
 // replaceNode puts a node into the place of another one, under its alias.

@@ -80,6 +80,7 @@ func (c Catalog) Rewrite(ast []byte, text string) (*Plan, error) {
 	keepDoubles(root)
 	if w.plan.Spent != nil {
 		w.plan.left = parametersOf(root, map[string]bool{})
+		nameNumbers(root)
 	}
 	var err error
 	w.plan.AST, err = json.Marshal(root)

@@ -456,7 +456,7 @@ func bind(p duckdb.PreparedStatement, params []Param) error {
 		given[x.Name] = x.Value
 	}
 	for i := duckdb.IdxT(1); i <= duckdb.NParams(p); i++ {
-		name := duckdb.ParameterName(p, i)
+		name := sql.GivenAs(duckdb.ParameterName(p, i))
 		v, ok := given[name]
 		if !ok {
 			return fault.New(fault.Invalid, "query.sql", "parameter "+name, "it has no value").Do("give it: --param %s=VALUE", name)

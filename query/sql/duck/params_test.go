@@ -5,7 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"daos/query/exec"
 	"daos/query/expr"
+	"daos/query/sql"
 	"daos/query/sql/duck"
 )
 
@@ -37,6 +39,8 @@ func TestParametersHaveTypes(t *testing.T) {
 		{`SELECT id, $x AS x FROM "p/t" WHERE id >= $i ORDER BY id LIMIT $n`, "7|z 8|z", []duck.Param{text("x", "z"), num("i", 7), num("n", 2)}},
 		{`SELECT hex($t) AS t, $t || '!' AS u, length($t) AS n, $v AS v`, "610062|a\x00b!|3|\x00", []duck.Param{text("t", "a\x00b"), text("v", "\x00")}},
 		{`SELECT $t AS t, $n AS n`, "a\x00b|1", []duck.Param{text("t", "a\x00b"), num("n", 1)}},
+		{`SELECT ? AS n, ? AS t, ? AS m`, "1|a\x00b|3", []duck.Param{num("1", 1), text("2", "a\x00b"), num("3", 3)}},
+		{`SELECT CASE WHEN ? THEN ? ELSE ? END AS q`, "a\x00b", []duck.Param{{Name: "1", Value: expr.BoolValue(true)}, text("2", "a\x00b"), text("3", "\x00")}},
 		{`SELECT id AS unknown FROM "p/t" WHERE id = $i`, "7", []duck.Param{num("i", 7)}},
 	} {
 		got, _, err := query(t.Context(), d, c.sql, tables, c.params...)
@@ -55,6 +59,52 @@ func TestParametersHaveTypes(t *testing.T) {
 	} {
 		if _, _, err := query(t.Context(), d, `SELECT $a AS a, $a + 1 AS b`, tables, c.params...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, not %q", err, c.want)
+		}
+	}
+}
+
+// TestParametersOfTableFunctions: what is spent as an argument of a table function
+// DuckDB does not get; it takes the others nevertheless, whatever their numbers are.
+func TestParametersOfTableFunctions(t *testing.T) {
+	d := open(t)
+	all := map[string]expr.Value{"1": expr.TextValue("0:8"), "2": expr.IntValue(7), "3": expr.TextValue("a\x00b")}
+	for _, text := range []string{
+		`SELECT $3 AS x, id FROM slice('p/a', $1) WHERE id = $2`,
+		`SELECT CASE WHEN id = $2 THEN $3 END AS x, id FROM slice('p/a', $1) WHERE id BETWEEN $2 AND $2`,
+	} {
+		tree, err := d.Tree(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := sql.Catalog{
+			Table: func(r *sql.Ref) error { r.Schema = numbers(10).schema; return nil },
+			Param: func(name string) (expr.Value, bool) { v, ok := all[name]; return v, ok },
+		}.Rewrite(tree, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var left []duck.Param
+		for _, name := range []string{"1", "2", "3"} {
+			if !plan.OnlySpent(name) {
+				left = append(left, duck.Param{Name: name, Value: all[name]})
+			}
+		}
+		by := map[string]duck.Table{}
+		for _, r := range plan.Refs {
+			one := *numbers(10)
+			one.of, one.ref = &one, r
+			by[r.Handle] = &one
+		}
+		var got []string
+		var fields expr.Schema
+		err = d.Query(t.Context(), plan, by, left, func(s expr.Schema) error { fields = s; return nil }, func(r *exec.Rows) error {
+			for i := range r.N {
+				got = append(got, show(&fields[0], &r.Columns[0], i)+"|"+show(&fields[1], &r.Columns[1], i))
+			}
+			return nil
+		})
+		if err != nil || len(left) != 2 || len(got) != 1 || got[0] != "a\x00b|7" {
+			t.Errorf("%s: %d parameters, %q, %v", text, len(left), got, err)
 		}
 	}
 }
