@@ -329,7 +329,8 @@ func TestPut_KilledLeavesTheOldFile(t *testing.T) {
 	time.AfterFunc(60*time.Millisecond, func() { _ = cmd.Process.Kill() })
 	killed := cmd.Wait() != nil
 	r := finish(t, w.command(t.Context(), "daos", "fs", "cat", "p/d/x"))
-	if killed && r.stdout != "the old content" || !killed && r.stdout != string(big) {
+	// It may have been killed behind its last step.
+	if r.stdout != string(big) && (!killed || r.stdout != "the old content") {
 		t.Errorf("killed %v: the file has %d bytes", killed, len(r.stdout))
 	}
 	// From standard input, through a pipe, whole.
