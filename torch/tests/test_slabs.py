@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import gc
 import os
 import resource
@@ -227,6 +229,48 @@ def test_the_kernel_is_asked_before_it_is_believed(monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as m:
         m.setattr(_slabs.sys, "platform", "darwin")
         assert not _slabs._told_by_kernel()
+    with monkeypatch.context() as m:
+        m.delattr(os, "memfd_create")  # as in a Python that was built for an older libc
+        assert not _slabs._told_by_kernel()
+
+
+def test_leases_that_are_switched_off_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    slabs = Slabs()
+    held = [slabs.lease(5000) for _ in range(3)]
+    before, real = len(os.listdir("/proc/self/fd")), fcntl.fcntl
+
+    def refuse(fd: int, what: int, argument: int) -> int:
+        if what == fcntl.F_SETLEASE:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return real(fd, what, argument)
+
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    held.clear()
+    for _ in range(100):
+        slabs.lease(5000)
+    assert slabs.made == 103  # nobody knows whether one is free
+    assert len(os.listdir("/proc/self/fd")) <= before + 2 * _slabs.MOST + 1
+
+
+def test_half_of_the_descriptors_are_left_to_others() -> None:
+    """A worker may keep as many batches as it likes, in a buffer to shuffle them for one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2 * used + 200, hard))
+    try:
+        slabs, kept, shared = Slabs(), [], 0
+        for i in range(500):
+            memory = Memory(slabs)
+            room = memory.lease(4096)
+            room[:] = i % 251
+            tensor = memory.tensor(room)
+            shared += tensor is not None
+            kept.append(room if tensor is None else tensor.numpy())
+        assert shared > 10
+        assert len(os.listdir("/proc/self/fd")) <= used + 100 + 4
+        assert [int(k[0]) for k in kept] == [i % 251 for i in range(500)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # -- workers -----------------------------------------------------------------------------
@@ -295,6 +339,31 @@ def test_sharing_by_file_name(samples: Samples) -> None:
         assert [i for batch, _ in loader for i in samples.check("even", batch)] == list(range(N))
     finally:
         torch.multiprocessing.set_sharing_strategy(before)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("name", ["even", "rows"])
+def test_batches_that_are_moved_out_of_their_slabs(samples: Samples, name: str) -> None:
+    """Torch's other way of sharing moves a batch's bytes: the slab is filled again while the batch is still there."""
+    before = torch.multiprocessing.get_sharing_strategy()  # type: ignore[no-untyped-call]
+    loader = iter(StockLoader(samples.open(name), 4, num_workers=1, collate_fn=counting))
+    kept: list[Any] = []
+    made: list[int] = []
+    try:
+        torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
+        for batch, so_far in loader:
+            made.append(so_far)
+            for tensor in batch.values() if name == "rows" else [batch]:
+                tensor.share_memory_()
+            kept.append(batch)
+    finally:
+        torch.multiprocessing.set_sharing_strategy(before)  # type: ignore[no-untyped-call]
+    assert 0 < made[-1] < len(kept)  # they are free in the kernel's eyes
+    assert [i for b in kept for i in samples.check(name, b)] == list(range(N))
+
+
+def test_columns_of_a_batch_share_its_storage(samples: Samples) -> None:
+    for batch in StockLoader(samples.open("rows"), 8, num_workers=1):
+        assert batch["x"].untyped_storage().data_ptr() == batch["id"].untyped_storage().data_ptr()
 
 
 def test_our_loader_and_ready_batches_use_slabs(samples: Samples) -> None:

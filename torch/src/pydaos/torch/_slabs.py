@@ -13,17 +13,26 @@ as long as anybody has the memory open for writing. Where that does not hold (an
 
 The slab is filled through a mapping that this process keeps, so that its pages are there; the
 tensor lies over a mapping of its own, which nobody touches before it arrives.
+
+Who receives tensors keeps in mind which files it has storages of, so that tensors over one
+storage arrive over one; torch knows a file by its inode. That of a slab has many batches in
+turn, and a storage may outlive its file: torch moves its bytes into other memory when it is
+shared anew by a file's name. Batches are therefore sent with their turn.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
+import resource
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
+from multiprocessing.reduction import DupFd, ForkingPickler
 from typing import Any
 
 import numpy as np
@@ -31,6 +40,7 @@ import numpy.typing as npt
 import torch
 import torch.multiprocessing
 import torch.utils.data
+from torch.multiprocessing import reductions
 
 from pydaos import _process
 from pydaos.torch._buffers import BufferPool, process_pool, size_class
@@ -74,12 +84,14 @@ class _Slab:
             os.close(self.fd)
             raise
         self.size = size
+        self.file = _file_of(self.fd)
+        self.turn = 0  # how often it was leased
 
     def free(self) -> bool:
         """Whether nobody has a batch in it."""
         try:
             fcntl.fcntl(self.fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        except BlockingIOError:
+        except OSError:  # EAGAIN; others where leases were switched off meanwhile
             return False
         fcntl.fcntl(self.fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         return True
@@ -95,6 +107,7 @@ class _Slab:
         finally:
             os.close(fd)  # the storage has a copy
         tensor = torch.empty(0, dtype=torch.uint8).set_(storage, 0, (nbytes,))  # type: ignore[call-overload]
+        self.turn += 1
         return Filled(np.frombuffer(self.memory, np.uint8, nbytes), tensor)
 
     def close(self) -> None:
@@ -117,8 +130,12 @@ class Slabs:
         self._kept = kept_bytes
         self._lock = threading.Lock()
         self._slabs: deque[_Slab] = deque()
+        self._by_file: dict[tuple[int, int], _Slab] = {}
         self._bytes = 0
         self.made = 0
+        # A batch that is kept in this process keeps a descriptor. Half of them are for whatever else is opened.
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._descriptors = most // 2 if most != resource.RLIM_INFINITY else 1 << 30
 
     def lease(self, nbytes: int) -> Filled:
         """Return memory for a batch of ``nbytes``, at least 1, its contents undefined.
@@ -131,11 +148,18 @@ class Slabs:
                 return slab.lease(nbytes)
             finally:
                 self._slabs.append(slab)
+                self._by_file[slab.file] = slab
                 self._bytes += slab.size
                 while len(self._slabs) > (FEWEST if self._bytes > self._kept else MOST):
                     old = self._slabs.popleft()
                     self._bytes -= old.size
+                    del self._by_file[old.file]
                     old.close()
+
+    def turn(self, fd: int) -> int | None:
+        """Return the turn of the batch that has a descriptor; None of memory that has no other."""
+        slab = self._by_file.get(_file_of(fd))
+        return slab.turn if slab is not None else None
 
     def _unused(self, size: int) -> _Slab:
         """Take a slab that nobody uses, of this size or a little larger, or make one."""
@@ -145,6 +169,8 @@ class Slabs:
                 self._bytes -= slab.size
                 return slab
             self._slabs.append(slab)
+        if len(os.listdir("/proc/self/fd")) > self._descriptors:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         self.made += 1
         return _Slab(size)
 
@@ -194,13 +220,47 @@ def batch_memory(*, handed_out: bool = True) -> Memory | PrivateMemory:
     return PrivateMemory(process_pool()) if slabs is None else Memory(slabs)
 
 
+def _file_of(fd: int) -> tuple[int, int]:
+    info = os.fstat(fd)
+    return info.st_ino, info.st_dev
+
+
+def _send_turn(before: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return how storages are sent: those of slabs as torch sends them, with their turn; others as before."""
+
+    def reduce(storage: Any) -> Any:
+        by_descriptor = torch.multiprocessing.get_sharing_strategy() == "file_descriptor"  # type: ignore[no-untyped-call]
+        if _slabs is not None and by_descriptor and storage.device.type == "cpu" and storage.size():
+            fd, size = storage._share_fd_cpu_()
+            turn = _slabs.turn(fd)
+            if turn is not None:
+                return _receive, (DupFd(fd), size, turn)
+        return before(storage)
+
+    return reduce
+
+
+def _receive(sent: Any, size: int, turn: int) -> Any:
+    """Return the storage of a batch, the one that is there already if it came before."""
+    fd = sent.detach()
+    try:
+        key = (*_file_of(fd), turn)
+        storage = reductions.storage_from_cache(torch.UntypedStorage, key)  # type: ignore[no-untyped-call]
+        if storage is None:
+            storage = torch.UntypedStorage._new_shared_fd_cpu(fd, size)  # type: ignore[attr-defined]
+            reductions.shared_cache[key] = reductions.StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+        return storage
+    finally:
+        os.close(fd)
+
+
 def _address(room: Any) -> int:
     return int(np.frombuffer(room, np.uint8).__array_interface__["data"][0])
 
 
 def _told_by_kernel() -> bool:
     """Whether a slab is free exactly while nobody else has it open."""
-    if not sys.platform.startswith("linux"):
+    if not sys.platform.startswith("linux") or not hasattr(os, "memfd_create"):  # Python may be of an older libc
         return False
     try:
         slab = _Slab(mmap.PAGESIZE)
@@ -226,11 +286,12 @@ def _told_by_kernel() -> bool:
 
 _slabs: Slabs | None = None
 _none_of = -1
+_turns_sent = False
 
 
 def process_slabs() -> Slabs | None:
     """Return the slabs of this process; None where it is no worker, or can't know when a slab is free."""
-    global _slabs, _none_of
+    global _slabs, _none_of, _turns_sent
     if torch.utils.data.get_worker_info() is None:
         return None
     if torch.multiprocessing.get_sharing_strategy() != "file_descriptor":  # type: ignore[no-untyped-call]
@@ -242,4 +303,7 @@ def process_slabs() -> Slabs | None:
             _none_of = _process.forks
             return None
         _slabs = Slabs()
+        if not _turns_sent:
+            ForkingPickler.register(torch.UntypedStorage, _send_turn(reductions.reduce_storage))
+            _turns_sent = True
     return _slabs
