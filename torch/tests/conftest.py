@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from numbers103 import N
+from torch.utils.data._utils import signal_handling
 
 from pydaos.testing import *  # noqa: F403
 from pydaos.testing import Server
 from pydaos.torch import Dataset, IterableDataset
 from pydaos.torch._order import Order
+
+
+def forget_dead_workers() -> None:
+    """Let a stock loader's handler of SIGCHLD say nothing more of workers that were killed.
+
+    Torch's handler raises for them at any end of a child, wherever the main thread is by then.
+    """
+    if signal_handling._SIGCHLD_handler_set:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal_handling._SIGCHLD_handler_set = False  # the next stock loader sets it again
+    for _ in range(100):  # it raises once for each loader
+        with contextlib.suppress(RuntimeError):
+            signal_handling._error_if_any_worker_fails()
+            return
+
+
+@pytest.fixture(autouse=True)
+def dead_workers_are_their_tests() -> Iterator[None]:
+    """No test hears of the workers that another one has killed."""
+    yield
+    forget_dead_workers()
 
 
 class Numbered:

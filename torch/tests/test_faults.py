@@ -210,9 +210,10 @@ def test_workers_killed_at_random_hundreds_of_times(numbers: Any) -> None:
 
 
 def test_a_worker_that_takes_too_long_is_named(numbers: Any) -> None:
-    loader = DataLoader(open_numbers(numbers, slow), 8, num_workers=1, timeout=0.5, prefetch_factor=1)
-    it = iter(loader)
+    loader = DataLoader(open_numbers(numbers, slow), 8, num_workers=1, timeout=60, prefetch_factor=1)
+    it: Any = iter(loader)
     assert next(it).tolist() == list(range(8))
+    it._feed._crew._iterator._timeout = 0.5  # only now: to start a worker may take its time
     with pytest.raises(RuntimeError, match=r"timed out after 0.5 seconds: rank 0 of 1, batch 1 of pass 0"):
         next(it)
     it.close()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
+import signal
 import threading
 import time
 from typing import Any
 
 import pytest
 import torch
+from conftest import forget_dead_workers
 from hangs import Hung, TorchHung, Watch, torchs_own
 
 from pydaos.torch._processes import kill
@@ -38,10 +41,10 @@ def test_which_stack_is_torchs(modules: list[str], torchs: bool) -> None:
 
 def started() -> Any:
     """An iterator of torch's, with the lock of its Event held for ever, as by a worker killed in is_set()."""
-    # With a timeout torch looks around that often, not only every five seconds.
-    loader = torch.utils.data.DataLoader(range(100), num_workers=1, multiprocessing_context="fork", timeout=0.2)
+    loader = torch.utils.data.DataLoader(range(100), num_workers=1, multiprocessing_context="fork", timeout=60)
     it: Any = iter(loader)
     next(it)
+    it._timeout = 0.2  # so that torch looks around that often, not only every five seconds
     it._workers_done_event._cond._lock.acquire()
     return it
 
@@ -101,3 +104,16 @@ def test_a_hang_of_somebody_elses() -> None:
     assert time.monotonic() - began < 30
     assert watch.found == []
     assert threading.active_count() < 20
+
+
+def test_no_test_hears_of_another_ones_workers() -> None:
+    it: Any = iter(torch.utils.data.DataLoader(range(100), num_workers=1, multiprocessing_context="fork"))
+    next(it)
+    (worker,) = it._workers
+    handler = signal.signal(signal.SIGCHLD, lambda *_: None)
+    worker.kill()
+    os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+    signal.signal(signal.SIGCHLD, handler)
+    forget_dead_workers()
+    os.kill(os.getpid(), signal.SIGCHLD)  # as if a child of the next test had ended
+    worker.join()

@@ -419,7 +419,7 @@ def test_a_server_that_stays_away_is_an_error_that_says_where(
 
 
 def test_a_server_that_hangs_runs_into_the_deadline(doomed: Any, stack: ExitStack) -> None:
-    data = Dataset("p/d@v1", addr=doomed.unix, token_file=doomed.token_file, retry=0.2, timeout=0.5)
+    data = Dataset("p/d@v1", addr=doomed.unix, token_file=doomed.token_file, retry=0.2, timeout=1.5)
     stack.enter_context(data)
     os.kill(doomed.pid, signal.SIGSTOP)
     try:
@@ -429,7 +429,7 @@ def test_a_server_that_hangs_runs_into_the_deadline(doomed: Any, stack: ExitStac
         ready = data.batches(2, shuffle=True, seed=1)
         with pytest.raises(pydaos.DeadlineError, match="batch 0 of pass 0, p/d@v1"):
             next(iter(ready))
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 30
     finally:
         os.kill(doomed.pid, signal.SIGCONT)
     assert data[3] == bytes([3]) * 100

@@ -348,6 +348,74 @@ def test_a_batch_that_can_not_be_sent_is_an_error(numbered: Any, context: str) -
     data.close()
 
 
+def fails_in_its_own_way(x: bytes) -> int:
+    class Unknown(Exception):
+        """Nobody else can import it."""
+
+    number = int.from_bytes(x[:8], "little")
+    if number == 57:
+        raise Unknown(f"number {number}")
+    return number
+
+
+@pytest.mark.timeout(180)
+def test_an_error_that_can_not_be_sent_says_what_it_said(numbered: Any) -> None:
+    data = numbered.files(transform_fn=fails_in_its_own_way)
+    loader = DataLoader(data, 10, num_workers=2, multiprocessing_context="fork")
+    walked = iter(loader)
+    got = [i for _ in range(5) for i in next(walked).tolist()]
+    with pytest.raises(RuntimeError, match=r"Unknown: number 57(.|\n)*batch 5 of pass 0"):
+        next(walked)
+    got += [i for batch in walked for i in batch.tolist()]
+    assert got == [i for i in range(numbered.n) if not 50 <= i < 60]
+    data.close()
+
+
+class Sent:
+    """What can be sent, and can't always be received."""
+
+    def __init__(self, numbers: list[int]) -> None:
+        self.numbers = numbers
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ = state
+        if 57 in self.numbers:
+            raise LookupError("57")
+
+
+def as_sent(samples: list[int]) -> Sent:
+    return Sent(samples)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_batch_that_can_not_be_received_is_an_error(numbered: Any, persistent: bool) -> None:
+    """Torch has lost its message, and would wait for it for ever if the loop went on."""
+    data = numbered.files(transform_fn=int_of)
+    options: Any = {"num_workers": 2, "persistent_workers": persistent, "multiprocessing_context": "fork"}
+    loader = DataLoader(data, 10, collate_fn=as_sent, **options)
+    for _ in range(2):
+        walked, got, failed = iter(loader), [], []
+        while True:
+            try:
+                batch = next(walked, None)
+            except LookupError as err:
+                failed.append(err)
+                assert len(failed) == 1
+                continue
+            if batch is None:
+                break
+            got += batch.numbers
+        assert got == [i for i in range(numbered.n) if not 50 <= i < 60]
+        assert "batch 5 of pass" in failed[0].where  # type: ignore[attr-defined]
+    loader.close()
+    data.close()
+
+
+def int_of(x: bytes) -> int:
+    return int.from_bytes(x[:8], "little")
+
+
 def slowly(x: bytes) -> int:
     time.sleep(0.02)
     return int.from_bytes(x, "little")

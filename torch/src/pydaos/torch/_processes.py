@@ -97,11 +97,15 @@ class _Results(multiprocessing.queues.Queue):  # type: ignore[type-arg]
 
     def _on_queue_feeder_error(self, err: Exception, message: Any) -> None:
         pickled = any(frame.name == "dumps" for frame in traceback.extract_tb(err.__traceback__))
-        if not pickled or not isinstance(message, tuple) or isinstance(message[1], ExceptionWrapper):
+        if not pickled or not isinstance(message, tuple):
             # Half a message may be under way, or the receiver is gone.
             traceback.print_exception(err)
             return
-        self.put((message[0], ExceptionWrapper((type(err), err, err.__traceback__), UNSENT)))  # type: ignore[no-untyped-call]
+        instead = ExceptionWrapper((type(err), err, err.__traceback__), UNSENT)  # type: ignore[no-untyped-call]
+        if isinstance(message[1], ExceptionWrapper):
+            # An error whose class can't be sent, one of a function's own say: its text can.
+            instead.exc_type, instead.exc_msg, instead.where = RuntimeError, message[1].exc_msg, message[1].where
+        self.put((message[0], instead))
 
 
 class _Done:

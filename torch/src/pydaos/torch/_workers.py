@@ -200,6 +200,7 @@ class Crew:
                 if not self._alone:
                     self._end(kill=True)
                     self._resume(self._options)
+            at = self._iterator._rcvd_idx
             try:
                 batch = self._wait()
             except StopIteration:
@@ -212,7 +213,22 @@ class Crew:
                 where = self._making.where(self._tasks.out[0])
                 if is_timeout(err):
                     raise RuntimeError(f"{err}: {where}") from err
-                if isinstance(err, LOST):
+                unread = self._iterator._rcvd_idx == at
+                if unread and not self._alone:
+                    # A message that could not be unpickled, of whichever batch: one at a time tells.
+                    self._end(kill=True)
+                    self._restarted()
+                    log.warning("a batch could not be received: %r; started again at %s, one at a time", err, where)
+                    self._stopped = True  # should the start fail, the next call tries again
+                    self._resume_alone()
+                    self._stopped = False
+                    continue
+                if unread:
+                    self._end(kill=True)
+                    self._stopped, self._alone = True, 0
+                    self._tasks.out.popleft()
+                    tell_where(err, where)
+                elif isinstance(err, LOST):
                     # The server's, not the batch's: who goes on gets the same one, from fresh workers.
                     self._end(kill=False)
                     self._stopped = True
@@ -303,12 +319,15 @@ class Crew:
         # Not the error itself: a handler that keeps records would keep the crew by its traceback.
         log.warning("%s: %s; started again%s, attempt %d of %d", str(err), how, at, self._fails, LIMIT - 1)
         if self._fails >= ALONE_AFTER:
-            # One process, one task: what dies now is the task that is due, not one after it.
-            workers = int(self._options["num_workers"]) * int(self._options.get("prefetch_factor") or 2)
-            self._alone = workers + 1
-            self._resume({**self._options, "num_workers": 1, "prefetch_factor": 1, "persistent_workers": False})
+            self._resume_alone()
         else:
             self._resume(self._options)
+
+    def _resume_alone(self) -> None:
+        """Go on with one process and one task: what fails now is the task that is due, not one after it."""
+        workers = int(self._options["num_workers"]) * int(self._options.get("prefetch_factor") or 2)
+        self._alone = workers + 1
+        self._resume({**self._options, "num_workers": 1, "prefetch_factor": 1, "persistent_workers": False})
 
     def _resume(self, options: dict[str, Any]) -> None:
         tasks = self._tasks
