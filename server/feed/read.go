@@ -113,8 +113,8 @@ func (c *conn) inline(k *call) error {
 func (c *conn) relieve() {
 	c.mu.Lock()
 	busy := c.mu.inline != nil && !c.mu.closed
-	c.mu.inline = nil
-	if busy {
+	if busy { // else the reader goes on to the connection's end, and says so
+		c.mu.inline = nil
 		c.readers.Add(1) // the reader that is relieved has not ended: run still waits
 	}
 	c.mu.Unlock()
