@@ -46,6 +46,32 @@ func commit(t testing.TB, d *engine.Dataset, w ...object.Write) object.Epoch {
 	return r.Epoch
 }
 
+// putOn puts keys until each of the first targets has some that are on it alone,
+// as many as least says, and returns those of each target.
+func putOn(t testing.TB, e *engine.Engine, d *engine.Dataset, n int, least ...int) [][]string {
+	t.Helper()
+	on := make([][]string, len(e.Stats()))
+	lack := func() bool {
+		for i, n := range least {
+			if len(on[i]) < n {
+				return true
+			}
+		}
+		return false
+	}
+	for i := 0; lack(); i++ {
+		before := e.Stats()
+		name := fmt.Sprint("k", i)
+		commit(t, d, put(many, name, n))
+		for j, s := range e.Stats() {
+			if s.Prepares > before[j].Prepares {
+				on[j] = append(on[j], name)
+			}
+		}
+	}
+	return on
+}
+
 func value(t testing.TB, d *engine.Dataset, at object.Epoch, oid object.ID, dkey string) (string, error) {
 	t.Helper()
 	v, _, err := d.Get(t.Context(), at, oid, []byte(dkey), []byte("a"))

@@ -1,7 +1,6 @@
 package engine_test
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -22,17 +21,7 @@ func TestRebuildTarget_LeavesTheOthers(t *testing.T) {
 	}
 	d := create(t, e, 1, 1)
 	journaled(t, mem, "/r", d)
-	var on [2][]string
-	for i := 0; len(on[0]) == 0 || len(on[1]) < 400; i++ {
-		before := e.Stats()
-		name := fmt.Sprint("k", i)
-		commit(t, d, put(many, name, 10))
-		for j, s := range e.Stats() {
-			if s.Prepares > before[j].Prepares {
-				on[j] = append(on[j], name)
-			}
-		}
-	}
+	on := putOn(t, e, d, 10, 1, 400)
 	writes := []object.Write{put(many, on[0][0], 200)}
 	for _, name := range on[1] { // more than the journal takes
 		writes = append(writes, put(many, name, 1000))

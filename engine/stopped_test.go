@@ -51,17 +51,7 @@ func TestStoppedTarget(t *testing.T) {
 	}
 	journaled(t, mem, "/r", d)
 	// Keys that are on target 0 alone, and keys of target 1.
-	var on [3][]string
-	for i := 0; len(on[0]) < 20 || len(on[1]) < 20; i++ {
-		before := e.Stats()
-		name := fmt.Sprint("k", i)
-		commit(t, d, put(many, name, 100))
-		for j, s := range e.Stats() {
-			if s.Prepares > before[j].Prepares {
-				on[j] = append(on[j], name)
-			}
-		}
-	}
+	on := putOn(t, e, d, 100, 20, 20)
 	for _, name := range on[1] { // so that the last of them are not in its index for sure
 		commit(t, d, put(many, name, 200))
 	}

@@ -126,11 +126,6 @@ func TestAKilledQueryEndsAndSaysSo(t *testing.T) {
 		t.Fatalf("running: %v", n)
 	}
 	must[*queryv1.KillQueryResponse](t)(q.KillQuery(t.Context(), &queryv1.KillQueryRequest{Id: id}))
-	// It ends though its client takes nothing.
-	waitFor(t, func() bool {
-		got := must[*queryv1.ListQueriesResponse](t)(q.ListQueries(t.Context(), &queryv1.ListQueriesRequest{}))
-		return len(got.GetQueries()) == 0
-	})
 	var err error
 	for err == nil {
 		_, err = st.Recv()
@@ -138,6 +133,10 @@ func TestAKilledQueryEndsAndSaysSo(t *testing.T) {
 	if e := wire.Fault(err); errors.Is(err, io.EOF) || !fault.Is(e, fault.Canceled) || !strings.Contains(e.Error(), "was killed") {
 		t.Errorf("a killed query ends with %v", err)
 	}
+	waitFor(t, func() bool {
+		got := must[*queryv1.ListQueriesResponse](t)(q.ListQueries(t.Context(), &queryv1.ListQueriesRequest{}))
+		return len(got.GetQueries()) == 0
+	})
 	if _, err := q.KillQuery(t.Context(), &queryv1.KillQueryRequest{Id: id}); fault.KindOf(wire.Fault(err)) != fault.NotFound {
 		t.Errorf("killing it again: %v", err)
 	}

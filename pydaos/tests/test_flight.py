@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import threading
+from itertools import cycle
 
 import numpy as np
 import pyarrow as pa
@@ -261,10 +262,8 @@ def test_upload_that_is_broken_off_leaves_nothing(server, flight, options, pool,
         data = table(5000)
         bearer = (b"authorization", f"Bearer {server.token}".encode())
         short = fl.FlightCallOptions(headers=[bearer], timeout=0.5)
-        writer, _ = other.do_put(path(f"{pool}/tensor"), data.schema, options=short)
-        for part in data.to_batches(max_chunksize=500):
-            writer.write_batch(part)
         with pytest.raises(ERRORS):
-            while True:  # until the deadline of the call breaks it
-                writer.write_batch(part)
+            writer, _ = other.do_put(path(f"{pool}/tensor"), data.schema, options=short)
+            for part in cycle(data.to_batches(max_chunksize=500)):
+                writer.write_batch(part)  # until the deadline of the call breaks it
     assert get(flight, options, path(f"{pool}/tensor"))[0].num_rows == 10

@@ -211,8 +211,10 @@ def cancel_a_statement(flight, client):
 
 
 def test_cancel_ends_a_statement_at_once(flight, client):
-    took = [cancel_a_statement(flight, client) for _ in range(3)]
-    assert min(took) < 0.1, took  # the machine may be busy
+    took = [cancel_a_statement(flight, client)]
+    while min(took) >= 0.1 and len(took) < 10:  # the machine may be busy
+        took.append(cancel_a_statement(flight, client))
+    assert min(took) < 0.1, took
 
 
 @pytest.mark.parametrize("how", ["cancel", "drop", "kill"])

@@ -139,19 +139,25 @@ def test_a_failure_of_any_thread_is_raised(files, tmp_path, monkeypatch):
 
 def test_nobody_writes_any_more_when_an_interrupt_is_raised(files, monkeypatch):
     monkeypatch.setattr(side, "THREADS", 2)
-    real, reader = side._fill, threading.current_thread()
-    begun, gone_on = threading.Event(), []
+    real, wait, reader = side._fill, side._Job.left, threading.current_thread()
+    begun, waited_for, gone_on = threading.Event(), threading.Event(), []
 
     def fill(piece):
         if threading.current_thread() is reader:
             assert begun.wait(10)
             raise KeyboardInterrupt
         begun.set()
-        time.sleep(0.05)  # the reader is interrupted meanwhile
+        assert waited_for.wait(10)  # the reader is interrupted meanwhile
+        time.sleep(0.05)  # long enough for who does not wait
         gone_on.append(real(piece))
         return gone_on[-1]
 
+    def left(job):
+        waited_for.set()
+        return wait(job)
+
     monkeypatch.setattr(side, "_fill", fill)
+    monkeypatch.setattr(side._Job, "left", left)
     room = memoryview(bytearray(8 * MIB))
     with pytest.raises(KeyboardInterrupt):
         side.read([side.Part(files[0][0], 0, room)], new=True)

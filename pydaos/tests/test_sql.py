@@ -8,6 +8,7 @@ import threading
 import time
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -192,6 +193,8 @@ def test_columns_whose_types_only_the_parameters_say(client):
         (datetime.date(1960, 2, 29), "1960-02-29 00:00:00"),
         (np.datetime64("2020-01-02T03:04:05.123456789"), "2020-01-02 03:04:05.123456789"),
         (np.datetime64("2020-01"), "2020-01-01 00:00:00"),
+        (pd.Timestamp("2020-01-02T03:04:05.123456789"), "2020-01-02 03:04:05.123456789"),
+        (pd.Timestamp("1969-12-31T23:00:00.000000001+02:00"), "1969-12-31 21:00:00.000000001"),
         (np.float32(0.5), "0.5"),
         (np.True_, "true"),
         ("a\0b", "a\0b"),
@@ -206,6 +209,7 @@ def test_parameters_that_are_no_values(client: Client) -> None:
     for value in (
         datetime.timedelta(1),
         np.datetime64("NaT"),
+        pd.NaT,
         np.datetime64("9999-01-01"),
         datetime.date(9999, 1, 1),
         [1],

@@ -225,25 +225,25 @@ def test_one_process_waits_for_the_next_statement(mine: tuple[Server, Client, st
 def test_a_kill_is_obeyed_at_once(mine: tuple[Server, Client, str]) -> None:
     server, client, pool = mine
     table = rows_table(client, pool)
-    took = []
     texts = [
         FOREVER,
         f"select count(*) from {table} a, {table} b where a.x + b.x < 0",
         f"select * from {table} a, {table} b",
     ]
-    for text in texts * 2:
-        running = Running(client, text)
-        until(lambda: workers(server))
-        (query,) = until(lambda text=text: queries(client, text))
-        time.sleep(0.2)  # so that DuckDB is at work
-        begun = time.monotonic()
-        client.call("query.KillQuery", pb.KillQueryRequest(id=query.id), pb.KillQueryResponse)
-        running.wait()
-        took.append(running.ended - begun)
-        assert f"{query.id} was killed" in str(running.error), running.error
-        until(lambda: not workers(server))
-    best = [min(took[i :: len(texts)]) for i in range(len(texts))]
-    assert max(best) < 0.1, took  # the machine may be busy now and then
+    for text in texts:
+        took: list[float] = []
+        while not took or (min(took) >= 0.1 and len(took) < 10):  # the machine may be busy now and then
+            running = Running(client, text)
+            until(lambda: workers(server))
+            (query,) = until(lambda text=text: queries(client, text))
+            time.sleep(0.2)  # so that DuckDB is at work
+            begun = time.monotonic()
+            client.call("query.KillQuery", pb.KillQueryRequest(id=query.id), pb.KillQueryResponse)
+            running.wait()
+            took.append(running.ended - begun)
+            assert f"{query.id} was killed" in str(running.error), running.error
+            until(lambda: not workers(server))
+        assert min(took) < 0.1, (text, took)
 
 
 @pytest.mark.parametrize("kind", ["query", "sql"])

@@ -465,20 +465,13 @@ func (p *Plan) OnlySpent(name string) bool {
 	return slices.Contains(p.Spent, name) && !p.left[name]
 }
 
-// parametersOf are the names of the parameters in a tree.
+// parametersOf adds the names of the parameters in a tree.
 func parametersOf(x any, names map[string]bool) map[string]bool {
-	switch v := x.(type) {
-	case []any:
-		for _, c := range v {
-			parametersOf(c, names)
-		}
-	case map[string]any:
+	visit(x, func(v map[string]any) bool {
 		if str(v, "class") == "PARAMETER" {
 			names[str(v, "identifier")] = true
 		}
-		for _, c := range v {
-			parametersOf(c, names)
-		}
-	}
+		return true
+	})
 	return names
 }

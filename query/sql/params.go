@@ -34,33 +34,25 @@ func WithValues(ast []byte, values map[string]expr.Value) ([]byte, error) {
 }
 
 func putValues(x any, values map[string]expr.Value) {
-	switch v := x.(type) {
-	case []any:
-		for _, c := range v {
-			putValues(c, values)
-		}
-	case map[string]any:
+	visit(x, func(v map[string]any) bool {
 		if str(v, "class") != "PARAMETER" {
-			for _, c := range v {
-				putValues(c, values)
-			}
-			return
+			return true
 		}
 		value, ok := values[GivenAs(str(v, "identifier"))]
-		if !ok {
-			return // DuckDB says that it has none
-		}
-		if !InTree(value) {
+		switch {
+		case !ok: // DuckDB says that it has none
+		case InTree(value):
+			replaceNode(v, constantNode(value))
+		default:
 			inner := maps.Clone(v)
 			inner["alias"] = ""
 			nameNumbers(inner)
 			by := castNode("VARCHAR", "")
 			by["child"] = inner
 			replaceNode(v, by)
-			return
 		}
-		replaceNode(v, constantNode(value))
-	}
+		return false
+	})
 }
 
 // numbered is before the number of a parameter in a tree that has lost others:
@@ -69,19 +61,12 @@ const numbered = "number_"
 
 // nameNumbers gives names to the parameters of a tree that have numbers.
 func nameNumbers(x any) {
-	switch v := x.(type) {
-	case []any:
-		for _, c := range v {
-			nameNumbers(c)
-		}
-	case map[string]any:
+	visit(x, func(v map[string]any) bool {
 		if id := str(v, "identifier"); str(v, "class") == "PARAMETER" && isNumber(id) {
 			v["identifier"] = numbered + id
 		}
-		for _, c := range v {
-			nameNumbers(c)
-		}
-	}
+		return true
+	})
 }
 
 func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }

@@ -108,40 +108,41 @@ func (w *rewriter) onePipeline(root map[string]any) bool {
 	return true
 }
 
-// within reports whether a tree has a node of one of some classes.
-func within(x any, classes ...string) bool {
+// visit calls fn with every object of a tree, an outer one before those in it,
+// which are left out where fn says false.
+func visit(x any, fn func(map[string]any) bool) {
 	switch v := x.(type) {
 	case []any:
-		return slices.ContainsFunc(v, func(c any) bool { return within(c, classes...) })
-	case map[string]any:
-		if slices.Contains(classes, str(v, "class")) {
-			return true
-		}
 		for _, c := range v {
-			if within(c, classes...) {
-				return true
+			visit(c, fn)
+		}
+	case map[string]any:
+		if fn(v) {
+			for _, c := range v {
+				visit(c, fn)
 			}
 		}
 	}
-	return false
+}
+
+// within reports whether a tree has a node of one of some classes.
+func within(x any, classes ...string) bool {
+	found := false
+	visit(x, func(v map[string]any) bool {
+		found = found || slices.Contains(classes, str(v, "class"))
+		return !found
+	})
+	return found
 }
 
 // keepDoubles writes the constants that are doubles as casts: DuckDB makes a text
 // of the tree before it runs it, and 1e0 would come back as the decimal 1.0.
 func keepDoubles(x any) {
-	switch v := x.(type) {
-	case []any:
-		for _, c := range v {
-			keepDoubles(c)
-		}
-	case map[string]any:
+	visit(x, func(v map[string]any) bool {
 		n, number := child(v, "value")["value"].(json.Number)
 		id := str(child(child(v, "value"), "type"), "id")
 		if str(v, "class") != "CONSTANT" || !number || id != "DOUBLE" && id != "FLOAT" {
-			for _, c := range v {
-				keepDoubles(c)
-			}
-			return
+			return true
 		}
 		digits := n.String()
 		if f, err := n.Float64(); err != nil && math.IsInf(f, 1) {
@@ -150,7 +151,8 @@ func keepDoubles(x any) {
 			digits = "-inf"
 		}
 		replaceNode(v, castNode(id, digits))
-	}
+		return false
+	})
 }
 
 // scope is the names of common table expressions, innermost first.
@@ -608,19 +610,12 @@ func isWord(c byte) bool {
 
 // span is the first and last place that a tree mentions.
 func span(x any, lo, hi int) (int, int) {
-	switch v := x.(type) {
-	case []any:
-		for _, c := range v {
-			lo, hi = span(c, lo, hi)
-		}
-	case map[string]any:
+	visit(x, func(v map[string]any) bool {
 		if at := place(v); at >= 0 {
 			lo, hi = min(lo, at), max(hi, at)
 		}
-		for _, c := range v {
-			lo, hi = span(c, lo, hi)
-		}
-	}
+		return true
+	})
 	return lo, hi
 }
 

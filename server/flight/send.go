@@ -13,7 +13,7 @@ import (
 const maxBatch = 3584 << 10
 
 // stream is the sending half of a gRPC stream.
-type stream interface{ SendMsg(m any) error }
+type stream = codec.Stream
 
 // sendPinned sends a message, and lets go of the memory that it holds where gRPC
 // did not take it.
@@ -114,7 +114,7 @@ func (b *buffer) Write(p []byte) (int, error) {
 
 // SendRecords sends record batches as DoGet does. The memory of their columns
 // must not change any more.
-func SendRecords(to interface{ SendMsg(m any) error }, schema *arrow.Schema, recs []arrow.Record) error {
+func SendRecords(to stream, schema *arrow.Schema, recs []arrow.Record) error {
 	w, err := newSender(to, schema)
 	if err != nil {
 		return err

@@ -270,6 +270,8 @@ def _nanoseconds(value: Any) -> int | None:
     """Return a time as nanoseconds since 1970; one without a zone is in UTC. None: it is no time."""
     import numpy as np
 
+    if isinstance(value, datetime.datetime) and hasattr(value, "to_datetime64"):
+        value = value.to_datetime64()  # one of pandas, which has nanoseconds that a datetime has not
     if isinstance(value, np.datetime64):
         exact = value.astype("datetime64[ns]")
         return int(exact.astype(np.int64)) if exact.astype(value.dtype) == value else None  # beyond what it holds
