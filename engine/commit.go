@@ -222,10 +222,10 @@ func (d *Dataset) prepare(ctx context.Context, id uint64, plan *kernel.Plan) (ke
 
 // alone is up to how many writes, without bulk data, a transaction is written by
 // one goroutine: others would not have begun before it is through.
-const alone = 32
+const alone = 256
 
 // write makes the batches durable, all together: they are encoded side by side,
-// logged in order, and put into the indexes while the journal is synced.
+// logged in order, and waited for at once.
 func (d *Dataset) write(ctx context.Context, plan *kernel.Plan, errs []error) {
 	n := len(plan.Batches)
 	var few [4]target.Staged
@@ -233,39 +233,28 @@ func (d *Dataset) write(ctx context.Context, plan *kernel.Plan, errs []error) {
 	if n > len(few) {
 		staged = make([]target.Staged, n)
 	}
-	all := func(fn func(int)) { d.each(n, fn) }
-	small := len(plan.Tx.Writes) <= alone && !bulk(plan.Tx)
-	if small {
-		all = func(fn func(int)) {
-			for i := range n {
-				fn(i)
-			}
+	stage := func(i int) { staged[i], errs[i] = d.stage(ctx, &plan.Batches[i], plan.Targets[i]) }
+	if len(plan.Tx.Writes) <= alone && !bulk(plan.Tx) {
+		for i := range n {
+			stage(i)
 		}
+	} else {
+		d.each(n, stage)
 	}
-	all(func(i int) { staged[i], errs[i] = d.stage(ctx, &plan.Batches[i], plan.Targets[i]) })
-	logged := false
+	apply := func(i int) { errs[i] = contained(func() error { staged[i].Apply(); return nil }) }
+	var slow []int
 	for i := range n { // rising: see target.Staged
-		if staged[i] != nil {
-			staged[i].Log()
-			logged = true
+		switch {
+		case staged[i] == nil:
+		case staged[i].Log():
+			apply(i)
+		default:
+			slow = append(slow, i)
 		}
 	}
-	var syncing sync.WaitGroup
-	if logged && !small {
-		syncing.Go(func() {
-			for i := range n {
-				if staged[i] != nil {
-					staged[i].Sync()
-				}
-			}
-		})
+	if len(slow) > 0 {
+		d.each(len(slow), func(i int) { apply(slow[i]) })
 	}
-	all(func(i int) {
-		if staged[i] != nil {
-			errs[i] = contained(func() error { staged[i].Apply(); return nil })
-		}
-	})
-	syncing.Wait()
 	for i := range n {
 		if staged[i] != nil {
 			if err := contained(staged[i].Wait); errs[i] == nil {

@@ -137,8 +137,7 @@ type Target interface {
 }
 
 // Stager is implemented by targets whose Prepare can be taken apart, so that
-// the batches of several targets become durable together, while they are put
-// into the indexes.
+// the batches of several targets become durable together.
 type Stager interface {
 	// Stage begins a Prepare: bulk bytes are durable in their segment, the rest
 	// is ready to be written. Without an error Log, Apply and Wait must be
@@ -148,14 +147,12 @@ type Stager interface {
 
 // Staged is a batch on its way to the disk.
 type Staged interface {
-	// Log hands the batch to the journal. The target takes no other until
-	// Apply: who logs on several targets does so in rising order of target.
-	Log()
-	// Apply puts the batch into the index.
+	// Log hands the batch to the journal, and reports whether that has taken it:
+	// Apply is quick then. The target takes no other until Apply: who logs on
+	// several targets does so in rising order of target.
+	Log() bool
+	// Apply makes the batch a part of the index.
 	Apply()
-	// Sync returns when what was logged is durable, or has failed; it may run
-	// beside Apply.
-	Sync()
 	// Wait returns when the batch is durable, with the outcome of Prepare.
 	Wait() error
 }

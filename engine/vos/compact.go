@@ -209,7 +209,7 @@ func (s *sweep) switchRows(w *segment.Writer, list []moved, failed map[uint64]bo
 	defer b.Close()
 	var entries []moved
 	for _, m := range list {
-		v, c, err := t.db.Get(m.key)
+		v, c, err := t.lookup(m.key)
 		if errors.Is(err, pebble.ErrNotFound) {
 			continue
 		}
@@ -229,7 +229,7 @@ func (s *sweep) switchRows(w *segment.Writer, list []moved, failed map[uint64]bo
 		}
 		entries = append(entries, m)
 	}
-	if err := t.applied(t.db.Apply(b, pebble.Sync)); err != nil {
+	if err := t.applied(t.apply(b, pebble.Sync)); err != nil {
 		return err
 	}
 	for _, m := range entries {

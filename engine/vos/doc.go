@@ -18,8 +18,10 @@
 // Payload to a segment, fdatasync, then one pebble batch with versions,
 // transaction row, request row, usage counters and epoch ceiling, which the
 // journal of all targets makes durable (engine/journal, redo.go); without one,
-// or where it has no room, the index's own log is synced. A crash in between
-// leaves bytes in a segment that nothing refers to.
+// or where it has no room, the index's own log is synced. What the journal has
+// goes into the index later, much of it together, and before anybody looks for
+// it (backlog.go). A crash in between leaves bytes in a segment that nothing
+// refers to.
 //
 // # Reading the code
 //

@@ -27,7 +27,7 @@ func (t *Target) Extents(at object.Epoch, p target.Place, dkey, akey []byte, off
 	if err != nil {
 		return nil, err
 	}
-	c, err := t.cursor()
+	c, err := t.cursor(p, dkey, planeExtent)
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +183,7 @@ func (t *Target) ArrayEnd(at object.Epoch, p target.Place, dkey, akey []byte) (u
 	if err != nil {
 		return 0, err
 	}
-	c, err := t.cursor()
+	c, err := t.cursor(p, dkey, planeExtent)
 	if err != nil {
 		return 0, err
 	}

@@ -16,7 +16,7 @@ func (t *Target) ScanExtents(ctx context.Context, ds object.DatasetID, at object
 		return err
 	}
 	defer t.leave()
-	it, err := t.db.NewIter(iterOptions(appendDataset(nil, ds, planeExtent), appendDataset(nil, ds, planeExtent+1)))
+	it, err := t.newIter(iterOptions(appendDataset(nil, ds, planeExtent), appendDataset(nil, ds, planeExtent+1)))
 	if err != nil {
 		return t.indexError("vos.scan", err)
 	}

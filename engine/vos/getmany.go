@@ -14,7 +14,12 @@ func (t *Target) GetMany(at object.Epoch, names []target.Named, fn func(i int, v
 		return err
 	}
 	defer t.leave()
-	c, err := t.cursor()
+	for i := range names {
+		if err := t.readyAt(names[i].Place, names[i].Dkey, planeName); err != nil {
+			return err
+		}
+	}
+	c, err := t.bareCursor()
 	if err != nil {
 		return err
 	}

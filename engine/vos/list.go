@@ -72,7 +72,7 @@ func (t *Target) List(ctx context.Context, at object.Epoch, p target.Place, o ob
 	if err != nil {
 		return err
 	}
-	it, err := t.db.NewIter(iterOptions(lower, upper))
+	it, err := t.newIter(iterOptions(lower, upper))
 	if err != nil {
 		return t.indexError("vos.list", err)
 	}
@@ -190,7 +190,7 @@ func (l *lister) item(dkey, akey []byte, v version, r record, key []byte) error 
 // dkey last; so it asks for those when it comes to a dkey, and remembers the
 // newest version that shows until the akey changes.
 func (l *lister) backward() error {
-	c, err := l.t.cursor()
+	c, err := l.t.wideCursor()
 	if err != nil {
 		return err
 	}
@@ -264,7 +264,7 @@ func (t *Target) ListArrays(ctx context.Context, at object.Epoch, p target.Place
 	if err != nil {
 		return err
 	}
-	c, err := t.cursor()
+	c, err := t.wideCursor()
 	if err != nil {
 		return err
 	}
@@ -299,7 +299,7 @@ func (t *Target) eachArrayIn(at object.Epoch, lower, upper []byte, fn func(dkey,
 	if bytes.Compare(lower, upper) >= 0 {
 		return nil
 	}
-	it, err := t.db.NewIter(iterOptions(lower, upper))
+	it, err := t.newIter(iterOptions(lower, upper))
 	if err != nil {
 		return t.indexError("vos.list", err)
 	}

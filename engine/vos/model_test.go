@@ -15,6 +15,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"daos/engine/journal"
 	"daos/engine/object"
 	"daos/engine/target"
 	"daos/engine/vos"
@@ -398,23 +399,40 @@ func checkScan(v *vos.Target, at object.Epoch, single map[modelKey]string) error
 
 func TestModel_RandomHistories(t *testing.T) {
 	r := seed(t)
-	for round := range 3 * long() {
-		if err := runModel(r); err != nil {
+	for round := range 4 * long() {
+		if err := runModel(r, round%2 == 0); err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
 	}
 }
 
-func runModel(r *rand.Rand) (err error) {
+// runModel compares a target with a model, beside a journal or without one.
+func runModel(r *rand.Rand, beside bool) (err error) {
 	f := vfs.NewMem()
 	o := options(f, "t")
 	o.SegmentCap = 256 << 10
 	o.MemTable = 64 << 10
-	v, err := vos.Open(o)
-	if err != nil {
+	var v *vos.Target
+	var j *journal.Log
+	start := func() (err error) {
+		if beside {
+			v, j, err = openJournaled(o)
+			return err
+		}
+		v, err = vos.Open(o)
 		return err
 	}
-	defer func() { _ = v.Close() }()
+	stop := func() error {
+		if beside {
+			j.Stop()
+			return errors.Join(v.Close(), j.Close(true))
+		}
+		return v.Close()
+	}
+	if err := start(); err != nil {
+		return err
+	}
+	defer func() { _ = stop() }()
 	m := &model{}
 	var keep []object.Epoch
 	floor, epoch := object.Epoch(0), object.Epoch(100)
@@ -464,10 +482,10 @@ func runModel(r *rand.Rand) (err error) {
 				}
 			}
 		case n < 98:
-			if err := v.Close(); err != nil {
+			if err := stop(); err != nil {
 				return fmt.Errorf("step %d: close: %w", step, err)
 			}
-			if v, err = vos.Open(o); err != nil {
+			if err := start(); err != nil {
 				return fmt.Errorf("step %d: reopen: %w", step, err)
 			}
 		}

@@ -182,6 +182,7 @@ type preparation struct {
 
 	key, val []byte
 	sums     []uint32
+	marks    []uint64 // for the backlog
 }
 
 type storedEntry struct {
@@ -196,8 +197,16 @@ func (p *preparation) set(minor uint32) error {
 	if p.needsRow() {
 		p.keys.add(p.key, minor)
 	}
+	p.mark(p.key)
 	p.key = appendVersion(p.key, version{p.b.Epoch, minor})
 	return p.batch.Set(p.key, p.val, nil)
+}
+
+// mark notes what the backlog is to know of a key.
+func (p *preparation) mark(key []byte) {
+	if m := markOf(key); len(p.marks) == 0 || p.marks[len(p.marks)-1] != m {
+		p.marks = append(p.marks, m)
+	}
 }
 
 func (p *preparation) add(minor uint32, w *target.Placed) error {
@@ -296,7 +305,9 @@ func (p *preparation) rows() error {
 	}
 	if !b.Request.IsZero() {
 		v := binary.BigEndian.AppendUint64(nil, uint64(b.Epoch))
-		if err := p.batch.Set(requestKey(b.Dataset, b.Request), append(v, b.Answer...), nil); err != nil {
+		key := requestKey(b.Dataset, b.Request)
+		p.mark(key)
+		if err := p.batch.Set(key, append(v, b.Answer...), nil); err != nil {
 			return err
 		}
 	}

@@ -21,7 +21,7 @@ func (t *Target) objectCover(at object.Epoch, p target.Place) (version, error) {
 		return version{}, nil
 	}
 	head := appendHead(make([]byte, 0, headSize+versionSize), planePunch, p)
-	it, err := t.db.NewIter(&pebble.IterOptions{LowerBound: head, UpperBound: keyEnd(head)})
+	it, err := t.newIter(&pebble.IterOptions{LowerBound: head, UpperBound: keyEnd(head)})
 	if err != nil {
 		return version{}, t.indexError("vos.read", err)
 	}
@@ -38,8 +38,25 @@ type cursor struct {
 	it *pebble.Iterator
 }
 
-func (t *Target) cursor() (cursor, error) {
-	it, err := t.db.NewIter(nil)
+// cursor is for the dkey that p and dkey name, in one plane or more.
+func (t *Target) cursor(p target.Place, dkey []byte, planes ...byte) (cursor, error) {
+	if err := t.readyAt(p, dkey, planes...); err != nil {
+		return cursor{}, err
+	}
+	return t.bareCursor()
+}
+
+// wideCursor is for any dkey.
+func (t *Target) wideCursor() (cursor, error) {
+	if err := t.absorb(); err != nil {
+		return cursor{}, err
+	}
+	return t.bareCursor()
+}
+
+// bareCursor is for dkeys that readyAt was asked for.
+func (t *Target) bareCursor() (cursor, error) {
+	it, err := t.index().NewIter(nil)
 	if err != nil {
 		return cursor{}, t.indexError("vos.read", err)
 	}
@@ -78,7 +95,7 @@ func (t *Target) Get(at object.Epoch, p target.Place, dkey, akey []byte) (target
 	if err != nil {
 		return target.Version{}, err
 	}
-	c, err := t.cursor()
+	c, err := t.cursor(p, dkey, planeName)
 	if err != nil {
 		return target.Version{}, err
 	}
@@ -142,7 +159,7 @@ func (t *Target) Exists(at object.Epoch, p target.Place, dkey, akey []byte) (boo
 	if err != nil {
 		return false, err
 	}
-	c, err := t.cursor()
+	c, err := t.cursor(p, dkey, planeName, planeExtent)
 	if err != nil {
 		return false, err
 	}
@@ -231,7 +248,14 @@ func (t *Target) newestIn(lower, upper []byte, point bool, akey []byte) (newest 
 	if bytes.Compare(lower, upper) >= 0 {
 		return 0, nil
 	}
-	it, err := t.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	look := t.absorb
+	if point {
+		look = func() error { return t.ready(lower) }
+	}
+	if err := look(); err != nil {
+		return 0, err
+	}
+	it, err := t.index().NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return 0, t.indexError("vos.read", err)
 	}

@@ -141,7 +141,7 @@ func (t *Target) takeIn(ds object.DatasetID, n uint64, st *RebuildStats, report 
 			st.Damaged++
 			continue
 		}
-		if _, c, err := t.db.Get(e.Key); err == nil {
+		if _, c, err := t.lookup(e.Key); err == nil {
 			_ = c.Close() // a copy that a compaction did not get to unlink
 			continue
 		}
@@ -159,7 +159,7 @@ func (t *Target) takeIn(ds object.DatasetID, n uint64, st *RebuildStats, report 
 	if err := b.Merge(ceilingKey(), binary.BigEndian.AppendUint64(nil, ceilingFor(newest)), nil); err != nil {
 		return t.indexError("vos.rebuild", err)
 	}
-	if err := t.applied(t.db.Apply(b, pebble.Sync)); err != nil {
+	if err := t.applied(t.apply(b, pebble.Sync)); err != nil {
 		return err
 	}
 	t.usage.add(ds, usage)

@@ -22,21 +22,24 @@ func journalKey() []byte { return append(appendDataset(nil, 0, planeSystem), "jo
 func journalValue(number uint64) []byte { return binary.BigEndian.AppendUint64(nil, number) }
 
 // Log implements target.Staged.
-func (p *preparation) Log() {
+func (p *preparation) Log() bool {
 	t, r := p.t, &p.t.redo
 	if p.b.Deferred {
-		return
+		return false
 	}
 	r.mu.Lock() // until Apply
-	if t.opts.Journal == nil {
-		return
+	if t.opts.Journal != nil {
+		p.group = t.opts.Journal.Append(t.opts.ID, r.last+1, p.batch.Repr())
 	}
-	if p.group = t.opts.Journal.Append(t.opts.ID, r.last+1, p.batch.Repr()); p.group != nil {
-		r.last++
+	if p.group == nil {
+		return false
 	}
+	r.last++
+	return true
 }
 
-// Apply implements target.Staged. Marks are known before what they mark.
+// Apply implements target.Staged: what the journal has waits in the backlog.
+// Marks are known before what they mark.
 func (p *preparation) Apply() {
 	t := p.t
 	if !p.b.Deferred {
@@ -53,20 +56,7 @@ func (p *preparation) Apply() {
 	case p.group == nil:
 		p.failed = t.db.ApplyNoSyncWait(p.batch, pebble.Sync)
 	default:
-		if p.failed = p.batch.Set(journalKey(), journalValue(t.redo.last), nil); p.failed == nil {
-			p.failed = t.db.Apply(p.batch, pebble.NoSync)
-		}
-		if p.failed != nil {
-			// It will be redone after a restart: an error is no way out.
-			t.guard.Fail(t.guard.PathJoin(t.opts.Dir, "index"), "write of what is in the journal", p.failed)
-		}
-	}
-}
-
-// Sync implements target.Staged.
-func (p *preparation) Sync() {
-	if p.group != nil {
-		_ = p.group.Wait() // Wait says it
+		t.enqueue(p.batch, p.marks, t.redo.last)
 	}
 }
 
@@ -74,9 +64,8 @@ func (p *preparation) Sync() {
 func (p *preparation) durable() error {
 	t := p.t
 	if p.group != nil {
-		// Also where Apply has failed: others may be in the group.
 		if err := p.group.Wait(); err != nil {
-			t.guard.Fail(t.opts.Dir, "write to the journal", err)
+			t.fail(t.opts.Dir, "write to the journal", err)
 		}
 		return t.applied(p.failed)
 	}
@@ -103,7 +92,12 @@ func (t *Target) Checkpoint() error {
 	return t.checkpoint()
 }
 
-func (t *Target) checkpoint() error { return t.applied(t.db.LogData([]byte("sync"), pebble.Sync)) }
+func (t *Target) checkpoint() error {
+	if err := t.absorb(); err != nil {
+		return err
+	}
+	return t.applied(t.db.LogData([]byte("sync"), pebble.Sync))
+}
 
 // replay redoes what the journal has and the index has not.
 func (t *Target) replay() error {

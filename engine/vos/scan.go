@@ -46,7 +46,7 @@ func scanBounds(ds object.DatasetID, from, to uint32) (lower, upper []byte) {
 // run passes over a range of keys, until fn returns false.
 func (s *scanner) run(ctx context.Context, lower, upper []byte, fn func(r object.Row, pos []byte) bool) error {
 	t, at := s.t, s.at
-	it, err := t.db.NewIter(iterOptions(lower, upper))
+	it, err := t.newIter(iterOptions(lower, upper))
 	if err != nil {
 		return t.indexError("vos.scan", err)
 	}
@@ -156,7 +156,7 @@ func (s *scanner) resume(pos []byte, ds object.DatasetID, lower, upper []byte) e
 	if err := s.enter(pos); err != nil {
 		return err
 	}
-	c, err := s.t.cursor()
+	c, err := s.t.wideCursor()
 	if err != nil {
 		return err
 	}

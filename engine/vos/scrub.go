@@ -60,7 +60,7 @@ func (t *Target) scrubStored(ds object.DatasetID, r object.Record, key []byte, r
 	if !fault.Is(err, fault.Corrupt, fault.NotFound) {
 		return err
 	}
-	v, c, gerr := t.db.Get(key)
+	v, c, gerr := t.lookup(key)
 	if errors.Is(gerr, pebble.ErrNotFound) {
 		return nil
 	}
@@ -122,7 +122,7 @@ func (t *Target) Destroy(ds object.DatasetID) error {
 	if err != nil {
 		return t.indexError("vos.destroy", err)
 	}
-	if err := t.applied(t.db.Apply(b, pebble.Sync)); err != nil {
+	if err := t.applied(t.apply(b, pebble.Sync)); err != nil {
 		return err
 	}
 	for _, id := range rows {

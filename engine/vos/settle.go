@@ -76,7 +76,7 @@ func (t *Target) Settle(upTo target.TxID) error {
 	if err := b.Set(settledKey(), binary.BigEndian.AppendUint64(nil, uint64(upTo)), nil); err != nil {
 		return t.indexError("vos.settle", err)
 	}
-	if err := t.applied(t.db.Apply(b, pebble.NoSync)); err != nil {
+	if err := t.applied(t.apply(b, pebble.NoSync)); err != nil {
 		return err
 	}
 	for id := range r.ids {

@@ -260,7 +260,7 @@ func (s *sweep) flush(sync bool) error {
 		}
 		err = s.t.db.LogData(nil, mode)
 	} else {
-		err = s.t.db.Apply(s.batch, mode)
+		err = s.t.apply(s.batch, mode)
 	}
 	if err := s.t.applied(err); err != nil {
 		return err
@@ -302,7 +302,7 @@ func (s *sweep) rows(plane byte) error {
 	s.head, s.dkey, s.akey = s.head[:0], s.dkey[:0], s.akey[:0]
 	lower := prefix
 	for lower != nil {
-		it, err := s.t.db.NewIter(iterOptions(lower, end))
+		it, err := s.t.newIter(iterOptions(lower, end))
 		if err != nil {
 			return s.t.indexError("vos.sweep", err)
 		}

@@ -150,7 +150,7 @@ func (s *sweep) writeRun(r run) error {
 // readPiece reads what one record shows, verified.
 func (s *sweep) readPiece(p piece, dst []byte) error {
 	key := appendVersion(bytes.Clone(s.chunk), s.chain[p.at].version)
-	v, c, err := s.t.db.Get(key)
+	v, c, err := s.t.lookup(key)
 	if err != nil {
 		return s.t.indexError("vos.sweep", err)
 	}
@@ -176,7 +176,7 @@ func (s *sweep) flushMerges() error {
 	if err := mergeUsage(m.batch, s.ds, m.usage); err != nil {
 		return t.indexError("vos.sweep", err)
 	}
-	if err := t.applied(t.db.Apply(m.batch, pebble.Sync)); err != nil {
+	if err := t.applied(t.apply(m.batch, pebble.Sync)); err != nil {
 		return err
 	}
 	t.usage.add(s.ds, m.usage)

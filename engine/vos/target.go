@@ -66,6 +66,7 @@ type Target struct {
 	numbers  numbers
 	deferred deferredList
 	redo     redoState
+	backlog  backlog
 	rows     txRows
 	space    spaceGauge
 	owners   owners
@@ -363,8 +364,12 @@ func (t *Target) Close() error {
 		<-t.idle
 	}
 	var first error
+	t.backlog.moving.Wait()
 	if t.guard.Failed() == nil {
 		first = t.syncDeferred()
+		if first == nil {
+			first = t.absorb()
+		}
 		if first == nil {
 			// An empty log at rest: nothing in it can rot.
 			first = t.applied(t.db.Flush())
@@ -380,7 +385,7 @@ func (t *Target) shut() (first error) {
 	if t.segs != nil {
 		first = t.segs.Close()
 	}
-	if t.db != nil {
+	if t.db != nil && !t.backlog.stuck() {
 		if err := t.db.Close(); err != nil && first == nil {
 			first = t.indexError("vos.close", err)
 		}

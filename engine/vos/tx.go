@@ -137,7 +137,7 @@ func (t *Target) Abort(ctx context.Context, ds object.DatasetID, id target.TxID)
 	if err := t.guard.Failed(); err != nil {
 		return err
 	}
-	v, c, err := t.db.Get(txKey(id))
+	v, c, err := t.lookup(txKey(id))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil
 	}
@@ -164,7 +164,7 @@ func (t *Target) takeBack(r row, epoch object.Epoch, rowKey []byte) error {
 	var freed object.Usage
 	var punched []target.Place
 	ok, err := r.each(epoch, func(key []byte) error {
-		v, c, err := t.db.Get(key)
+		v, c, err := t.lookup(key)
 		if errors.Is(err, pebble.ErrNotFound) {
 			return nil
 		}
@@ -205,7 +205,7 @@ func (t *Target) takeBack(r row, epoch object.Epoch, rowKey []byte) error {
 			return t.indexError("vos.abort", err)
 		}
 	}
-	if err := t.applied(t.db.Apply(b, pebble.Sync)); err != nil {
+	if err := t.applied(t.apply(b, pebble.Sync)); err != nil {
 		return err
 	}
 	t.rows.remove(epoch)
@@ -224,7 +224,7 @@ func (t *Target) Request(ds object.DatasetID, id object.RequestID) (object.Resul
 		return object.Result{}, false, err
 	}
 	defer t.leave()
-	v, c, err := t.db.Get(requestKey(ds, id))
+	v, c, err := t.lookup(requestKey(ds, id))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return object.Result{}, false, nil
 	}
@@ -285,7 +285,7 @@ func (t *Target) syncDeferred() error {
 				return t.indexError("vos.sync", err)
 			}
 		}
-		err = t.db.Apply(b, pebble.Sync)
+		err = t.apply(b, pebble.Sync)
 	}
 	if err = t.applied(err); err != nil {
 		d.mu.Lock()
@@ -322,7 +322,7 @@ func (t *Target) recoverDeferred() error {
 			if !whole {
 				return nil
 			}
-			v, c, err := t.db.Get(key)
+			v, c, err := t.lookup(key)
 			if errors.Is(err, pebble.ErrNotFound) {
 				return nil // swept or aborted since
 			}

@@ -67,7 +67,7 @@ func (t *Target) loadUsage() error {
 
 // eachRow calls fn for each row under a prefix; the slices are fn's during the call.
 func (t *Target) eachRow(prefix []byte, fn func(k, v []byte) error) error {
-	it, err := t.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: keyEnd(prefix)})
+	it, err := t.newIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: keyEnd(prefix)})
 	if err != nil {
 		return t.indexError("vos.read", err)
 	}

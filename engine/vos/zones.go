@@ -206,7 +206,7 @@ func (z *zoneMap) widen(key []byte, span object.Span) {
 // because of what is written meanwhile stay unready.
 func (t *Target) makeZones(ctx context.Context, ds object.DatasetID, z *zoneMap) error {
 	lower := appendDataset(nil, ds, planeName)
-	it, err := t.db.NewIter(iterOptions(lower, appendDataset(nil, ds, planeName+1)))
+	it, err := t.newIter(iterOptions(lower, appendDataset(nil, ds, planeName+1)))
 	if err != nil {
 		return t.indexError("vos.scan", err)
 	}

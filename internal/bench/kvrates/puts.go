@@ -92,7 +92,7 @@ func puts(pairs int, daos, redis, class string) ([]result, error) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var out []result
 	for _, batch := range []int{1, 100, 1000} {
-		rounds := max(min(20_000/batch, 200), 10)
+		rounds := max(min(20_000/batch, 200), 100)
 		values := make([][]byte, batch)
 		for i := range values {
 			values[i] = value(rng)
