@@ -123,6 +123,10 @@ func (s *Service) viewOf(ctx context.Context, id object.DatasetID, name string) 
 	if err != nil || !ok {
 		return nil, err
 	}
+	// Its snapshot came in the same transaction: that is known by then.
+	if err := s.state.wait(ctx, kv.Modified); err != nil {
+		return nil, err
+	}
 	v := &View{modified: kv.Modified}
 	return v, decode(kv.Key, kv.Value, v)
 }
@@ -147,6 +151,35 @@ func (s *Service) SnapshotOf(a address.Address, v *View) (*Snapshot, error) {
 			Do("`daos view refresh %s %s` runs its query again at the present state", d.Address(), v.Name)
 	}
 	return n, nil
+}
+
+// OpenView finds a view and its snapshot. A refresh that takes the snapshot away
+// meanwhile is no error: the view has the next one then.
+func (s *Service) OpenView(ctx context.Context, a address.Address, name string) (*View, *Snapshot, error) {
+	v, err := s.View(ctx, a, name)
+	for err == nil {
+		n, gone := s.SnapshotOf(a, v)
+		if gone == nil {
+			return v, n, nil
+		}
+		old := v.modified
+		if v, err = s.View(ctx, a, name); err == nil && v.modified == old {
+			return nil, nil, gone
+		}
+	}
+	return nil, nil, err
+}
+
+// SinceView is the outcome of reading what belongs to a view: fault.Stale where it
+// failed because the view is another one by now, or is gone.
+func (s *Service) SinceView(ctx context.Context, op string, a address.Address, v *View, err error) error {
+	if err == nil {
+		return nil
+	}
+	if now, gone := s.View(ctx, a, v.Name); gone != nil || now.List != v.List {
+		return fault.New(fault.Stale, op, a.DatasetName(), "view %q was changed meanwhile", v.Name).Do("open it again")
+	}
+	return err
 }
 
 // ReplayedView is the answer of a request that has made a view before.

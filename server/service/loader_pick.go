@@ -23,7 +23,7 @@ func (s *Loader) ofView(ctx context.Context, r *loaderv1.OpenManifestRequest, a 
 	invalid := func(format string, args ...any) *fault.Error {
 		return fault.New(fault.Invalid, "loader.open", a.DatasetName(), format, args...)
 	}
-	v, err := s.datasets.pools.View(ctx, a, r.GetView())
+	v, n, err := s.datasets.pools.OpenView(ctx, a, r.GetView())
 	if err != nil {
 		return nil, a, err
 	}
@@ -38,18 +38,15 @@ func (s *Loader) ofView(ctx context.Context, r *loaderv1.OpenManifestRequest, a 
 	case sel.Glob != "":
 		return nil, a, invalid("a view has its samples already, a glob does not go with it").Do("add a condition: where=\"path glob '%s'\"", sel.Glob)
 	}
-	n, err := s.datasets.pools.SnapshotOf(a, v)
-	if err != nil {
-		return nil, a, err
-	}
 	a.Snapshot, sel.Path = n.Name, string(v.Path)
+	since := func(err error) error { return s.datasets.pools.SinceView(ctx, "loader.open", a, v, err) }
 	found, err := s.datasets.pools.Resolve(ctx, a)
 	if err != nil {
-		return nil, a, err
+		return nil, a, since(err)
 	}
 	base, err := s.requestAt(ctx, found, v.Epoch, n.Name, sel)
 	if err != nil {
-		return nil, a, err
+		return nil, a, since(err)
 	}
 	p := &manifest.Pick{Base: base, Source: fmt.Sprintf("view %s %d %s", v.Name, v.Revision, v.Digest)}
 	p.Info.View, p.Info.ViewRevision = v.Name, v.Revision
@@ -59,10 +56,7 @@ func (s *Loader) ofView(ctx context.Context, r *loaderv1.OpenManifestRequest, a 
 			return err
 		}
 		err = view.Read(ctx, found.Store, v.List, v.Samples, v.Digest, func(samples []uint64) error { return add(renumber(samples)) })
-		if now, gone := s.datasets.pools.View(ctx, a, v.Name); err != nil && (gone != nil || now.List != v.List) {
-			return fault.New(fault.Stale, "loader.open", a.DatasetName(), "view %q was changed meanwhile", v.Name).Do("open it again")
-		}
-		return err
+		return s.datasets.pools.SinceView(ctx, "loader.open", a, v, err)
 	}
 	if r.GetWhere() != "" {
 		s.addWhere(p, found, r)

@@ -20,18 +20,14 @@ func (q *Query) view(ctx context.Context, addr, name string) (*queryTable, error
 	if err != nil {
 		return nil, err
 	}
-	v, err := q.Datasets.pools.View(ctx, a, name)
-	if err != nil {
-		return nil, err
-	}
-	n, err := q.Datasets.pools.SnapshotOf(a, v)
+	v, n, err := q.Datasets.pools.OpenView(ctx, a, name)
 	if err != nil {
 		return nil, err
 	}
 	a.Snapshot = n.Name
 	r, err := q.Datasets.pools.Resolve(ctx, a)
 	if err != nil {
-		return nil, err
+		return nil, q.Datasets.pools.SinceView(ctx, "query.view", a, v, err)
 	}
 	samples := v.Samples
 	t := &queryTable{Resolved: r, at: v.Epoch, rows: &samples, made: true}
@@ -40,11 +36,7 @@ func (q *Query) view(ctx context.Context, addr, name string) (*queryTable, error
 		return nil, t.err(err)
 	}
 	t.Source = source.View("view("+a.Live().DatasetName()+", "+name+")", of, func(ctx context.Context, fn func([]uint64) error) error {
-		err := view.Read(ctx, r.Store, v.List, v.Samples, v.Digest, fn)
-		if now, gone := q.Datasets.pools.View(ctx, a, v.Name); err != nil && (gone != nil || now.List != v.List) {
-			return fault.New(fault.Stale, "query.view", a.DatasetName(), "view %q was changed meanwhile", v.Name).Do("read it again")
-		}
-		return err
+		return q.Datasets.pools.SinceView(ctx, "query.view", a, v, view.Read(ctx, r.Store, v.List, v.Samples, v.Digest, fn))
 	})
 	return t, nil
 }
