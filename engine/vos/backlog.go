@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -24,27 +25,75 @@ import (
 // from half of its write buffer on for no search at all: such a batch becomes a
 // table as it is.
 //
-// Who reads or writes the index calls absorb first, or ready, which lets a look
-// at one dkey pass where the backlog has nothing of it. So the index is always
-// seen as if every batch had gone there at once.
+// Who writes to the index calls absorb first, and who reads it calls show, or ready,
+// which lets a look at one dkey pass where the backlog has nothing of it. So the
+// index is always seen as if every batch had gone there at once.
 //
-// A target that has stopped writes nothing any more, and pebble ends the process
-// where its log can't go on: what waits then is laid over the index for those who
-// read (held), and goes there from the journal at the next start.
+// Readers never wait for an index that can't take anything at the moment (pebble
+// stalls its writers while its tables can't be written), nor for one that never
+// will (a target that has stopped writes nothing, and pebble ends the process
+// where its log can't go on): what waits is laid over the index for them then.
 type backlog struct {
-	// turn is held by who moves a pile into the index: one at a time, in order.
-	turn   sync.Mutex
-	held   []*pile
-	broken bool // pebble has panicked: it may hold locks for ever
+	// turn is held by who puts something into the index: one at a time, in order,
+	// and nobody behind a batch at which pebble has panicked.
+	turn   chan struct{}
+	broken atomic.Bool // pebble has panicked: it may hold locks for ever
+	stall  stall
 
 	mu    sync.RWMutex // taken after turn
 	open  *pile        // takes what comes; nil: none
 	going *pile        // on its way into the index
+	held  []*pile      // of a target that has stopped
 	spare []byte       // memory of one that was moved
+	laid  laid         // what the overlay was made of
 
-	waiting atomic.Bool                  // there is a pile
-	overlay atomic.Pointer[pebble.Batch] // of held
-	moving  sync.WaitGroup
+	waiting  atomic.Bool // there is a pile
+	overlay  atomic.Pointer[pebble.Batch]
+	changing sync.RWMutex // of the overlay; taken after mu
+	moving   sync.WaitGroup
+}
+
+// laid is a state of the backlog.
+type laid struct {
+	open, going *pile
+	count       uint32 // of open
+	held        int
+}
+
+// stall knows whether pebble makes its writers wait.
+type stall struct {
+	mu    sync.Mutex
+	on    bool
+	begun chan struct{} // closed while on
+}
+
+func newBacklog() backlog {
+	return backlog{turn: make(chan struct{}, 1), stall: stall{begun: make(chan struct{})}}
+}
+
+func (s *stall) set(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case on && !s.on:
+		close(s.begun)
+	case !on && s.on:
+		s.begun = make(chan struct{})
+	}
+	s.on = on
+}
+
+// wait is closed while pebble stalls.
+func (s *stall) wait() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.begun
+}
+
+func (s *stall) is() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.on
 }
 
 // Sizes of a pile.
@@ -143,7 +192,7 @@ func (t *Target) ready(key []byte) error {
 	if !met {
 		return nil
 	}
-	return t.absorb()
+	return t.show()
 }
 
 // readyAt is ready for a dkey in one plane or more.
@@ -159,14 +208,67 @@ func (t *Target) readyAt(p target.Place, dkey []byte, planes ...byte) error {
 	return nil
 }
 
-// absorb returns when the index has everything that was enqueued before the call.
+// show returns when the index shows everything that was enqueued before the call.
+func (t *Target) show() error {
+	l := &t.backlog
+	if !l.waiting.Load() {
+		return nil
+	}
+	stalls := l.stall.wait()
+	select {
+	case <-stalls:
+		return t.layOver()
+	default:
+	}
+	done := make(chan error, 1)
+	l.moving.Go(func() { done <- t.absorb() })
+	select {
+	case err := <-done:
+		return err
+	case <-stalls:
+		return t.layOver()
+	}
+}
+
+// patience is how often who waits for a stalled index looks whether it has stopped.
+const patience = 50 * time.Millisecond
+
+// take gets the turn. An error says that the target has stopped while pebble
+// stalls: it will never go on.
+func (t *Target) take() error {
+	l := &t.backlog
+	select {
+	case l.turn <- struct{}{}:
+		return nil
+	default:
+	}
+	tick := time.NewTicker(patience)
+	defer tick.Stop()
+	for {
+		select {
+		case l.turn <- struct{}{}:
+			return nil
+		case <-tick.C:
+			if err := t.guard.Failed(); err != nil && l.stall.is() {
+				return err
+			}
+		}
+	}
+}
+
+func (t *Target) leaveTurn() { <-t.backlog.turn }
+
+// absorb returns when the index has everything that was enqueued before the call,
+// or shows it, if it takes nothing any more.
 func (t *Target) absorb() error {
 	l := &t.backlog
 	if !l.waiting.Load() {
 		return nil
 	}
-	l.turn.Lock()
-	defer l.turn.Unlock()
+	if err := t.take(); err != nil {
+		return err
+	}
+	defer t.leaveTurn()
 	l.mu.Lock()
 	p := l.open
 	l.open, l.going = nil, p
@@ -175,63 +277,108 @@ func (t *Target) absorb() error {
 	if p == nil {
 		return nil
 	}
-	spare, err := t.moveOrHold(p)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.going, l.spare = nil, spare
-	l.waiting.Store(l.open != nil) // what has come meanwhile came after the call
-	return err
-}
-
-// moveOrHold returns memory that is free again.
-func (t *Target) moveOrHold(p *pile) ([]byte, error) {
-	l := &t.backlog
+	moved := false
 	if t.guard.Failed() == nil {
 		err := t.move(p)
-		if err == nil {
-			return p.repr, nil
-		}
-		l.broken = true
-		t.guard.Fail(t.guard.PathJoin(t.opts.Dir, "index"), "write of what is in the journal", err)
-	}
-	l.held = append(l.held, p)
-	over := t.db.NewIndexedBatch()
-	for _, p := range l.held {
-		var b pebble.Batch
-		if err := errors.Join(p.fill(&b), over.Apply(&b, nil)); err != nil {
-			return nil, t.indexError("vos.read", err)
+		if moved = err == nil; !moved {
+			t.dies(err)
 		}
 	}
-	l.overlay.Store(over)
-	return nil, nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.going = nil
+	if moved {
+		l.spare = p.repr
+	} else {
+		l.held = append(l.held, p)
+	}
+	l.waiting.Store(l.open != nil) // what has come meanwhile came after the call
+	return t.layLocked(laid{held: len(l.held)})
 }
 
-// fail stops the target, but not while a pile is on its way.
+// dies stops a target at whose batch pebble has panicked.
+func (t *Target) dies(err error) {
+	t.backlog.broken.Store(true)
+	t.guard.Fail(t.guard.PathJoin(t.opts.Dir, "index"), "write to the log", err)
+}
+
+// layOver lays all that waits over the index.
+func (t *Target) layOver() error {
+	l := &t.backlog
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	state := laid{l.open, l.going, 0, len(l.held)}
+	if l.open != nil {
+		state.count = l.open.count
+	}
+	return t.layLocked(state)
+}
+
+// layLocked makes an overlay of what a state names; none if that is nothing.
+func (t *Target) layLocked(state laid) error {
+	l := &t.backlog
+	if state == l.laid {
+		return nil
+	}
+	var over *pebble.Batch
+	for _, p := range append(slices.Clone(l.held), state.going, state.open) {
+		if p == nil {
+			continue
+		}
+		if over == nil {
+			over = t.db.NewIndexedBatch()
+		}
+		b, err := p.batch()
+		if err == nil {
+			err = over.Apply(b, nil)
+		}
+		if err != nil {
+			return t.indexError("vos.read", err)
+		}
+	}
+	l.changing.Lock() // nobody has one that is gone
+	defer l.changing.Unlock()
+	l.overlay.Store(over)
+	l.laid = state
+	return nil
+}
+
+// fail stops the target, but not while a batch is on its way, unless that can't
+// get on.
 func (t *Target) fail(name, what string, err error) {
-	t.backlog.turn.Lock()
-	defer t.backlog.turn.Unlock()
+	select {
+	case t.backlog.turn <- struct{}{}:
+		defer t.leaveTurn()
+	case <-t.backlog.stall.wait():
+	}
 	t.guard.Fail(name, what, err)
 }
 
-// index is where to read what absorb or ready has been called for.
-func (t *Target) index() pebble.Reader {
-	if over := t.backlog.overlay.Load(); over != nil {
-		return over
+// bareIter is an iterator over what show or ready has been called for.
+func (t *Target) bareIter(o *pebble.IterOptions) (*pebble.Iterator, error) {
+	l := &t.backlog
+	if l.overlay.Load() == nil {
+		return t.db.NewIter(o)
 	}
-	return t.db
+	l.changing.RLock()
+	defer l.changing.RUnlock()
+	if over := l.overlay.Load(); over != nil {
+		return over.NewIter(o)
+	}
+	return t.db.NewIter(o)
 }
 
 // newIter is an iterator over the index with everything in it.
 func (t *Target) newIter(o *pebble.IterOptions) (*pebble.Iterator, error) {
-	if err := t.absorb(); err != nil {
+	if err := t.show(); err != nil {
 		return nil, err
 	}
-	return t.index().NewIter(o)
+	return t.bareIter(o)
 }
 
 // lookup is Get of the index, with everything in it that the key is about.
 func (t *Target) lookup(key []byte) ([]byte, io.Closer, error) {
-	look := t.absorb
+	look := t.show
 	switch key[8] {
 	case planeName, planeExtent, planeRequest:
 		look = func() error { return t.ready(key) }
@@ -239,7 +386,16 @@ func (t *Target) lookup(key []byte) ([]byte, io.Closer, error) {
 	if err := look(); err != nil {
 		return nil, nil, err
 	}
-	return t.index().Get(key)
+	l := &t.backlog
+	if l.overlay.Load() == nil {
+		return t.db.Get(key)
+	}
+	l.changing.RLock()
+	defer l.changing.RUnlock()
+	if over := l.overlay.Load(); over != nil {
+		return over.Get(key)
+	}
+	return t.db.Get(key)
 }
 
 // apply writes to the index behind everything that was enqueued.
@@ -247,26 +403,84 @@ func (t *Target) apply(b *pebble.Batch, o *pebble.WriteOptions) error {
 	if err := t.absorb(); err != nil {
 		return err
 	}
+	if err := t.begin(b, o); err != nil || !o.Sync {
+		return err
+	}
+	return t.synced(b)
+}
+
+// begin gives a batch to pebble, and waits for no sync.
+func (t *Target) begin(b *pebble.Batch, o *pebble.WriteOptions) error {
+	if err := t.take(); err != nil {
+		return err
+	}
+	defer t.leaveTurn()
 	if err := t.guard.Failed(); err != nil {
 		return err
 	}
-	return t.db.Apply(b, o)
+	err := t.survive(func() error {
+		if o.Sync {
+			return t.db.ApplyNoSyncWait(b, o)
+		}
+		return t.db.Apply(b, o)
+	})
+	if err != nil {
+		t.dies(err)
+	}
+	return err
 }
 
-// stuck reports whether pebble can't even be closed.
-func (l *backlog) stuck() bool {
-	l.turn.Lock()
-	defer l.turn.Unlock()
-	return l.broken
+// synced waits for the sync of what was begun.
+func (t *Target) synced(b *pebble.Batch) error {
+	err := b.SyncWait()
+	if err != nil {
+		t.fail(t.guard.PathJoin(t.opts.Dir, "index"), "write to the log", err)
+	}
+	return err
 }
 
-// move puts a pile into the index, as one batch.
-func (t *Target) move(p *pile) (err error) {
+// syncLog makes durable what the index's log has.
+func (t *Target) syncLog() error {
+	b := t.db.NewBatch()
+	if err := b.LogData([]byte("sync"), nil); err != nil {
+		return err
+	}
+	if err := t.begin(b, pebble.Sync); err != nil {
+		return err // pebble may have it
+	}
+	return errors.Join(t.synced(b), b.Close())
+}
+
+// survive makes an error of pebble's way to say that its log can't be written. The
+// batch may be in its queue: it must not be used again.
+func (t *Target) survive(fn func() error) (err error) {
 	defer func() {
-		if r := recover(); r != nil { // pebble's way to say that its log can't be written
+		if r := recover(); r != nil {
 			err = fault.New(fault.Internal, "vos.write", t.opts.Dir, "panic: %v", r)
 		}
 	}()
+	return fn()
+}
+
+// rest waits for what is on its way, and reports whether pebble can be closed.
+func (t *Target) rest() bool {
+	l := &t.backlog
+	done := make(chan struct{})
+	go func() { l.moving.Wait(); close(done) }()
+	for {
+		select {
+		case <-done:
+			return !l.broken.Load()
+		case <-time.After(patience):
+			if t.guard.Failed() != nil && l.stall.is() {
+				return false
+			}
+		}
+	}
+}
+
+// move puts a pile into the index, as one batch.
+func (t *Target) move(p *pile) error {
 	ops, err := p.sorted()
 	if err != nil {
 		return err
@@ -281,17 +495,21 @@ func (t *Target) move(p *pile) (err error) {
 		repr = append(repr, op.bytes...)
 	}
 	b := t.db.NewBatch()
-	defer b.Close()
 	if err := b.SetRepr(repr); err != nil {
 		return err
 	}
-	return t.db.Apply(b, pebble.NoSync)
+	if err := t.survive(func() error { return t.db.Apply(b, pebble.NoSync) }); err != nil {
+		return err
+	}
+	return b.Close()
 }
 
-// fill makes b the batch with all entries.
-func (p *pile) fill(b *pebble.Batch) error {
-	binary.LittleEndian.PutUint32(p.repr[batchHead-4:], p.count)
-	return b.SetRepr(p.repr)
+// batch is a copy of all entries, in the order in which they came.
+func (p *pile) batch() (*pebble.Batch, error) {
+	repr := append(make([]byte, batchHead, len(p.repr)), p.repr[batchHead:]...)
+	binary.LittleEndian.PutUint32(repr[batchHead-4:], p.count)
+	b := &pebble.Batch{}
+	return b, b.SetRepr(repr)
 }
 
 // op is one entry of a batch: its key, and all of its bytes.
@@ -302,7 +520,8 @@ type op struct{ key, bytes []byte }
 // sorted: their runs are merged.
 func (p *pile) sorted() ([]op, error) {
 	var b pebble.Batch
-	if err := p.fill(&b); err != nil {
+	binary.LittleEndian.PutUint32(p.repr[batchHead-4:], p.count)
+	if err := b.SetRepr(p.repr); err != nil {
 		return nil, err
 	}
 	if err := b.Set(journalKey(), journalValue(p.last), nil); err != nil {

@@ -95,6 +95,8 @@ func (t *Target) listener() *pebble.EventListener {
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
 			t.log.Error("index is damaged", "file", i.Path, "detail", fmt.Sprint(i.Details))
 		},
+		WriteStallBegin: func(pebble.WriteStallBeginInfo) { t.backlog.stall.set(true) },
+		WriteStallEnd:   func() { t.backlog.stall.set(false) },
 		BackgroundError: func(err error) {
 			t.log.Error("index background work failed", "error", err)
 		},

@@ -48,7 +48,7 @@ func (t *Target) cursor(p target.Place, dkey []byte, planes ...byte) (cursor, er
 
 // wideCursor is for any dkey.
 func (t *Target) wideCursor() (cursor, error) {
-	if err := t.absorb(); err != nil {
+	if err := t.show(); err != nil {
 		return cursor{}, err
 	}
 	return t.bareCursor()
@@ -56,7 +56,7 @@ func (t *Target) wideCursor() (cursor, error) {
 
 // bareCursor is for dkeys that readyAt was asked for.
 func (t *Target) bareCursor() (cursor, error) {
-	it, err := t.index().NewIter(nil)
+	it, err := t.bareIter(nil)
 	if err != nil {
 		return cursor{}, t.indexError("vos.read", err)
 	}
@@ -248,14 +248,14 @@ func (t *Target) newestIn(lower, upper []byte, point bool, akey []byte) (newest 
 	if bytes.Compare(lower, upper) >= 0 {
 		return 0, nil
 	}
-	look := t.absorb
+	look := t.show
 	if point {
 		look = func() error { return t.ready(lower) }
 	}
 	if err := look(); err != nil {
 		return 0, err
 	}
-	it, err := t.index().NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	it, err := t.bareIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return 0, t.indexError("vos.read", err)
 	}

@@ -52,11 +52,14 @@ func (p *preparation) Apply() {
 	}
 	switch {
 	case p.b.Deferred:
-		p.failed = t.db.Apply(p.batch, pebble.NoSync)
+		p.failed = t.begin(p.batch, pebble.NoSync)
 	case p.group == nil:
-		p.failed = t.db.ApplyNoSyncWait(p.batch, pebble.Sync)
+		p.failed = t.begin(p.batch, pebble.Sync)
 	default:
 		t.enqueue(p.batch, p.marks, t.redo.last)
+	}
+	if p.failed != nil {
+		p.batch = nil // pebble may have it
 	}
 }
 
@@ -70,9 +73,7 @@ func (p *preparation) durable() error {
 		return t.applied(p.failed)
 	}
 	if p.failed == nil && !p.b.Deferred {
-		if p.failed = p.batch.SyncWait(); p.failed != nil {
-			t.guard.Fail(t.guard.PathJoin(t.opts.Dir, "index"), "write to the log", p.failed)
-		}
+		p.failed = t.synced(p.batch)
 	}
 	return t.applied(p.failed)
 }
@@ -96,7 +97,7 @@ func (t *Target) checkpoint() error {
 	if err := t.absorb(); err != nil {
 		return err
 	}
-	return t.applied(t.db.LogData([]byte("sync"), pebble.Sync))
+	return t.applied(t.syncLog())
 }
 
 // replay redoes what the journal has and the index has not.

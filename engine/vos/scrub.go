@@ -129,6 +129,9 @@ func (t *Target) Destroy(ds object.DatasetID) error {
 		t.rows.remove(id)
 	}
 	// The range delete frees whole tables once it has left the write buffer.
+	if t.guard.Failed() != nil {
+		return t.guard.Failed()
+	}
 	if _, err := t.db.AsyncFlush(); err != nil {
 		t.log.Warn("index flush", "error", err)
 	}

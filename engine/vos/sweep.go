@@ -258,7 +258,7 @@ func (s *sweep) flush(sync bool) error {
 		if !sync {
 			return nil
 		}
-		err = s.t.db.LogData(nil, mode)
+		err = s.t.syncLog()
 	} else {
 		err = s.t.apply(s.batch, mode)
 	}

@@ -111,8 +111,9 @@ func newTarget(o Options) *Target {
 	if o.MergeFrom == 0 {
 		o.MergeFrom = mergeFrom
 	}
-	t := &Target{opts: o, idle: make(chan struct{}, 1), log: o.Logger.With("target", o.ID)}
+	t := &Target{opts: o, backlog: newBacklog(), idle: make(chan struct{}, 1), log: o.Logger.With("target", o.ID)}
 	t.guard = guardfs.New(o.FS, "target")
+	t.guard.StopAtLog()
 	return t
 }
 
@@ -307,13 +308,24 @@ func (t *Target) nextNumber() (uint64, error) {
 	defer n.mu.Unlock()
 	if n.next == n.end {
 		b := binary.BigEndian.AppendUint64(nil, n.end+numberBlock)
-		if err := t.applied(t.db.Set(numberKey(), b, pebble.Sync)); err != nil {
+		if err := t.setNumber(b); err != nil {
 			return 0, err
 		}
 		n.end += numberBlock
 	}
 	n.next++
 	return n.next, nil // numbers begin at 1
+}
+
+func (t *Target) setNumber(v []byte) error {
+	b := t.db.NewBatch()
+	if err := b.Set(numberKey(), v, nil); err != nil {
+		return t.indexError("vos.number", err)
+	}
+	if err := t.begin(b, pebble.Sync); err != nil {
+		return t.applied(err)
+	}
+	return t.applied(errors.Join(t.synced(b), b.Close()))
 }
 
 // enter guards a call against Close; every public method begins with it. It
@@ -364,7 +376,7 @@ func (t *Target) Close() error {
 		<-t.idle
 	}
 	var first error
-	t.backlog.moving.Wait()
+	whole := t.rest()
 	if t.guard.Failed() == nil {
 		first = t.syncDeferred()
 		if first == nil {
@@ -372,8 +384,13 @@ func (t *Target) Close() error {
 		}
 		if first == nil {
 			// An empty log at rest: nothing in it can rot.
-			first = t.applied(t.db.Flush())
+			if first = t.guard.Failed(); first == nil {
+				first = t.applied(t.db.Flush())
+			}
 		}
+	}
+	if !whole || t.backlog.broken.Load() {
+		t.db = nil // it can't even be closed
 	}
 	if err := t.shut(); first == nil {
 		first = err
@@ -385,7 +402,7 @@ func (t *Target) shut() (first error) {
 	if t.segs != nil {
 		first = t.segs.Close()
 	}
-	if t.db != nil && !t.backlog.stuck() {
+	if t.db != nil {
 		if err := t.db.Close(); err != nil && first == nil {
 			first = t.indexError("vos.close", err)
 		}

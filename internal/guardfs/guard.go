@@ -24,13 +24,18 @@ import (
 // so that the disk stays as after a crash at that moment. Reads go on.
 type FS struct {
 	vfs.FS
-	what   string
-	poison atomic.Pointer[fault.Error]
-	ledger ledger
+	what      string
+	poison    atomic.Pointer[fault.Error]
+	ledger    ledger
+	stopAtLog bool
 }
 
 // New wraps a file system. `what` names the store in errors: "target".
 func New(f vfs.FS, what string) *FS { return &FS{FS: f, what: what} }
+
+// StopAtLog makes a log (.log) that can't be written stop the store at once. pebble
+// says so later, with a panic that may end the process.
+func (g *FS) StopAtLog() { g.stopAtLog = true }
 
 // Failed is the error that stopped the store, or nil.
 func (g *FS) Failed() error {
@@ -183,6 +188,10 @@ func (f *guardFile) Write(p []byte) (int, error) {
 	}
 	n, err := f.File.Write(p)
 	f.g.pace(err)
+	if err != nil && f.g.stopAtLog && path.Ext(f.name) == ".log" {
+		// Part of it may be there, and nothing can follow it.
+		f.g.Fail(f.name, "write", err)
+	}
 	return n, err
 }
 
