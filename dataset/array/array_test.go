@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -77,10 +78,12 @@ func gathered(t *testing.T, out *object.Regions) []byte {
 			b = append(b, p.Mem...)
 			continue
 		}
-		at := len(b)
-		b = append(b, make([]byte, p.Len)...)
-		if n, err := unix.Pread(int(p.File.Fd()), b[at:], p.Off); n != p.Len || err != nil {
-			t.Fatalf("%d bytes of %d: %v", n, p.Len, err)
+		for row := range p.InFile() {
+			at := len(b)
+			b = append(b, make([]byte, row.Len)...)
+			if n, err := unix.Pread(int(row.File.Fd()), b[at:], row.Off); n != row.Len || err != nil {
+				t.Fatalf("%d bytes of %d: %v", n, row.Len, err)
+			}
 		}
 	}
 	return b
@@ -164,9 +167,13 @@ func TestRegions_Rows(t *testing.T) {
 		a.Start = rng.Uint64N(n - a.Count + 1)
 		return a
 	}
-	rows, not := 0, 0
+	rows, inFiles, not := 0, 0, 0
 	for range 300 {
 		axes := []array.Axis{axis(30, 1), axis(120, 1), axis(1000, 200)}
+		if rng.IntN(2) == 0 { // in one chunk
+			axes[2] = axis(400, 100)
+			axes[2].Start += 400 * rng.Uint64N(2)
+		}
 		if s := &axes[rng.IntN(2)]; rng.IntN(3) == 0 && s.Count > 1 {
 			s.Step = 1 + rng.Uint64N(3)
 			s.Count = (s.Count-1)/s.Step + 1
@@ -176,6 +183,9 @@ func TestRegions_Rows(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out object.Regions
+		if rng.IntN(2) == 0 {
+			out.Rows = object.RowLimits{Pieces: 20 + rng.IntN(200), Files: rng.IntN(8), Bytes: 4096}
+		}
 		whole, err := r.Regions(ctx, &out)
 		if err != nil {
 			t.Fatal(err)
@@ -189,6 +199,17 @@ func TestRegions_Rows(t *testing.T) {
 		if out.Size() != r.Bytes() || !bytes.Equal(gathered(t, &out), m.Read(axes)) {
 			t.Fatalf("%v differs", axes)
 		}
+		if len(out.Parts) > 0 && out.Parts[0].Mem == nil && slices.ContainsFunc(out.Parts, func(p object.Region) bool { return p.Rows > 0 }) {
+			inFiles++
+			if l := out.Rows; len(out.Parts) > l.Pieces || out.Size()/uint64(len(out.Parts)) < l.Bytes || l.Files == 0 {
+				t.Fatalf("%v: %d pieces, where %+v were asked for", axes, len(out.Parts), l)
+			}
+			for _, p := range out.Parts {
+				if p.Rows > 0 && p.Stride > 3*int64(p.Len) {
+					t.Fatalf("%v: rows of %d bytes, %d apart", axes, p.Len, p.Stride)
+				}
+			}
+		}
 		if len(out.Parts) > 0 && out.Parts[0].Mem != nil {
 			rows++
 			if rows%7 == 0 {
@@ -197,7 +218,7 @@ func TestRegions_Rows(t *testing.T) {
 		}
 		out.Release()
 	}
-	if rows < 30 || not < 10 {
-		t.Fatalf("%d in rows, %d not", rows, not)
+	if rows < 30 || inFiles < 10 || not < 10 {
+		t.Fatalf("%d in rows, %d in rows of files, %d not", rows, inFiles, not)
 	}
 }

@@ -21,6 +21,54 @@ const (
 	smallStretch = 64 << 10
 )
 
+// maxNodes is how many arrays' descriptions are remembered of one dataset.
+const maxNodes = 256
+
+// nodeName names an array at an epoch.
+type nodeName struct {
+	at   object.Epoch
+	path string
+}
+
+// selected is array, which is remembered of a snapshot: reading it again for every
+// few elements would take as long as they do. Nobody changes it.
+func (d *Dataset) selected(ctx context.Context, at object.Epoch, path string) (*Node, error) {
+	bulk, ok := d.st.(object.Bulk)
+	if !d.kept || d.maps == nil || !ok {
+		return d.array(ctx, at, path)
+	}
+	generation := bulk.Generation()
+	if n := d.maps.node(generation, nodeName{at, path}); n != nil {
+		return n, nil
+	}
+	n, err := d.array(ctx, at, path)
+	if err == nil {
+		d.maps.keep(generation, nodeName{at, path}, n)
+	}
+	return n, err
+}
+
+// node is what is remembered of an array; nil: nothing.
+func (c *Mappings) node(generation uint64, name nodeName) *Node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tidyLocked(generation)
+	return c.nodes[name]
+}
+
+// keep remembers an array as it was read at a generation.
+func (c *Mappings) keep(generation uint64, name nodeName, n *Node) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.generation != generation {
+		return
+	}
+	if c.nodes == nil || len(c.nodes) >= maxNodes {
+		c.nodes = map[nodeName]*Node{}
+	}
+	c.nodes[name] = n
+}
+
 // chunkName names a chunk at an epoch.
 type chunkName struct {
 	oid object.ID
@@ -178,8 +226,13 @@ func (m *mapper) bytes(ctx context.Context, at object.Epoch, oid object.ID, key 
 	if s == nil || err != nil {
 		return nil, err
 	}
-	if b := s.Bytes(); from+n <= uint64(len(b)) {
-		return b[from : from+n : from+n], nil
+	return s.piece(from, n), nil
+}
+
+// piece is the bytes [from, from+n) of a segment; nil where it has no such ones.
+func (m *mapping) piece(from, n uint64) []byte {
+	if b := m.Bytes(); from+n <= uint64(len(b)) {
+		return b[from : from+n : from+n]
 	}
-	return nil, nil
+	return nil
 }

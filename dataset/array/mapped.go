@@ -18,7 +18,7 @@ const maxMapped = 32
 
 // Mappings keeps segments of one dataset mapped from one read to the next, since
 // the pages of a fresh mapping have to be found one by one, and remembers where
-// chunks lie at snapshots. It lets go of all of that when records may have moved,
+// chunks lie at snapshots, and what their arrays are. It lets go of all of that when records may have moved,
 // so that it keeps no removed file for long.
 type Mappings struct {
 	mu         sync.Mutex
@@ -26,6 +26,7 @@ type Mappings struct {
 	clock      uint64
 	open       map[[2]uint64]*mapping
 	laid       map[chunkName]*laid
+	nodes      map[nodeName]*Node
 }
 
 // mapping is one mapped segment; it is released when nobody uses it any more and
@@ -110,7 +111,7 @@ func (c *Mappings) dropAllLocked() {
 	for name, m := range c.open {
 		c.dropLocked(name, m)
 	}
-	c.laid = nil
+	c.laid, c.nodes = nil, nil
 }
 
 // forget forgets where chunks lie, and what of them has been verified.
@@ -193,11 +194,7 @@ func (m *mapper) stretch(ctx context.Context, at object.Epoch, st Store, oid obj
 	if err != nil {
 		return nil, nil //nolint:nilerr // moved meanwhile: it is read the other way
 	}
-	from := r.Pos + xs[0].Skip
-	if b := s.Bytes(); from+n <= uint64(len(b)) {
-		return b[from : from+n : from+n], nil
-	}
-	return nil, nil
+	return s.piece(r.Pos+xs[0].Skip, n), nil
 }
 
 // doubt forgets that what was mapped has been verified.

@@ -37,7 +37,7 @@ func (d *Dataset) Select(ctx context.Context, at object.Epoch, path string, axes
 	if err != nil {
 		return nil, err
 	}
-	n, err := d.array(ctx, at, path)
+	n, err := d.selected(ctx, at, path)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,9 @@ const (
 	// rowFrom is what such a piece has at least: a shorter one costs as much to
 	// name as to copy.
 	rowFrom = 512
+	// rowApart: rows that lie further apart, in times of their length, are not read
+	// out of the file by who gets the answer, who would read what lies between them.
+	rowApart = 3
 )
 
 // Regions puts the selection into out as it lies in memory and files, without
@@ -170,15 +173,20 @@ func (r *Reader) rows(ctx context.Context, out *object.Regions) (bool, error) {
 	}
 	out.OnRelease(func() { m.close(r.d) })
 	out.OnDoubt(m.doubt)
-	out.Grow(int(pieces))
+	if w.together = w.regular(out.Rows); !w.together {
+		out.Grow(int(pieces))
+	}
 	w.add(out, 0, 0, 0)
 	return true, nil
 }
 
-// stretch is bytes of a chunk, of which the first is number lo of the chunk.
+// stretch is bytes of a chunk, of which the first is number lo of the chunk, and
+// where they lie.
 type stretch struct {
-	b  []byte
-	lo int
+	b   []byte
+	lo  int
+	in  *mapping
+	pos uint64
 }
 
 // rowWalk is the rows of a selection: the chunks that it touches, in C order, and
@@ -189,6 +197,29 @@ type rowWalk struct {
 	plans [][]run
 	cs    []int
 	bytes []stretch
+	// together: the rows that a chunk has along the last axis but one are added as
+	// rows of its file.
+	together bool
+}
+
+// regular tells whether rows follow each other in the answer as they do in the
+// chunks, close together, in few and large enough pieces.
+func (w *rowWalk) regular(most object.RowLimits) bool {
+	last := len(w.plans) - 1
+	if last == 0 || len(w.plans[last]) > 1 || len(w.maps.open) > most.Files {
+		return false
+	}
+	pieces := len(w.plans[last-1])
+	for d := range last - 1 {
+		if pieces *= count(w.plans[d]); pieces > most.Pieces {
+			return false
+		}
+	}
+	if pieces > most.Pieces || w.r.Bytes()/uint64(pieces) < most.Bytes {
+		return false
+	}
+	n := w.plans[last][0].n * w.cs[last]
+	return max(1, w.plans[last-1][0].step)*w.cs[last-1] <= rowApart*n
 }
 
 // find maps what is touched of each chunk, from the first byte lo to the last hi;
@@ -214,9 +245,13 @@ func (w *rowWalk) find(ctx context.Context, coords []uint64, lo, hi int) (bool, 
 	if err != nil {
 		return false, err
 	}
-	b, err := w.maps.bytes(ctx, r.at, chunksOID(r.node.ID), key, l, uint64(lo), uint64(hi-lo))
-	w.bytes = append(w.bytes, stretch{b, lo})
-	return b != nil, err
+	s, pos, err := w.maps.find(ctx, r.at, chunksOID(r.node.ID), key, l, uint64(lo), uint64(hi-lo))
+	if s == nil || err != nil {
+		return false, err
+	}
+	b := s.piece(pos, uint64(hi-lo))
+	w.bytes = append(w.bytes, stretch{b, lo, s, pos})
+	return b != nil, nil
 }
 
 // add puts the rows into out: chunk is the number of the chunk among those of the
@@ -232,8 +267,24 @@ func (w *rowWalk) add(out *object.Regions, d, chunk, off int) {
 			out.Add(s.b[from : from+p.n*w.cs[d]])
 			continue
 		}
+		if w.together && d == len(w.plans)-2 && w.addRows(out, p, &w.bytes[at], off) {
+			continue
+		}
 		for k := range p.n {
 			w.add(out, d+1, at, off+(p.off+k*p.step)*w.cs[d])
 		}
 	}
+}
+
+// addRows puts the rows of a run of the last axis but one into out as rows of the
+// file that s lies in; false where there is none.
+func (w *rowWalk) addRows(out *object.Regions, p *run, s *stretch, off int) bool {
+	f, ok := s.in.Mapping.(object.RegionMapping)
+	if !ok {
+		return false
+	}
+	last := len(w.plans) - 1
+	row := &w.plans[last][0]
+	from := off + p.off*w.cs[last-1] + row.off*w.cs[last] - s.lo
+	return f.AddRowsTo(out, s.pos+uint64(from), row.n*w.cs[last], p.n, uint64(p.step*w.cs[last-1]))
 }

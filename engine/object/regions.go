@@ -2,20 +2,35 @@ package object
 
 import (
 	"context"
+	"iter"
 	"slices"
 )
 
 // Region is a piece of an answer whose bytes have been verified: in memory, or,
-// where Mem is nil, the Len bytes at Off of an open file.
+// where Mem is nil, the Len bytes at Off of an open file; with Rows so many such
+// pieces, each Stride bytes behind the beginning of the one before.
 type Region struct {
-	Mem  []byte
-	File RegionFile
-	Off  int64
-	Len  int
+	Mem    []byte
+	File   RegionFile
+	Off    int64
+	Len    int
+	Rows   int // 0, or at least 2
+	Stride int64
 }
 
 // Size is the number of bytes.
-func (r *Region) Size() int { return len(r.Mem) + r.Len }
+func (r *Region) Size() int { return len(r.Mem) + r.Len*max(r.Rows, 1) }
+
+// InFile is what of r lies in a file, row by row.
+func (r *Region) InFile() iter.Seq[Region] {
+	return func(yield func(Region) bool) {
+		for row := 0; r.Mem == nil && row < max(r.Rows, 1); row++ {
+			if !yield(Region{File: r.File, Off: r.Off + int64(row)*r.Stride, Len: r.Len}) {
+				return
+			}
+		}
+	}
+}
 
 // RegionFile is an open file whose committed bytes never change.
 type RegionFile interface {
@@ -38,8 +53,19 @@ type LentFile interface {
 type RegionMapping interface {
 	// AddTo appends n bytes from off on; false where there is no file.
 	AddTo(out *Regions, off uint64, n int) bool
+	// AddRowsTo appends rows of n bytes, the first at off, each stride bytes behind
+	// the beginning of the one before.
+	AddRowsTo(out *Regions, off uint64, n, rows int, stride uint64) bool
 	// Doubt is RegionFile's.
 	Doubt()
+}
+
+// RowLimits is what who reads the pieces of an answer out of files takes at most:
+// so many pieces, of Bytes on average, in so many files. With none, all are sent,
+// and each row is a piece by itself.
+type RowLimits struct {
+	Pieces, Files int
+	Bytes         uint64
 }
 
 // Regions is an answer in pieces, in order, for who sends it without copying
@@ -49,6 +75,8 @@ type Regions struct {
 	// Short asks for short pieces of files as such, too: they are not sent, but read
 	// by who gets the answer.
 	Short bool
+	// Rows says whether regions with rows may be among the pieces.
+	Rows  RowLimits
 	held  []RegionFile
 	lent  []func()
 	doubt []func()
@@ -92,12 +120,24 @@ func (r *Regions) Doubt(f RegionFile) {
 // AddFile appends a range of a file; the file is released with the Regions.
 func (r *Regions) AddFile(f RegionFile, off int64, n int) {
 	r.held = append(r.held, f)
-	if l := len(r.Parts) - 1; l >= 0 && r.Parts[l].File == f && r.Parts[l].Off+int64(r.Parts[l].Len) == off {
+	if l := len(r.Parts) - 1; l >= 0 && r.Parts[l].File == f && r.Parts[l].Rows == 0 && r.Parts[l].Off+int64(r.Parts[l].Len) == off {
 		r.Parts[l].Len += n
 	} else {
 		r.Parts = append(r.Parts, Region{File: f, Off: off, Len: n})
 	}
 	r.size += uint64(n)
+}
+
+// AddRows appends rows of a file, of n bytes each; the file is released with the
+// Regions.
+func (r *Regions) AddRows(f RegionFile, off int64, n, rows int, stride int64) {
+	if rows == 1 || int64(n) == stride {
+		r.AddFile(f, off, n*rows)
+		return
+	}
+	r.held = append(r.held, f)
+	r.Parts = append(r.Parts, Region{File: f, Off: off, Len: n, Rows: rows, Stride: stride})
+	r.size += uint64(n) * uint64(rows)
 }
 
 var zeros [256 << 10]byte // never written
@@ -122,7 +162,7 @@ func (r *Regions) Release() {
 	for _, back := range r.lent {
 		back()
 	}
-	*r = Regions{Short: r.Short}
+	*r = Regions{Short: r.Short, Rows: r.Rows}
 }
 
 // RegionReader is an ability that a store may have beside Store: it finds and

@@ -65,14 +65,20 @@ func FuzzParsePlaces(f *testing.F) {
 	Place{File: 1, Off: 7, Len: 100}.Put(b)
 	Place{Off: 1 << 40, Len: 28}.Put(b[PlaceSize:])
 	f.Add(b, 2, 2, uint64(128))
+	Place{Rows: 3, Off: 9, Len: 10, Stride: 40}.Put(b)
+	f.Add(b, 2, 2, uint64(58))
 	f.Fuzz(func(t *testing.T, in []byte, n, files int, size uint64) {
 		places, err := ParsePlaces(in, n, files, size)
 		if err != nil {
 			return
 		}
 		for _, p := range places {
-			if size -= p.Len; int(p.File) >= files || p.Off+p.Len < p.Off {
+			inline := p.File == PlaceInline && p.Off == 0 && p.Rows == 0
+			if size -= p.Size(); int64(p.File) >= int64(files) && !inline || p.Off+uint64(max(p.Rows, 1)-1)*p.Stride+p.Len < p.Off {
 				t.Fatalf("%+v of %d files", p, files)
+			}
+			if p.Rows == 1 || p.Rows > 1 && p.Stride < p.Len {
+				t.Fatalf("rows of %+v", p)
 			}
 		}
 		if size != 0 || len(places) != n {

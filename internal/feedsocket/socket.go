@@ -28,6 +28,12 @@ const (
 	// sleep, where the one before came within that. Asleep its processor goes idle,
 	// and waking that takes longer than a loader needs to ask for a small batch.
 	spinFor = 120 * time.Microsecond
+	// yieldEvery is how often who looks again and again lets others have its
+	// processor. If one of them keeps it for longer than crowded, the processors
+	// have enough to do, and for calmFor waiting is done asleep.
+	yieldEvery = 15 * time.Microsecond
+	crowded    = 500 * time.Microsecond
+	calmFor    = 100 * time.Millisecond
 	// yieldAfter is how long a goroutine that never blocks in Go's eyes keeps its
 	// processor: from 10 ms on the runtime takes it away in every system call,
 	// which costs more than a small batch.
@@ -60,7 +66,13 @@ type Socket struct {
 }
 
 // Threads counts those of all sockets that wait, asleep or not.
-type Threads struct{ lingering, spinning atomic.Int32 }
+type Threads struct {
+	lingering, spinning atomic.Int32
+	calm                atomic.Int64 // until when nobody spins, in nanoseconds since loaded
+}
+
+// loaded is when the program began, for times that no change of the clock moves.
+var loaded = time.Now()
 
 // side is one direction of a socket.
 type side struct {
@@ -297,18 +309,28 @@ func (s *Socket) wait(d *side, events int16) error {
 // do that at most: the others have what is looked for to do.
 func (s *Socket) spin(begun time.Time, events int16, awake time.Duration) bool {
 	defer s.threads.spinning.Add(-1)
-	if int(s.threads.spinning.Add(1)) > runtime.GOMAXPROCS(0)/2 {
+	if int(s.threads.spinning.Add(1)) > runtime.GOMAXPROCS(0)/2 || int64(begun.Sub(loaded)) < s.threads.calm.Load() {
 		return false
 	}
-	for {
+	for yielded := begun; ; {
 		if ready(s.fd, events, 0) {
 			return true
 		}
-		if time.Since(begun) > awake {
+		now := time.Now()
+		if now.Sub(begun) > awake {
 			return false
+		}
+		if now.Sub(yielded) > yieldEvery {
+			schedYield() // who asks may wait for this very processor
+			if yielded = time.Now(); yielded.Sub(now) > crowded {
+				s.threads.calm.Store(int64(yielded.Sub(loaded) + calmFor))
+			}
 		}
 	}
 }
+
+// schedYield lets another thread have the processor, if one waits for it.
+func schedYield() { _, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
 // linger waits for an event on a thread of its own.
 func (s *Socket) linger(events int16, pause time.Duration) bool {

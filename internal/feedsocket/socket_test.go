@@ -111,10 +111,18 @@ func TestSocket_SpinsOnlyBehindABriskPeer(t *testing.T) {
 	if s.read.brisk {
 		t.Error("a reader that waited for long stays awake")
 	}
-	all.spinning.Store(int32(runtime.GOMAXPROCS(0))) // all that there may be, and more
 	if _, err := other.Write([]byte{1}); err != nil {
 		t.Fatal(err)
 	}
+	all.calm.Store(int64(time.Since(loaded) + time.Hour)) // somebody has used a processor for long
+	if s.spin(time.Now(), unix.POLLIN, spinFor) {
+		t.Error("one spins where the processors have enough to do")
+	}
+	all.calm.Store(int64(time.Since(loaded)))
+	if !s.spin(time.Now(), unix.POLLIN, spinFor) {
+		t.Error("none spins any more")
+	}
+	all.spinning.Store(int32(runtime.GOMAXPROCS(0))) // all that there may be, and more
 	if s.spin(time.Now(), unix.POLLIN, spinFor) {
 		t.Error("one more spins than may")
 	}

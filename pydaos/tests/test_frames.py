@@ -1,5 +1,6 @@
 """Frames on the wire, byte by byte as docs/protocol.md has them, over a socket pair."""
 
+import os
 import random
 import socket
 import struct
@@ -251,6 +252,28 @@ def test_waiting_awake_ends_by_itself(ends, what, spin, call_spin, monkeypatch):
     assert not conn._brisk
     receive(0)
     assert conn._brisk
+
+
+def test_who_waits_awake_lets_others_go_first(ends, monkeypatch):
+    """Whoever shares the processor answers as soon as it is let; if it keeps it, the next wait is asleep."""
+    monkeypatch.setattr(feed, "CALL_SPIN", 5.0)
+    conn, peer = ends
+    for kept, calm in ((0.0, False), (10 * feed.CROWDED, True)):
+        call_id = conn.send_batch(1, bytes(32))
+
+        def answer(call_id=call_id, kept=kept):
+            time.sleep(kept)
+            peer.sendall(frame(6, call_id, b"", b""))
+
+        monkeypatch.setattr(os, "sched_yield", answer)
+        conn._brisk, conn._calm_until = True, 0.0
+        assert conn.recv_frame().id == call_id
+        # The machine itself may have had enough to do.
+        assert conn._calm_until > time.perf_counter() or not calm
+    begun = time.perf_counter()
+    conn._calm_until = begun + 60
+    assert conn._spin(5.0, memoryview(bytearray(1))) == 0
+    assert time.perf_counter() - begun < 3
 
 
 def test_what_is_expected_depends_on_no_sample():

@@ -15,6 +15,7 @@ import pytest
 import pydaos
 from pydaos import _feed as feed
 from pydaos import _places as places
+from pydaos import _side as side
 from pydaos import _spans as spans
 from pydaos._content import Source
 from pydaos._proto.daos.posix.v1 import posix_service_pb2 as pb
@@ -60,7 +61,8 @@ def parts(tmp_path):
 
 
 def frame(call_id, meta, table, *, size=None, count=None, kind=5, flags=4):
-    """Build a frame whose payload lies in files."""
+    """Build a frame whose payload lies in files; a place has file, offset, length, and perhaps rows and stride."""
+    table = [(*place, 0, 0)[:5] for place in table]
     head = bytearray(64)
     head[0:4] = b"DFD1"
     head[4] = kind
@@ -68,8 +70,10 @@ def frame(call_id, meta, table, *, size=None, count=None, kind=5, flags=4):
     struct.pack_into("<Q", head, 8, call_id)
     struct.pack_into("<I", head, 16, len(meta))
     struct.pack_into("<I", head, 20, len(table) if count is None else count)
-    struct.pack_into("<Q", head, 24, sum(n for _, _, n in table) if size is None else size)
-    listed = b"".join(struct.pack("<IIQQ8x", number, 0, offset, n) for number, offset, n in table)
+    struct.pack_into("<Q", head, 24, sum(n * (rows or 1) for _, _, n, rows, _ in table) if size is None else size)
+    listed = b"".join(
+        struct.pack("<IIQQQ", number, rows, offset, n, stride) for number, offset, n, rows, stride in table
+    )
     return bytes(head) + meta + bytes(-len(meta) % 64) + listed + bytes(-len(listed) % 64)
 
 
@@ -95,6 +99,40 @@ def test_a_payload_is_read_from_the_files(ends, parts):
         conn.receive_part(view[start:end])
     assert got == want
     assert conn.receive(7) == (b"plain", b"abc")
+    assert descriptors() == before
+    assert not conn.broken
+
+
+ROWS = [(0, 7, 900, 50, 2000), (1, 0, 900, 100, 2000), (1, 3, 70_000), (0, 100, 900, 2, 150_000), (1, 9, 1, 40, 100)]
+
+
+@pytest.mark.parametrize("scratch", [256 << 10, 9000, 1000])
+def test_rows_are_sorted_out(ends, parts, monkeypatch, scratch):
+    monkeypatch.setattr(side, "SCRATCH", scratch)
+    monkeypatch.setattr(side, "_scratch", [])
+    conn, peer = ends
+    files, content = parts
+    before = descriptors()
+    want = b""
+    for number, offset, n, *more in ROWS:
+        rows, stride = more or (1, 0)
+        want += b"".join(content[number][offset + k * stride :][:n] for k in range(rows))
+    made = random.Random(scratch)
+    for i in range(20):
+        socket.send_fds(peer, [frame(7, b"meta", ROWS)], files)
+        if i == 0:
+            assert conn.receive(7) == (b"meta", want)
+            continue
+        assert conn.receive_head(7) == (b"meta", len(want))
+        cuts = sorted(made.sample(range(1, len(want)), made.choice([1, 3, 50])))
+        got = bytearray(len(want))
+        for start, end in zip([0, *cuts], [*cuts, len(want)]):
+            if made.random() < 0.2:
+                conn.skip(end - start)
+                got[start:end] = want[start:end]
+            else:
+                conn.receive_part(memoryview(got)[start:end])
+        assert got == want
     assert descriptors() == before
     assert not conn.broken
 
@@ -130,6 +168,9 @@ def test_descriptors_of_nobody_are_closed(ends, parts):
         ([(0, 0, 5), (1, 0, 0)], 5, pydaos.InternalError, "have 5"),
         ([(0, 299_990, 20)], 5, pydaos.CorruptError, "has no byte 300000"),
         ([(0, 0, 5)], 4, pydaos.InternalError, "kind 4"),
+        ([(0, 0, 5, 3, 4)], 5, pydaos.InternalError, "rows of 5 bytes, 4 bytes apart"),
+        ([(0, 0, 5), (1, 0, 0, 7, 9)], 5, pydaos.InternalError, "have 5"),
+        ([(0, 0, 900, 301, 1000)], 5, pydaos.CorruptError, "has no byte 300000"),
     ],
 )
 def test_places_that_are_wrong_are_refused(ends, parts, table, kind, error, message):
@@ -224,7 +265,7 @@ def array(client, pool):
 
 
 def test_only_the_unix_socket_gives_files(server):
-    for address, want in ((server.unix, ["files"]), (server.address, [])):
+    for address, want in ((server.unix, ["files", "rows"]), (server.address, [])):
         conn = feed.FeedConnection.open(address, server.token)
         assert list(conn.hello.features) == want
         conn.close()
@@ -233,8 +274,11 @@ def test_only_the_unix_socket_gives_files(server):
     conn.close()
 
 
-def test_arrays_are_the_same_either_way(server, client, array, counted):
+def test_arrays_are_the_same_either_way(server, client, array, counted, monkeypatch):
     address, data = array
+    sorted_out = []
+    fill = side.Rows.fill
+    monkeypatch.setattr(side.Rows, "fill", lambda rows: sorted_out.append(rows) or fill(rows))
     x = client.dataset(address)["x"]
     with streaming(server) as other:
         y = other.dataset(address)["x"]
@@ -246,11 +290,15 @@ def test_arrays_are_the_same_either_way(server, client, array, counted):
             np.s_[::3],
             np.s_[:, 10:60],
             np.s_[2:29, 30:200, 50:500],
+            np.s_[1:31:3, ::2, 7:420],
+            np.s_[::2, 1::3, 7:420],  # too far apart
+            np.s_[31:3:-2, 200:10:-1, 100:512],
             np.s_[7, 3],
         ]
         for key in keys:
             np.testing.assert_array_equal(x[key], data[key])
         assert len(counted) >= 4
+        assert len(sorted_out) == 3
         used = len(counted)
         for key in keys:
             np.testing.assert_array_equal(y[key], data[key])

@@ -71,6 +71,83 @@ def test_rows_of_a_chunk_are_read_together(files, monkeypatch):
         assert p.view == content[0][p.offset : p.offset + row]
 
 
+def draw_rows(files, seed):
+    """Return rows of several shapes over one buffer, between them other parts, and what the buffer is to hold."""
+    opened, content = files
+    made = random.Random(seed)
+    shapes = []
+    for _ in range(made.randrange(1, 9)):
+        row = made.choice([1, 700, 2000, 100_000])
+        stride = row + made.choice([0, 1, 900, 300_000])
+        stretches = []
+        for _ in range(made.randrange(1, 9)):
+            i = made.randrange(2)
+            rows = made.randrange(1, 1 + min(400, len(content[i]) // stride, MIB // 2 // row))
+            stretches.append((i, made.randrange(len(content[i]) - (rows - 1) * stride - row + 1), rows))
+        shapes.append((row, stride, stretches))
+    want = b"".join(
+        content[i][at + k * stride :][:row]
+        for row, stride, stretches in shapes
+        for i, at, rows in stretches
+        for k in range(rows)
+    )
+    room = bytearray(len(want) + 10)
+    view, parts = memoryview(room), []
+    end = 0
+    for row, stride, stretches in shapes:
+        parts.append(side.Rows(view, end, row, stride))
+        for i, at, rows in stretches:
+            parts[-1].add(opened[i], at, rows)
+        end = parts[-1].end
+    parts.append(side.Part(opened[1], 5, view[end:]))
+    return parts, room, want + content[1][5:15]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_rows_are_sorted_out(files, threads, monkeypatch):
+    monkeypatch.setattr(side, "THREADS", threads)
+    for seed in range(12):
+        parts, room, want = draw_rows(files, seed)
+        assert side.read(parts, new=True) == -1, seed
+        assert room == want, seed
+
+
+def test_rows_are_sorted_out_while_others_are(files, monkeypatch):
+    """A signal handler may read as well, between any two steps."""
+    opened, content = files
+    inner, outer = (side.Rows(memoryview(bytearray(100 * 1000)), 0, 1000, 3000) for _ in range(2))
+    inner.add(opened[1], 0, 100)
+    outer.add(opened[0], 0, 100)
+    real = os.preadv
+
+    def preadv(file, views, offset):
+        got = real(file, views, offset)
+        if file == opened[0]:
+            assert inner.fill() == -1
+        return got
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    for _ in range(3):
+        assert outer.fill() == -1
+        assert outer._view == b"".join(content[0][k * 3000 :][:1000] for k in range(100))
+    assert 0 < len(side._scratch) <= side.THREADS
+
+
+def test_rows_that_end_too_early(files, monkeypatch):
+    opened, content = files
+    room = memoryview(bytearray(4 * MIB))
+    for threads in (1, 2):
+        monkeypatch.setattr(side, "THREADS", threads)
+        for row, stride in ((1000, 2048), (1000, 200_000), (1000, 300_000)):
+            count = len(content[1]) // stride + 2
+            rows = side.Rows(room, 3, row, stride)
+            rows.add(opened[0], 0, 3)
+            rows.add(opened[1], 0, count)
+            rows.add(opened[0], 0, 3)
+            end = side.read([rows, side.Part(opened[0], 0, room[2 * MIB :])], new=True)
+            assert len(content[1]) <= end < len(content[1]) + stride, (row, stride)
+
+
 def test_what_the_kernel_gives_in_small_bits(files, monkeypatch):
     monkeypatch.setattr(side, "THREADS", 2)
     real, made = os.preadv, random.Random(1)
@@ -87,6 +164,9 @@ def test_what_the_kernel_gives_in_small_bits(files, monkeypatch):
         parts, room, want = draw(files, seed)
         assert side.read([p for p in parts if len(p.view) > 700], new=True) == -1
         assert side._in_turn([p for p in parts if len(p.view) <= 700]) == -1
+        assert room == want
+        parts, room, want = draw_rows(files, seed)
+        assert side.read(parts, new=True) == -1
         assert room == want
 
 

@@ -136,6 +136,9 @@ func (c *conn) call(k *call) error {
 		return c.stream(ctx, k, &m, to)
 	}
 	out := object.Regions{Short: c.files}
+	if c.rows {
+		out.Rows = object.RowLimits{Pieces: feedframe.MaxPlaces, Files: feedframe.MaxFiles, Bytes: lendPart}
+	}
 	defer out.Release()
 	resp, err := c.unary(wire.WithRegions(ctx, &out), k, &m, to)
 	if err != nil {

@@ -50,6 +50,7 @@ type conn struct {
 	md     metadata.MD // incoming metadata of all calls
 	ready  bool        // guarded by s.mu
 	files  bool        // the client reads files itself; set by hello
+	rows   bool        // it takes places with rows
 
 	batcher batcher        // of batches that the reader answers
 	relief  *time.Timer    // runs while the reader answers, but for batches where
@@ -210,6 +211,9 @@ func (c *conn) hello() error {
 	}
 	if _, ok := c.nc.(*feedsocket.Socket); ok && slices.Contains(m.GetFeatures(), feedframe.FeatureFiles) && c.s.o.Auth.Own(c.peer) {
 		c.files, r.Features = true, []string{feedframe.FeatureFiles}
+		if slices.Contains(m.GetFeatures(), feedframe.FeatureRows) {
+			c.rows, r.Features = true, append(r.Features, feedframe.FeatureRows)
+		}
 	}
 	if err := c.w.message(feedframe.Header{Kind: feedframe.HelloReply, ID: h.ID}, r); err != nil {
 		return errEnd

@@ -57,7 +57,7 @@ func (c *conn) lend(out *object.Regions) (l lending, ok bool) {
 			l.places[i] = feedframe.Place{File: feedframe.PlaceInline, Len: uint64(len(p.Mem))}
 			continue
 		}
-		if p.File == nil || p.Off < 0 || p.Len <= 0 {
+		if p.File == nil || p.Off < 0 || p.Len <= 0 || p.Rows > 0 && !c.rows {
 			return l, false
 		}
 		at := 0
@@ -76,7 +76,7 @@ func (c *conn) lend(out *object.Regions) (l lending, ok bool) {
 			known[at] = p.File
 			l.fds = append(l.fds, fd)
 		}
-		l.places[i] = feedframe.Place{File: uint32(at), Off: uint64(p.Off), Len: uint64(p.Len)}
+		l.places[i] = feedframe.Place{File: uint32(at), Rows: uint32(p.Rows), Off: uint64(p.Off), Len: uint64(p.Len), Stride: uint64(p.Stride)}
 	}
 	return l, true
 }

@@ -3,6 +3,7 @@ package feed_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
+	"daos/engine/object"
 	"daos/internal/feedframe"
 	feedv1 "daos/proto/gen/daos/feed/v1"
 	posixv1 "daos/proto/gen/daos/posix/v1"
@@ -28,7 +30,8 @@ type lentFile struct{ file }
 func (f *lentFile) Lend() (int, bool) { return int(f.Fd()), true }
 
 // stored is a service whose answers lie in files, as many as Seen says, one piece
-// of Inode bytes in each in turn; with Epoch 1 the second piece is in memory.
+// of Inode bytes in each in turn; with Epoch 1 the second piece is in memory. With
+// Epoch 2 it has rows of Length bytes, Seen of them, Inode bytes apart, in 4 pieces.
 type stored struct {
 	posixv1.UnimplementedPosixServiceServer
 	files []*lentFile
@@ -37,6 +40,17 @@ type stored struct {
 
 func (p *stored) Read(ctx context.Context, r *posixv1.ReadRequest) (*posixv1.ReadResponse, error) {
 	out, step := wire.RegionsOf(ctx), r.GetInode()
+	if r.GetEpoch() == 2 {
+		if out.Rows != (object.RowLimits{}) != (r.GetDataset() == "rows") {
+			return nil, fmt.Errorf("rows within %+v are wanted", out.Rows)
+		}
+		for i := range uint64(4) {
+			f := p.files[i%2]
+			f.held.Add(1)
+			out.AddRows(f, int64(r.GetOffset()+i), int(r.GetLength()), int(r.GetSeen()), int64(step))
+		}
+		return &posixv1.ReadResponse{Size: uint64(len(p.data))}, nil
+	}
 	for i, off := 0, r.GetOffset(); off < r.GetOffset()+r.GetLength(); i++ {
 		n := min(r.GetOffset()+r.GetLength()-off, step)
 		if r.GetEpoch() == 1 && i == 1 {
@@ -133,11 +147,13 @@ func taken(t *testing.T, nc net.Conn) (data []byte, lent bool) {
 			data = append(data, inline[i]...)
 			continue
 		}
-		b := make([]byte, p.Len)
-		if n, err := unix.Pread(fds[p.File], b, int64(p.Off)); n != len(b) || err != nil {
-			t.Fatal(n, err)
+		for k := range uint64(max(p.Rows, 1)) {
+			b := make([]byte, p.Len)
+			if n, err := unix.Pread(fds[p.File], b, int64(p.Off+k*p.Stride)); n != len(b) || err != nil {
+				t.Fatal(n, err)
+			}
+			data = append(data, b...)
 		}
-		data = append(data, b...)
 	}
 	for _, fd := range fds {
 		_ = unix.Close(fd)
@@ -216,6 +232,62 @@ func TestFiles_AnswersThatLieInFiles(t *testing.T) {
 	}
 	_ = nc.Close()
 	_ = old.Close()
+	r.Close()
+	r.awaitIdle(t)
+	for i, f := range p.files {
+		if n := f.held.Load(); n != 0 {
+			t.Errorf("file %d has %d holders", i, n)
+		}
+	}
+}
+
+// TestFiles_Rows looks at answers in rows: who takes them gets them as such, also
+// where they lie side by side, and whoever else gets the bytes.
+func TestFiles_Rows(t *testing.T) {
+	p := newStored(t, 2)
+	r := start(t, "unix", func(o *feed.Options) {
+		o.Registrar = feed.NewRegistrar()
+		posixv1.RegisterPosixServiceServer(o.Registrar, p)
+	})
+	both, granted := raw(t, r.address, feedframe.FeatureRows, feedframe.FeatureFiles)
+	if !slices.Equal(granted, []string{feedframe.FeatureFiles, feedframe.FeatureRows}) {
+		t.Fatal(granted)
+	}
+	files, _ := raw(t, r.address, feedframe.FeatureFiles)
+	if _, granted := raw(t, r.address, feedframe.FeatureRows); len(granted) != 0 {
+		t.Error("rows without files:", granted)
+	}
+	for id, c := range []struct{ off, row, rows, stride uint64 }{
+		{5, 2000, 500, 4096},
+		{0, 100_000, 7, 100_001},
+		{9, 4000, 100, 4000},
+		{1, 300_000, 1, 300_000},
+		{77, 100, 10, 3000}, // too small to lie in files
+	} {
+		var want []byte
+		for i := range uint64(4) {
+			for k := range c.rows {
+				at := c.off + i + k*c.stride
+				want = append(want, p.data[at:at+c.row]...)
+			}
+		}
+		for nc, name := range map[net.Conn]string{both: "rows", files: "files"} {
+			m := &posixv1.ReadRequest{Dataset: name, Offset: c.off, Length: c.row, Inode: c.stride, Epoch: 2, Seen: c.rows}
+			if _, err := nc.Write(callFrame(uint64(id+1), "/daos.posix.v1.PosixService/Read", m, 0, nil)); err != nil {
+				t.Fatal(err)
+			}
+			got, lent := taken(t, nc)
+			if !bytes.Equal(got, want) {
+				t.Fatalf("%+v to %s: %d bytes that differ", c, name, len(got))
+			}
+			apart := c.rows > 1 && c.stride > c.row
+			if lent != (len(want) > 128<<10 && (name == "rows" || !apart)) {
+				t.Errorf("%+v to %s: lent %v", c, name, lent)
+			}
+		}
+	}
+	_ = both.Close()
+	_ = files.Close()
 	r.Close()
 	r.awaitIdle(t)
 	for i, f := range p.files {

@@ -91,8 +91,8 @@ func (w *writer) regions(h feedframe.Header, m any, out *object.Regions) (err er
 			}
 			w.arr = w.arr[:0]
 		}
-		if p.Mem == nil {
-			n, err := w.send(p)
+		for row := range p.InFile() {
+			n, err := w.send(&row)
 			if err != nil {
 				p.File.Doubt()
 			}

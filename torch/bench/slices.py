@@ -42,6 +42,8 @@ SLICES: dict[str, Callable[[int], Any]] = {
 
 #: Rows whose time is that of a request: there is no ratio to memory that a socket could reach.
 SMALL = 64 << 10
+#: Bytes that a round reads, about, where the slices are larger.
+ROUND = 128 << 20
 
 _SENDER = """
 import socket, struct, sys
@@ -114,7 +116,9 @@ def run(bench: Bench) -> None:
                     if not np.array_equal(source[slices(i)], want):
                         raise AssertionError(f"{what}: {source} gives something else")
             small = want.nbytes < SMALL
-            times = 256 if small else max(2, (32 << 20) // want.nbytes) if want.nbytes < 32 << 20 else 2
+            # Long enough that a round is not the time in which everything wakes up; a column of 64 KiB takes
+            # zarr half a minute for 32 MiB.
+            times = 256 if small else max(4, (ROUND if want.nbytes > 1 << 17 else ROUND // 4) // want.nbytes)
             if bench.quick:
                 times = max(2, times // 4)
 

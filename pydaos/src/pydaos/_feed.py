@@ -61,6 +61,11 @@ SPIN = 120e-6 if len(os.sched_getaffinity(0)) > 1 else 0.0
 # The same of answers that are no batches: a durable write takes 200 us, and being woken adds
 # half of that.
 CALL_SPIN = 400e-6 if SPIN else 0.0
+# Who looks again and again lets others have its processor so often. If one of them keeps it for
+# so long, the processors have enough to do: for `CALM` seconds waiting is done asleep.
+YIELD = 15e-6
+CROWDED = 500e-6
+CALM = 0.1
 
 _NO_META = memoryview(b"")
 _TIMEVAL = struct.Struct("@ll")
@@ -184,6 +189,8 @@ class FeedConnection:
         self._front = memoryview(bytearray(HEADER.size + 128))
         # Whether the last answer was there within `SPIN`, or `CALL_SPIN`.
         self._brisk = False
+        # Until when answers are waited for asleep (`CROWDED`).
+        self._calm_until = 0.0
         # What was received behind the end of what was wanted.
         self._surplus = b""
         # Bytes for descriptors that come with a header: 0 where none can come.
@@ -217,7 +224,7 @@ class FeedConnection:
         try:
             hello = feed.Hello(version=1, token=token, client=f"pydaos {__version__}", pid=os.getpid())
             if files and address.startswith("unix:"):
-                hello.features.append("files")
+                hello.features.extend(("files", "rows"))
             conn._send(HELLO, 0, 0, hello.SerializeToString())
             frame = conn.recv_frame()
             if frame.kind == STATUS:
@@ -378,10 +385,10 @@ class FeedConnection:
                 break
             self.draining = True
         meta = bytearray((meta_len + 63) & ~63)
-        if meta:
-            self._recv_exactly(memoryview(meta))
         if flags & FILES:
-            self._places = self._recv_places(kind, count, payload_len)
+            self._places = self._recv_places(kind, count, payload_len, memoryview(meta))
+        elif meta:
+            self._recv_exactly(memoryview(meta))
         frame = Frame(kind, flags, status, got_id, bytes(meta[:meta_len]), b"")
         self._check(frame, call_id)
         if kind == STATUS:
@@ -518,14 +525,25 @@ class FeedConnection:
 
         Of one part as much as there is room for, of several what has come when something has.
         """
-        receive, until, got = self._sock.recvmsg_into, time.perf_counter() + awake, 0
+        now = time.perf_counter()
+        if now < self._calm_until:
+            return 0
+        receive, until, rest, got = self._sock.recvmsg_into, now + awake, now + YIELD, 0
         flags = socket.MSG_DONTWAIT | places.CLOEXEC
         while True:
             try:
                 n, control, _, _ = receive(parts, self._control, flags)
             except BlockingIOError:
-                if time.perf_counter() > until:
+                now = time.perf_counter()
+                if now > until:
                     return got
+                if now > rest:
+                    os.sched_yield()  # who answers may wait for this very processor
+                    rest = time.perf_counter()
+                    if rest - now > CROWDED:
+                        self._calm_until = rest + CALM
+                        until = rest
+                    rest += YIELD
                 continue
             if control:
                 self._files += places.received(control)
@@ -558,9 +576,8 @@ class FeedConnection:
                 self._recv_exactly(meta_view)
             return Frame(kind, flags, status, call_id, bytes(meta_view[:meta_len]), b"")
         if flags & FILES:
-            self._recv_exactly(meta_view)
-            meta = bytes(meta_view[:meta_len])
-            return Frame(kind, flags, status, call_id, meta, self._read_places(kind, count, payload_len, alloc))
+            payload = self._read_places(kind, count, payload_len, meta_view, alloc)
+            return Frame(kind, flags, status, call_id, bytes(meta_view[:meta_len]), payload)
         if alloc is None:
             if padded:
                 self._recv_exactly(meta_view)
@@ -597,14 +614,13 @@ class FeedConnection:
         if got < len(view):
             self._recv_exactly(view[got:])
 
-    def _recv_places(self, kind: int, count: int, size: int, begun: bytes = b"") -> Places:
-        """Receive the places that stand where the payload would; `begun` is there already."""
+    def _recv_places(self, kind: int, count: int, size: int, meta: memoryview) -> Places:
+        """Receive a meta part and the places that stand where the payload would."""
         if kind not in (REPLY, BATCH_REPLY) or not 0 < count <= places.MAX_PLACES:
             self.broken = True
             raise errors.InternalError(f"{self.peer}: a frame of kind {kind} with {count} places")
         table = memoryview(bytearray(places.table_size(count)))
-        table[: len(begun)] = begun
-        self._recv_exactly(table[len(begun) :])
+        self._recv_both(meta, table)
         inline = places.inline_size(table, count)
         if inline > size:
             self.broken = True
@@ -614,9 +630,11 @@ class FeedConnection:
         self._files.clear()
         return Places(files, table, count, size, self.peer, rest)
 
-    def _read_places(self, kind: int, count: int, size: int, alloc: Callable[[int], Buffer] | None) -> Buffer:
-        """Read a payload that lies in files."""
-        there = self._recv_places(kind, count, size)
+    def _read_places(
+        self, kind: int, count: int, size: int, meta: memoryview, alloc: Callable[[int], Buffer] | None
+    ) -> Buffer:
+        """Receive a meta part, and read a payload that lies in files."""
+        there = self._recv_places(kind, count, size, meta)
         try:
             buffer: Buffer = bytearray(size) if alloc is None else alloc(size)
             view = memoryview(buffer).cast("B")[:size]

@@ -26,7 +26,8 @@ ROOM = socket.CMSG_SPACE(MAX_FILES * array("i").itemsize)
 #: Received descriptors are not inherited by programs that this one starts.
 CLOEXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0x40000000)
 
-_PLACE = struct.Struct("<IIQQ8x")
+# File, rows, offset, length (of a row), stride.
+_PLACE = struct.Struct("<IIQQQ")
 
 
 def table_size(count: int) -> int:
@@ -36,7 +37,7 @@ def table_size(count: int) -> int:
 
 def inline_size(table: memoryview, count: int) -> int:
     """Return how many bytes follow the list in the stream."""
-    return sum(length for number, _, _, length in _PLACE.iter_unpack(table[: count * _PLACE.size]) if number == INLINE)
+    return sum(place[3] for place in _PLACE.iter_unpack(table[: count * _PLACE.size]) if place[0] == INLINE)
 
 
 def received(control: Iterable[tuple[int, int, bytes]]) -> list[int]:
@@ -75,15 +76,16 @@ class Places:
         self._files = list(files)
         self._peer = peer
         self._inline = memoryview(inline)
-        self._parts: list[tuple[int, int, int]] = []
+        # File (-1: what came in the stream), rows, offset, length of a row, stride.
+        self._parts: list[tuple[int, int, int, int, int]] = []
         self._next = 0  # the part that is being read, and
         self._done = 0  # how much of it was
         left, come = size, 0
-        for number, _, offset, length in _PLACE.iter_unpack(table[: count * _PLACE.size]):
+        for number, rows, offset, row, stride in _PLACE.iter_unpack(table[: count * _PLACE.size]):
             if number == INLINE:
-                self._parts.append((-1, come, length))
-                come += length
-                left -= length
+                self._parts.append((-1, 0, come, row, 0))
+                come += row
+                left -= row
                 continue
             if number >= len(self._files):
                 self.close()
@@ -92,25 +94,40 @@ class Places:
                     resource=peer,
                     resolution="close some, or raise its limit (ulimit -n)",
                 )
-            left -= length
-            self._parts.append((self._files[number], offset, length))
-        if left or not all(length for _, _, length in self._parts):
+            if rows and row > stride:
+                self.close()
+                raise errors.InternalError(f"{peer}: a place with rows of {row} bytes, {stride} bytes apart")
+            self._parts.append((self._files[number], rows, offset, row, stride))
+            left -= row * (rows or 1)
+        if left or not all(part[3] for part in self._parts):
             self.close()
             raise errors.InternalError(f"{peer}: the places of a payload of {size} bytes have {size - left}")
 
     def fill(self, view: memoryview, new: bool = False) -> None:
         """Fill a buffer with the next bytes; large ones, of new memory above all, by several threads (`_side`)."""
-        parts: list[side.Part] = []
+        parts: list[side.Part | side.Rows] = []
+        at = 0
         try:
-            while view:
-                file, offset, length = self._parts[self._next]
-                n = min(len(view), length - self._done)
-                at = offset + self._done
+            while at < len(view):
+                file, rows, offset, row, stride = self._parts[self._next]
+                length = row * (rows or 1)
+                n = min(len(view) - at, length - self._done)
                 if file < 0:
-                    view[:n] = self._inline[at : at + n]
-                else:
-                    parts.append(side.Part(file, at, view[:n]))
-                view = view[n:]
+                    begin = offset + self._done
+                    view[at : at + n] = self._inline[begin : begin + n]
+                elif not rows:
+                    parts.append(side.Part(file, offset + self._done, view[at : at + n]))
+                elif n == length:
+                    last = parts[-1] if parts else None
+                    if not isinstance(last, side.Rows) or (last.row, last.stride, last.end) != (row, stride, at):
+                        last = side.Rows(view, at, row, stride)
+                        parts.append(last)
+                    last.add(file, offset, rows)
+                else:  # part of it: row by row
+                    k, begun = divmod(self._done, row)
+                    n = min(n, row - begun)
+                    parts.append(side.Part(file, offset + k * stride + begun, view[at : at + n]))
+                at += n
                 self._done += n
                 if self._done == length:
                     self._next, self._done = self._next + 1, 0
@@ -123,7 +140,8 @@ class Places:
     def skip(self, size: int) -> None:
         """Pass over bytes."""
         while size > 0:
-            length = self._parts[self._next][2]
+            _, rows, _, row, _ = self._parts[self._next]
+            length = row * (rows or 1)
             n = min(size, length - self._done)
             size -= n
             self._done += n

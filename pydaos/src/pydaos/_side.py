@@ -12,8 +12,11 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from pydaos import _process
 
@@ -23,6 +26,9 @@ SHARED = 16 << 20
 SHARED_NEW = 2 << 20
 #: Bytes that a thread takes at a time.
 PIECE = 1 << 20
+#: Rows are read with what lies between them, so many bytes at a time, and sorted out here: it stays in
+#: the processor's own cache. Those that are further apart are read one by one.
+SCRATCH = 256 << 10
 #: Memories that one system call may fill (IOV_MAX).
 MOST_VIEWS = 1024
 #: The most threads of one read, the reader's own included.
@@ -38,14 +44,100 @@ class Part(NamedTuple):
     offset: int
     view: memoryview
 
+    @property
+    def size(self) -> int:
+        """How many bytes."""
+        return len(self.view)
 
-def read(parts: Sequence[Part], new: bool = False) -> int:
+
+class Rows:
+    """Rows of files, of so many bytes each, and the memory that they go to, from `begin` on, side by side.
+
+    In a file each lies `stride` bytes behind the beginning of the one before.
+    """
+
+    def __init__(self, view: memoryview, begin: int, row: int, stride: int) -> None:
+        self.row = row
+        self.stride = stride
+        self.begin = self.end = begin
+        self._view = view
+        self._stretches: list[tuple[int, int, int]] = []  # file, offset of the first row, rows
+
+    def add(self, file: int, offset: int, rows: int) -> None:
+        """Append rows that lie so in one file."""
+        self._stretches.append((file, offset, rows))
+        self.end += rows * self.row
+
+    @property
+    def size(self) -> int:
+        """How many bytes."""
+        return self.end - self.begin
+
+    def cut(self, size: int) -> Iterator[Rows]:
+        """Cut them into pieces, each of about so many bytes of a file."""
+        step, at = max(1, size // self.stride), self.begin
+        for file, offset, rows in self._stretches:
+            for k in range(0, rows, step):
+                piece = Rows(self._view, at, self.row, self.stride)
+                piece.add(file, offset + k * self.stride, min(step, rows - k))
+                at = piece.end
+                yield piece
+
+    def fill(self) -> int:
+        """Read them; returns where a file ended too early, or -1."""
+        if SCRATCH // self.stride < 2:
+            return self._fill_each()
+        try:
+            scratch = _scratch.pop()  # nobody else's meanwhile, not a signal handler's either
+        except IndexError:
+            scratch = np.empty(SCRATCH, np.uint8)
+        try:
+            return self._fill_by(scratch)
+        finally:
+            if len(_scratch) < THREADS:
+                _scratch.append(scratch)
+
+    def _fill_by(self, scratch: npt.NDArray[np.uint8]) -> int:
+        row, stride = self.row, self.stride
+        step = len(scratch) // stride  # rows at a time
+        whole = scratch.data
+        sorted_out = scratch[: step * stride].reshape(step, stride)[:, :row]
+        into = np.frombuffer(self._view[self.begin : self.end], np.uint8).reshape(-1, row)
+        k = 0
+        for file, offset, rows in self._stretches:
+            for at in range(offset, offset + rows * stride, step * stride):
+                n = min(step, rows - (at - offset) // stride)
+                need = (n - 1) * stride + row
+                if os.preadv(file, (whole[:need],), at) < need:
+                    short = _fill(_Piece(file, at, [whole[:need]]))
+                    if short >= 0:
+                        return short
+                into[k : k + n] = sorted_out[:n]
+                k += n
+        return -1
+
+    def _fill_each(self) -> int:
+        at = self.begin
+        for file, offset, rows in self._stretches:
+            for k in range(rows):
+                short = _fill(_Piece(file, offset + k * self.stride, [self._view[at : at + self.row]]))
+                if short >= 0:
+                    return short
+                at += self.row
+        return -1
+
+
+#: Memory to sort rows out in that nobody uses now.
+_scratch: list[npt.NDArray[np.uint8]] = []
+
+
+def read(parts: Sequence[Part | Rows], new: bool = False) -> int:
     """Fill all parts; `new` says that the memory probably has no pages yet.
 
     Returns the offset at which a file ended too early, or -1. Raises OSError. Nobody writes to
     the memory any more when this returns or raises, an interrupt too.
     """
-    if THREADS < 2 or sum(len(p.view) for p in parts) < (SHARED_NEW if new else SHARED):
+    if THREADS < 2 or sum(p.size for p in parts) < (SHARED_NEW if new else SHARED):
         return _in_turn(parts)
     pieces = _pieces(parts)
     jobs = [_Job(pieces) for _ in range(min(THREADS, len(pieces)) - 1)]
@@ -73,15 +165,20 @@ class _Piece(NamedTuple):
     offset: int
     views: list[memoryview]
 
+    def fill(self) -> int:
+        """Read them; returns where the file ended too early, or -1."""
+        return _fill(self)
 
-def _pieces(parts: Sequence[Part]) -> deque[_Piece]:
+
+def _pieces(parts: Sequence[Part | Rows]) -> deque[_Piece | Rows]:
     """Cut what is long, and bring together what is short and follows each other in a file.
 
     The rows of a chunk of an array do, wherever they go to.
     """
-    out: deque[_Piece] = deque()
+    out: list[_Piece] = []
     file, end, room = -1, 0, 0  # of the last piece: where it ends, and how much more it may hold
-    for p in sorted((p for p in parts if len(p.view)), key=lambda p: (p.file, p.offset)):
+    plain = [p for p in parts if isinstance(p, Part) and len(p.view)]
+    for p in sorted(plain, key=lambda p: (p.file, p.offset)):
         if (file, end) == (p.file, p.offset) and len(p.view) <= room and len(out[-1].views) < MOST_VIEWS:
             out[-1].views.append(p.view)
             room -= len(p.view)
@@ -91,15 +188,19 @@ def _pieces(parts: Sequence[Part]) -> deque[_Piece]:
                 out.append(_Piece(p.file, p.offset + at, [cut]))
                 room = PIECE - len(cut)
         file, end = p.file, p.offset + len(p.view)
-    return out
+    return deque([*out, *(piece for p in parts if isinstance(p, Rows) for piece in p.cut(PIECE))])
 
 
-def _in_turn(parts: Sequence[Part]) -> int:
-    for file, offset, view in parts:
-        if os.preadv(file, (view,), offset) < len(view):  # all of it, as good as always
-            short = _fill(_Piece(file, offset, [view]))
-            if short >= 0:
-                return short
+def _in_turn(parts: Sequence[Part | Rows]) -> int:
+    for p in parts:
+        if isinstance(p, Rows):
+            short = p.fill()
+        elif os.preadv(p.file, (p.view,), p.offset) == len(p.view):  # all of it, as good as always
+            continue
+        else:
+            short = _fill(_Piece(p.file, p.offset, [p.view]))
+        if short >= 0:
+            return short
     return -1
 
 
@@ -123,7 +224,7 @@ def _fill(piece: _Piece) -> int:
 class _Job:
     """What one thread does of a read: pieces, until none is left."""
 
-    def __init__(self, pieces: deque[_Piece]) -> None:
+    def __init__(self, pieces: deque[_Piece | Rows]) -> None:
         self._pieces = pieces
         self._inside = threading.Lock()
         self.failure: BaseException | None = None
@@ -145,7 +246,7 @@ class _Job:
             piece = self._pieces.popleft()
         except IndexError:
             return False
-        self.short = _fill(piece)
+        self.short = piece.fill()
         if self.short >= 0:
             self._pieces.clear()
         return self.short < 0
