@@ -74,16 +74,24 @@ func gathered(t *testing.T, out *object.Regions) []byte {
 	t.Helper()
 	var b []byte
 	for _, p := range out.Parts {
-		if p.Mem != nil {
-			b = append(b, p.Mem...)
+		var inMemory []byte
+		for row := range p.InMemory() {
+			inMemory = append(inMemory, row...)
+		}
+		if p.File == nil {
+			b = append(b, inMemory...)
 			continue
 		}
-		for row := range p.InFile() {
-			at := len(b)
-			b = append(b, make([]byte, row.Len)...)
-			if n, err := unix.Pread(int(row.File.Fd()), b[at:], row.Off); n != row.Len || err != nil {
-				t.Fatalf("%d bytes of %d: %v", n, row.Len, err)
+		at := len(b)
+		for k := range max(p.Rows, 1) {
+			row := make([]byte, p.Len)
+			if n, err := unix.Pread(int(p.File.Fd()), row, p.Off+int64(k*p.Stride)); n != p.Len || err != nil {
+				t.Fatalf("%d bytes of %d: %v", n, p.Len, err)
 			}
+			b = append(b, row...)
+		}
+		if p.Mem != nil && !bytes.Equal(b[at:], inMemory) {
+			t.Fatalf("%d rows are others in memory", p.Rows)
 		}
 	}
 	return b
@@ -184,7 +192,7 @@ func TestRegions_Rows(t *testing.T) {
 		}
 		var out object.Regions
 		if rng.IntN(2) == 0 {
-			out.Rows = object.RowLimits{Pieces: 20 + rng.IntN(200), Files: rng.IntN(8), Bytes: 4096}
+			out.Rows = object.RowLimits{Pieces: 20 + rng.IntN(200), Files: rng.IntN(8), Bytes: 4096, Least: 300_000 * rng.Uint64N(2)}
 		}
 		whole, err := r.Regions(ctx, &out)
 		if err != nil {
@@ -199,18 +207,18 @@ func TestRegions_Rows(t *testing.T) {
 		if out.Size() != r.Bytes() || !bytes.Equal(gathered(t, &out), m.Read(axes)) {
 			t.Fatalf("%v differs", axes)
 		}
-		if len(out.Parts) > 0 && out.Parts[0].Mem == nil && slices.ContainsFunc(out.Parts, func(p object.Region) bool { return p.Rows > 0 }) {
+		if slices.ContainsFunc(out.Parts, func(p object.Region) bool { return p.Rows > 0 }) {
 			inFiles++
-			if l := out.Rows; len(out.Parts) > l.Pieces || out.Size()/uint64(len(out.Parts)) < l.Bytes || l.Files == 0 {
-				t.Fatalf("%v: %d pieces, where %+v were asked for", axes, len(out.Parts), l)
-			}
+			files := map[object.RegionFile]bool{}
 			for _, p := range out.Parts {
-				if p.Rows > 0 && p.Stride > 3*int64(p.Len) {
+				if files[p.File] = true; p.File == nil || p.Stride > 3*p.Len {
 					t.Fatalf("%v: rows of %d bytes, %d apart", axes, p.Len, p.Stride)
 				}
 			}
-		}
-		if len(out.Parts) > 0 && out.Parts[0].Mem != nil {
+			if l := out.Rows; len(out.Parts) > l.Pieces || out.Size()/uint64(len(out.Parts)) < l.Bytes || out.Size() < l.Least || len(files) > l.Files {
+				t.Fatalf("%v: %d pieces in %d files, where %+v were asked for", axes, len(out.Parts), len(files), l)
+			}
+		} else if len(out.Parts) > 0 && out.Parts[0].Mem != nil {
 			rows++
 			if rows%7 == 0 {
 				out.Doubt(nil) // it is verified anew, and the same

@@ -21,54 +21,6 @@ const (
 	smallStretch = 64 << 10
 )
 
-// maxNodes is how many arrays' descriptions are remembered of one dataset.
-const maxNodes = 256
-
-// nodeName names an array at an epoch.
-type nodeName struct {
-	at   object.Epoch
-	path string
-}
-
-// selected is array, which is remembered of a snapshot: reading it again for every
-// few elements would take as long as they do. Nobody changes it.
-func (d *Dataset) selected(ctx context.Context, at object.Epoch, path string) (*Node, error) {
-	bulk, ok := d.st.(object.Bulk)
-	if !d.kept || d.maps == nil || !ok {
-		return d.array(ctx, at, path)
-	}
-	generation := bulk.Generation()
-	if n := d.maps.node(generation, nodeName{at, path}); n != nil {
-		return n, nil
-	}
-	n, err := d.array(ctx, at, path)
-	if err == nil {
-		d.maps.keep(generation, nodeName{at, path}, n)
-	}
-	return n, err
-}
-
-// node is what is remembered of an array; nil: nothing.
-func (c *Mappings) node(generation uint64, name nodeName) *Node {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.tidyLocked(generation)
-	return c.nodes[name]
-}
-
-// keep remembers an array as it was read at a generation.
-func (c *Mappings) keep(generation uint64, name nodeName, n *Node) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.generation != generation {
-		return
-	}
-	if c.nodes == nil || len(c.nodes) >= maxNodes {
-		c.nodes = map[nodeName]*Node{}
-	}
-	c.nodes[name] = n
-}
-
 // chunkName names a chunk at an epoch.
 type chunkName struct {
 	oid object.ID
@@ -166,19 +118,25 @@ func (c *Mappings) remember(generation uint64, oid object.ID, at object.Epoch, k
 	if c.generation != generation {
 		return
 	}
-	if len(c.laid) >= maxLaid {
-		n := maxLaid / 8
-		for name := range c.laid { // whichever
-			delete(c.laid, name)
-			if n--; n == 0 {
-				break
-			}
-		}
-	}
+	thin(c.laid, maxLaid)
 	if c.laid == nil {
 		c.laid = map[chunkName]*laid{}
 	}
 	c.laid[chunkName{oid, at, string(key)}] = l
+}
+
+// thin makes room in a map that holds most: an eighth of it goes, whichever.
+func thin[K comparable, V any](m map[K]V, most int) {
+	if len(m) < most {
+		return
+	}
+	left := most - max(most/8, 1)
+	for name := range m {
+		if len(m) == left {
+			return
+		}
+		delete(m, name)
+	}
 }
 
 // chunk finds where a chunk of so many bytes lies.

@@ -13,6 +13,37 @@ import (
 	"daos/engine/object"
 )
 
+// TestFrozen_OneArrayAtTwoEpochs: what is remembered of an array is that of one epoch.
+func TestFrozen_OneArrayAtTwoEpochs(t *testing.T) {
+	ctx := t.Context()
+	open, d, _ := mapped(t, array.Spec{Shape: []uint64{4}, Chunks: []uint64{2}})
+	var at [3]object.Epoch
+	for i := range at {
+		if _, err := d.Resize(ctx, "x", []uint64{uint64(4 + i)}, object.RequestID{}); err != nil {
+			t.Fatal(err)
+		}
+		axes := []array.Axis{{Count: uint64(4 + i), Step: 1}}
+		done, err := d.Write(ctx, "x", axes, bytes.Repeat([]byte{byte(i + 1)}, 4*(4+i)), array.WriteOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		at[i] = done.Epoch
+	}
+	frozen := open(array.Frozen())
+	for range 3 {
+		for i, e := range at {
+			r, err := frozen.Select(ctx, e, "x", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := make([]byte, r.Bytes())
+			if err := r.ReadInto(ctx, b); err != nil || !bytes.Equal(b, bytes.Repeat([]byte{byte(i + 1)}, 4*(4+i))) {
+				t.Fatalf("epoch %d: %v, %v", i, b, err)
+			}
+		}
+	}
+}
+
 // TestFrozen reads selections as a snapshot is read, where the places of chunks
 // are remembered, and as anything else is: both are the same, the first time and
 // again, of chunks that are whole, cut at the edge, written in bits, never

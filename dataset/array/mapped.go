@@ -18,8 +18,8 @@ const maxMapped = 32
 
 // Mappings keeps segments of one dataset mapped from one read to the next, since
 // the pages of a fresh mapping have to be found one by one, and remembers where
-// chunks lie at snapshots, and what their arrays are. It lets go of all of that when records may have moved,
-// so that it keeps no removed file for long.
+// chunks lie at snapshots, and what their arrays are. It lets go of all of that
+// when records may have moved, so that it keeps no removed file for long.
 type Mappings struct {
 	mu         sync.Mutex
 	generation uint64

@@ -111,6 +111,55 @@ func (d *Dataset) array(ctx context.Context, at object.Epoch, path string) (*Nod
 	return n, err
 }
 
+// maxNodes is how many arrays' descriptions are remembered of one dataset.
+const maxNodes = 256
+
+// nodeName names an array at an epoch.
+type nodeName struct {
+	at   object.Epoch
+	path string
+}
+
+// selected is array, which is remembered of a snapshot: reading it again for every
+// few elements would take as long as they do. Nobody changes it.
+func (d *Dataset) selected(ctx context.Context, at object.Epoch, path string) (*Node, error) {
+	bulk, ok := d.st.(object.Bulk)
+	if !d.kept || d.maps == nil || !ok {
+		return d.array(ctx, at, path)
+	}
+	generation := bulk.Generation()
+	if n := d.maps.node(generation, nodeName{at, path}); n != nil {
+		return n, nil
+	}
+	n, err := d.array(ctx, at, path)
+	if err == nil {
+		d.maps.keep(generation, nodeName{at, path}, n)
+	}
+	return n, err
+}
+
+// node is what is remembered of an array; nil: nothing.
+func (c *Mappings) node(generation uint64, name nodeName) *Node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tidyLocked(generation)
+	return c.nodes[name]
+}
+
+// keep remembers an array as it was read at a generation.
+func (c *Mappings) keep(generation uint64, name nodeName, n *Node) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.generation != generation {
+		return
+	}
+	if c.nodes == nil {
+		c.nodes = map[nodeName]*Node{}
+	}
+	thin(c.nodes, maxNodes)
+	c.nodes[name] = n
+}
+
 // Describe tells what a path is at an epoch; 0: the newest.
 func (d *Dataset) Describe(ctx context.Context, at object.Epoch, path string) (*Node, object.Epoch, error) {
 	at, err := d.at(ctx, at)

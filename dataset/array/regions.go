@@ -16,7 +16,7 @@ const (
 	// name as to copy.
 	rowFrom = 512
 	// rowApart: rows that lie further apart, in times of their length, are not read
-	// out of the file by who gets the answer, who would read what lies between them.
+	// out of the file by who gets the answer, who would read what is between them.
 	rowApart = 3
 )
 
@@ -206,7 +206,7 @@ type rowWalk struct {
 // chunks, close together, in few and large enough pieces.
 func (w *rowWalk) regular(most object.RowLimits) bool {
 	last := len(w.plans) - 1
-	if last == 0 || len(w.plans[last]) > 1 || len(w.maps.open) > most.Files {
+	if last == 0 || len(w.plans[last]) > 1 || len(w.maps.open) > most.Files || w.r.Bytes() < most.Least {
 		return false
 	}
 	pieces := len(w.plans[last-1])
@@ -286,5 +286,5 @@ func (w *rowWalk) addRows(out *object.Regions, p *run, s *stretch, off int) bool
 	last := len(w.plans) - 1
 	row := &w.plans[last][0]
 	from := off + p.off*w.cs[last-1] + row.off*w.cs[last] - s.lo
-	return f.AddRowsTo(out, s.pos+uint64(from), row.n*w.cs[last], p.n, uint64(p.step*w.cs[last-1]))
+	return f.AddRowsTo(out, s.pos+uint64(from), row.n*w.cs[last], p.n, p.step*w.cs[last-1])
 }

@@ -7,25 +7,37 @@ import (
 )
 
 // Region is a piece of an answer whose bytes have been verified: in memory, or,
-// where Mem is nil, the Len bytes at Off of an open file; with Rows so many such
-// pieces, each Stride bytes behind the beginning of the one before.
+// where Mem is nil, the Len bytes at Off of an open file. With Rows it is so many
+// pieces of Len bytes, each Stride bytes behind the beginning of the one before, in
+// both: in the file from Off on, and in Mem.
 type Region struct {
 	Mem    []byte
 	File   RegionFile
 	Off    int64
 	Len    int
 	Rows   int // 0, or at least 2
-	Stride int64
+	Stride int
 }
 
 // Size is the number of bytes.
-func (r *Region) Size() int { return len(r.Mem) + r.Len*max(r.Rows, 1) }
+func (r *Region) Size() int {
+	if r.Rows > 0 {
+		return r.Len * r.Rows
+	}
+	return len(r.Mem) + r.Len
+}
 
-// InFile is what of r lies in a file, row by row.
-func (r *Region) InFile() iter.Seq[Region] {
-	return func(yield func(Region) bool) {
-		for row := 0; r.Mem == nil && row < max(r.Rows, 1); row++ {
-			if !yield(Region{File: r.File, Off: r.Off + int64(row)*r.Stride, Len: r.Len}) {
+// InMemory is what of r lies in memory, row by row.
+func (r *Region) InMemory() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		if r.Rows == 0 {
+			if r.Mem != nil {
+				yield(r.Mem)
+			}
+			return
+		}
+		for at := 0; at < len(r.Mem); at += r.Stride {
+			if !yield(r.Mem[at : at+r.Len]) {
 				return
 			}
 		}
@@ -53,19 +65,19 @@ type LentFile interface {
 type RegionMapping interface {
 	// AddTo appends n bytes from off on; false where there is no file.
 	AddTo(out *Regions, off uint64, n int) bool
-	// AddRowsTo appends rows of n bytes, the first at off, each stride bytes behind
-	// the beginning of the one before.
-	AddRowsTo(out *Regions, off uint64, n, rows int, stride uint64) bool
+	// AddRowsTo appends at least one row of n bytes, the first at off, each stride
+	// bytes behind the beginning of the one before; false as above.
+	AddRowsTo(out *Regions, off uint64, n, rows, stride int) bool
 	// Doubt is RegionFile's.
 	Doubt()
 }
 
 // RowLimits is what who reads the pieces of an answer out of files takes at most:
-// so many pieces, of Bytes on average, in so many files. With none, all are sent,
-// and each row is a piece by itself.
+// so many pieces, of Bytes on average and Least together, in so many files. With
+// none, all are sent, and each row is a piece by itself.
 type RowLimits struct {
 	Pieces, Files int
-	Bytes         uint64
+	Bytes, Least  uint64
 }
 
 // Regions is an answer in pieces, in order, for who sends it without copying
@@ -128,15 +140,16 @@ func (r *Regions) AddFile(f RegionFile, off int64, n int) {
 	r.size += uint64(n)
 }
 
-// AddRows appends rows of a file, of n bytes each; the file is released with the
-// Regions.
-func (r *Regions) AddRows(f RegionFile, off int64, n, rows int, stride int64) {
-	if rows == 1 || int64(n) == stride {
-		r.AddFile(f, off, n*rows)
+// AddRows appends rows of n bytes, stride bytes apart, that fill mapped memory and
+// lie at off of a file, which is released with the Regions.
+func (r *Regions) AddRows(mem []byte, f RegionFile, off int64, n, stride int) {
+	if len(mem) == n || n == stride {
+		r.AddFile(f, off, len(mem))
 		return
 	}
+	rows := (len(mem)-n)/stride + 1
 	r.held = append(r.held, f)
-	r.Parts = append(r.Parts, Region{File: f, Off: off, Len: n, Rows: rows, Stride: stride})
+	r.Parts = append(r.Parts, Region{Mem: mem, File: f, Off: off, Len: n, Rows: rows, Stride: stride})
 	r.size += uint64(n) * uint64(rows)
 }
 

@@ -74,16 +74,17 @@ func (m *Mapping) Name() string { return m.f.name }
 
 // AddTo implements object.RegionMapping.
 func (m *Mapping) AddTo(out *object.Regions, off uint64, n int) bool {
-	return m.AddRowsTo(out, off, n, 1, uint64(n))
+	return m.AddRowsTo(out, off, n, 1, n)
 }
 
 // AddRowsTo implements object.RegionMapping.
-func (m *Mapping) AddRowsTo(out *object.Regions, off uint64, n, rows int, stride uint64) bool {
-	if m.f.f.Fd() == vfs.InvalidFd || off+uint64(rows-1)*stride+uint64(n) > uint64(len(m.b)) {
+func (m *Mapping) AddRowsTo(out *object.Regions, off uint64, n, rows, stride int) bool {
+	end := off + uint64(rows-1)*uint64(stride) + uint64(n)
+	if m.f.f.Fd() == vfs.InvalidFd || end > uint64(len(m.b)) {
 		return false
 	}
 	m.f.Hold()
-	out.AddRows(m.f, int64(off), n, rows, int64(stride))
+	out.AddRows(m.b[off:end:end], m.f, int64(off), n, stride)
 	return true
 }
 

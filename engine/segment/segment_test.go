@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"daos/engine/object"
 	"daos/engine/segment"
 	"daos/internal/fault"
 )
@@ -260,6 +261,50 @@ func TestMap_SeesGrowthAndOutlivesUnlink(t *testing.T) {
 	check(t, s, 7, []placed{a, b})
 	if nums, _ := s.Numbers(7); len(nums) != 0 {
 		t.Fatalf("segments %v are left", nums)
+	}
+}
+
+func TestMap_NamesRowsOfTheFile(t *testing.T) {
+	for name, fs := range map[string]vfs.FS{"disk": vfs.Default, "memory": vfs.NewMem()} {
+		s := openSet(t, fs, t.TempDir(), 1<<20)
+		data := make([]byte, 5000)
+		for i := range data {
+			data[i] = byte(i * 7 % 251)
+		}
+		a := appendAll(t, s, 7, data)[0]
+		m, err := s.Map(7, a.seg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out object.Regions
+		named := m.AddRowsTo(&out, a.pos+10, 100, 5, 1000) && m.AddRowsTo(&out, a.pos, 1000, 5, 1000) && m.AddRowsTo(&out, a.pos, 9, 1, 1)
+		if named != (name == "disk") {
+			t.Fatalf("%s: rows are named: %v", name, named)
+		}
+		end := uint64(len(m.Bytes()))
+		if m.AddRowsTo(&out, end-4100, 101, 5, 1000) || m.AddTo(&out, end-1, 2) {
+			t.Errorf("%s: rows beyond the end", name)
+		}
+		if !named && len(out.Parts) > 0 {
+			t.Errorf("%s: %d parts of no file", name, len(out.Parts))
+		}
+		if named {
+			if n := len(out.Parts); n != 3 || out.Size() != 5509 || out.Parts[0].Rows != 5 || out.Parts[1].Rows != 0 || out.Parts[2].Rows != 0 {
+				t.Fatalf("%d bytes in %+v", out.Size(), out.Parts)
+			}
+			k := 0
+			for row := range out.Parts[0].InMemory() {
+				if from := 10 + k*1000; !bytes.Equal(row, data[from:from+100]) {
+					t.Errorf("row %d differs", k)
+				}
+				k++
+			}
+			if p := &out.Parts[0]; k != 5 || p.Size() != 500 || p.Off != int64(a.pos)+10 {
+				t.Errorf("%d rows of %+v", k, p)
+			}
+		}
+		out.Release()
+		m.Release()
 	}
 }
 

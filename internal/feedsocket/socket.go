@@ -28,6 +28,9 @@ const (
 	// sleep, where the one before came within that. Asleep its processor goes idle,
 	// and waking that takes longer than a loader needs to ask for a small batch.
 	spinFor = 120 * time.Microsecond
+	// maxGrace bounds by how much longer that may be where the other end is known
+	// to have something to read before.
+	maxGrace = 6 * spinFor
 	// yieldEvery is how often who looks again and again lets others have its
 	// processor. If one of them keeps it for longer than crowded, the processors
 	// have enough to do, and for calmFor waiting is done asleep.
@@ -69,6 +72,7 @@ type Socket struct {
 type Threads struct {
 	lingering, spinning atomic.Int32
 	calm                atomic.Int64 // until when nobody spins, in nanoseconds since loaded
+	yield               func()       // of tests
 }
 
 // loaded is when the program began, for times that no change of the clock moves.
@@ -245,7 +249,7 @@ func (s *Socket) WriteFiles(b []byte, fds []int) (int64, error) {
 // Busy says that the other end has so many bytes to read before it asks for more: its
 // next request is waited for awake for as much longer, within reason.
 func (s *Socket) Busy(bytes uint64) {
-	s.read.grace.Store(int64(min(time.Duration(bytes/readRate), 2*spinFor)))
+	s.read.grace.Store(int64(min(time.Duration(bytes/readRate), maxGrace)))
 }
 
 // put calls write until size bytes are written.
@@ -321,7 +325,7 @@ func (s *Socket) spin(begun time.Time, events int16, awake time.Duration) bool {
 			return false
 		}
 		if now.Sub(yielded) > yieldEvery {
-			schedYield() // who asks may wait for this very processor
+			s.threads.letOthers() // who asks may wait for this very processor
 			if yielded = time.Now(); yielded.Sub(now) > crowded {
 				s.threads.calm.Store(int64(yielded.Sub(loaded) + calmFor))
 			}
@@ -329,8 +333,14 @@ func (s *Socket) spin(begun time.Time, events int16, awake time.Duration) bool {
 	}
 }
 
-// schedYield lets another thread have the processor, if one waits for it.
-func schedYield() { _, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
+// letOthers lets another thread have the processor, if one waits for it.
+func (t *Threads) letOthers() {
+	if t.yield != nil {
+		t.yield()
+		return
+	}
+	_, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+}
 
 // linger waits for an event on a thread of its own.
 func (s *Socket) linger(events int16, pause time.Duration) bool {

@@ -114,17 +114,46 @@ func TestSocket_SpinsOnlyBehindABriskPeer(t *testing.T) {
 	if _, err := other.Write([]byte{1}); err != nil {
 		t.Fatal(err)
 	}
+	if all.calm.Store(int64(time.Since(loaded))); !s.spin(time.Now(), unix.POLLIN, spinFor) {
+		t.Error("none spins any more")
+	}
 	all.calm.Store(int64(time.Since(loaded) + time.Hour)) // somebody has used a processor for long
 	if s.spin(time.Now(), unix.POLLIN, spinFor) {
 		t.Error("one spins where the processors have enough to do")
 	}
-	all.calm.Store(int64(time.Since(loaded)))
-	if !s.spin(time.Now(), unix.POLLIN, spinFor) {
-		t.Error("none spins any more")
-	}
+	all.calm.Store(0)
 	all.spinning.Store(int32(runtime.GOMAXPROCS(0))) // all that there may be, and more
 	if s.spin(time.Now(), unix.POLLIN, spinFor) {
 		t.Error("one more spins than may")
+	}
+}
+
+// TestSocket_LetsOthersGoFirst looks at who stays awake on a processor that somebody
+// else waits for: it is let, and if it keeps the processor for long, the next wait is
+// asleep.
+func TestSocket_LetsOthersGoFirst(t *testing.T) {
+	for _, long := range []bool{false, true} {
+		var all Threads
+		s, other := ends(t, "unix", &all)
+		times := 0
+		all.yield = func() {
+			if times++; times > 1 {
+				return
+			}
+			if long {
+				time.Sleep(2 * crowded)
+			}
+			_, _ = other.Write([]byte{1})
+		}
+		begun := time.Now()
+		if !s.spin(begun, unix.POLLIN, time.Hour) || times == 0 {
+			t.Fatalf("not let, %d times", times)
+		}
+		if calm := time.Duration(all.calm.Load()); long && calm < begun.Sub(loaded)+calmFor {
+			t.Errorf("the processors have enough to do until %v, at %v", calm, begun.Sub(loaded))
+		} else if took := time.Since(begun); !long && calm != 0 && took < crowded {
+			t.Errorf("let for %v, the processors have enough to do", took)
+		}
 	}
 }
 

@@ -103,7 +103,15 @@ def test_a_payload_is_read_from_the_files(ends, parts):
     assert not conn.broken
 
 
-ROWS = [(0, 7, 900, 50, 2000), (1, 0, 900, 100, 2000), (1, 3, 70_000), (0, 100, 900, 2, 150_000), (1, 9, 1, 40, 100)]
+ROWS = [
+    (0, 7, 900, 50, 2000),
+    (1, 0, 900, 100, 2000),
+    (places.INLINE, 0, 7),
+    (1, 0, 900, 9, 2000),
+    (1, 3, 70_000),
+    (0, 100, 900, 2, 150_000),
+    (1, 9, 1, 40, 100),
+]
 
 
 @pytest.mark.parametrize("scratch", [256 << 10, 9000, 1000])
@@ -116,10 +124,13 @@ def test_rows_are_sorted_out(ends, parts, monkeypatch, scratch):
     want = b""
     for number, offset, n, *more in ROWS:
         rows, stride = more or (1, 0)
+        if number == places.INLINE:
+            want += b"between"
+            continue
         want += b"".join(content[number][offset + k * stride :][:n] for k in range(rows))
     made = random.Random(scratch)
     for i in range(20):
-        socket.send_fds(peer, [frame(7, b"meta", ROWS)], files)
+        socket.send_fds(peer, [frame(7, b"meta", ROWS) + b"between"], files)
         if i == 0:
             assert conn.receive(7) == (b"meta", want)
             continue
@@ -168,7 +179,11 @@ def test_descriptors_of_nobody_are_closed(ends, parts):
         ([(0, 0, 5), (1, 0, 0)], 5, pydaos.InternalError, "have 5"),
         ([(0, 299_990, 20)], 5, pydaos.CorruptError, "has no byte 300000"),
         ([(0, 0, 5)], 4, pydaos.InternalError, "kind 4"),
-        ([(0, 0, 5, 3, 4)], 5, pydaos.InternalError, "rows of 5 bytes, 4 bytes apart"),
+        ([(0, 0, 5, 3, 4)], 5, pydaos.InternalError, "3 rows of 5 bytes, 4 bytes apart"),
+        ([(0, 0, 5, 1, 6)], 5, pydaos.InternalError, "1 rows of 5 bytes, 6 bytes apart"),
+        ([(0, 0, 5, 2, (1 << 31) + 1)], 5, pydaos.InternalError, "2147483649 bytes apart"),
+        ([(0, (1 << 62) + 1, 5)], 5, pydaos.InternalError, "a place at 4611686018427387905"),
+        ([(places.INLINE, 0, 5, 2, 9)], 5, pydaos.InternalError, "2 rows of 5 bytes, 9 bytes apart"),
         ([(0, 0, 5), (1, 0, 0, 7, 9)], 5, pydaos.InternalError, "have 5"),
         ([(0, 0, 900, 301, 1000)], 5, pydaos.CorruptError, "has no byte 300000"),
     ],
@@ -176,7 +191,7 @@ def test_descriptors_of_nobody_are_closed(ends, parts):
 def test_places_that_are_wrong_are_refused(ends, parts, table, kind, error, message):
     conn, peer = ends
     before = descriptors()
-    socket.send_fds(peer, [frame(1, b"", table, kind=kind)], parts[0])
+    socket.send_fds(peer, [frame(1, b"", table, kind=kind) + bytes(10)], parts[0])
     with pytest.raises(error, match=message):
         conn.receive(1)
     conn.close()

@@ -97,8 +97,8 @@ def draw_rows(files, seed):
     for row, stride, stretches in shapes:
         parts.append(side.Rows(view, end, row, stride))
         for i, at, rows in stretches:
-            parts[-1].add(opened[i], at, rows)
-        end = parts[-1].end
+            parts[-1].stretches.append((opened[i], at, rows))
+        end += parts[-1].size
     parts.append(side.Part(opened[1], 5, view[end:]))
     return parts, room, want + content[1][5:15]
 
@@ -116,8 +116,8 @@ def test_rows_are_sorted_out_while_others_are(files, monkeypatch):
     """A signal handler may read as well, between any two steps."""
     opened, content = files
     inner, outer = (side.Rows(memoryview(bytearray(100 * 1000)), 0, 1000, 3000) for _ in range(2))
-    inner.add(opened[1], 0, 100)
-    outer.add(opened[0], 0, 100)
+    inner.stretches.append((opened[1], 0, 100))
+    outer.stretches.append((opened[0], 0, 100))
     real = os.preadv
 
     def preadv(file, views, offset):
@@ -141,9 +141,9 @@ def test_rows_that_end_too_early(files, monkeypatch):
         for row, stride in ((1000, 2048), (1000, 200_000), (1000, 300_000)):
             count = len(content[1]) // stride + 2
             rows = side.Rows(room, 3, row, stride)
-            rows.add(opened[0], 0, 3)
-            rows.add(opened[1], 0, count)
-            rows.add(opened[0], 0, 3)
+            rows.stretches.append((opened[0], 0, 3))
+            rows.stretches.append((opened[1], 0, count))
+            rows.stretches.append((opened[0], 0, 3))
             end = side.read([rows, side.Part(opened[0], 0, room[2 * MIB :])], new=True)
             assert len(content[1]) <= end < len(content[1]) + stride, (row, stride)
 

@@ -137,7 +137,7 @@ func (c *conn) call(k *call) error {
 	}
 	out := object.Regions{Short: c.files}
 	if c.rows {
-		out.Rows = object.RowLimits{Pieces: feedframe.MaxPlaces, Files: feedframe.MaxFiles, Bytes: lendPart}
+		out.Rows = object.RowLimits{Pieces: feedframe.MaxPlaces, Files: feedframe.MaxFiles, Bytes: lendPart, Least: lendFrom}
 	}
 	defer out.Release()
 	resp, err := c.unary(wire.WithRegions(ctx, &out), k, &m, to)

@@ -36,6 +36,7 @@ type lending struct {
 	fds    []int
 	inline [][]byte // of places whose bytes come in the stream
 	size   int      // of inline
+	span   uint64   // bytes that the client reads, with those between rows
 }
 
 // lend says where the bytes of an answer lie; false where the client has not asked
@@ -49,7 +50,7 @@ func (c *conn) lend(out *object.Regions) (l lending, ok bool) {
 	var known [feedframe.MaxFiles]object.RegionFile
 	for i := range out.Parts {
 		p := &out.Parts[i]
-		if p.Mem != nil {
+		if p.Mem != nil && p.Rows == 0 {
 			l.inline, l.size = append(l.inline, p.Mem), l.size+len(p.Mem)
 			if l.size > lendInline || out.Size()/uint64(l.size) < lendShare {
 				return l, false
@@ -76,6 +77,7 @@ func (c *conn) lend(out *object.Regions) (l lending, ok bool) {
 			known[at] = p.File
 			l.fds = append(l.fds, fd)
 		}
+		l.span += uint64(max(p.Len, p.Rows*p.Stride))
 		l.places[i] = feedframe.Place{File: uint32(at), Rows: uint32(p.Rows), Off: uint64(p.Off), Len: uint64(p.Len), Stride: uint64(p.Stride)}
 	}
 	return l, true

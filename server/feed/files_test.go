@@ -47,7 +47,9 @@ func (p *stored) Read(ctx context.Context, r *posixv1.ReadRequest) (*posixv1.Rea
 		for i := range uint64(4) {
 			f := p.files[i%2]
 			f.held.Add(1)
-			out.AddRows(f, int64(r.GetOffset()+i), int(r.GetLength()), int(r.GetSeen()), int64(step))
+			from := r.GetOffset() + i
+			rows := p.data[from : from+(r.GetSeen()-1)*step+r.GetLength()]
+			out.AddRows(rows, f, int64(from), int(r.GetLength()), int(step))
 		}
 		return &posixv1.ReadResponse{Size: uint64(len(p.data))}, nil
 	}

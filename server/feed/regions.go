@@ -56,7 +56,7 @@ func (w *writer) regions(h feedframe.Header, m any, out *object.Regions) (err er
 	if l, ok := w.c.lend(out); ok {
 		if sent, err := w.lent(h, b, l, out.Size()); sent {
 			if s, ok := w.nc.(*feedsocket.Socket); ok {
-				s.Busy(out.Size())
+				s.Busy(l.span)
 			}
 			return err
 		}
@@ -64,7 +64,9 @@ func (w *writer) regions(h feedframe.Header, m any, out *object.Regions) (err er
 	h.Put(b)
 	held := int64(0)
 	for i := range out.Parts {
-		held += int64(len(out.Parts[i].Mem))
+		if out.Parts[i].Mem != nil {
+			held += int64(out.Parts[i].Size())
+		}
 	}
 	if held >= accountFrom {
 		if err := w.c.s.budget.wait(w.c.ctx, held, 5*time.Second); err != nil {
@@ -80,10 +82,17 @@ func (w *writer) regions(h feedframe.Header, m any, out *object.Regions) (err er
 	w.arr = append(w.arr[:0], b)
 	for i := range out.Parts {
 		p := &out.Parts[i]
-		if p.Mem != nil {
-			if w.arr = append(w.arr, p.Mem); len(w.arr) < gatherVecs {
+		for row := range p.InMemory() {
+			if w.arr = append(w.arr, row); len(w.arr) < gatherVecs {
 				continue
 			}
+			if err := w.flush(); err != nil {
+				return err
+			}
+			w.arr = w.arr[:0]
+		}
+		if p.Mem != nil {
+			continue
 		}
 		if len(w.arr) > 0 {
 			if err := w.flush(); err != nil {
@@ -91,14 +100,12 @@ func (w *writer) regions(h feedframe.Header, m any, out *object.Regions) (err er
 			}
 			w.arr = w.arr[:0]
 		}
-		for row := range p.InFile() {
-			n, err := w.send(&row)
-			if err != nil {
-				p.File.Doubt()
-			}
-			if err := w.done(n, err); err != nil {
-				return err
-			}
+		n, err := w.send(p)
+		if err != nil {
+			p.File.Doubt()
+		}
+		if err := w.done(n, err); err != nil {
+			return err
 		}
 	}
 	if len(w.arr) == 0 {

@@ -538,7 +538,7 @@ class FeedConnection:
                 if now > until:
                     return got
                 if now > rest:
-                    os.sched_yield()  # who answers may wait for this very processor
+                    os.sched_yield()  # who answers may wait for this very processor; another thread for the interpreter
                     rest = time.perf_counter()
                     if rest - now > CROWDED:
                         self._calm_until = rest + CALM

@@ -45,8 +45,8 @@ class Part(NamedTuple):
     view: memoryview
 
     @property
-    def size(self) -> int:
-        """How many bytes."""
+    def cost(self) -> int:
+        """How many bytes are read."""
         return len(self.view)
 
 
@@ -59,28 +59,28 @@ class Rows:
     def __init__(self, view: memoryview, begin: int, row: int, stride: int) -> None:
         self.row = row
         self.stride = stride
-        self.begin = self.end = begin
+        self.begin = begin
+        self.stretches: list[tuple[int, int, int]] = []  # file, offset of the first row, rows
         self._view = view
-        self._stretches: list[tuple[int, int, int]] = []  # file, offset of the first row, rows
-
-    def add(self, file: int, offset: int, rows: int) -> None:
-        """Append rows that lie so in one file."""
-        self._stretches.append((file, offset, rows))
-        self.end += rows * self.row
 
     @property
     def size(self) -> int:
         """How many bytes."""
-        return self.end - self.begin
+        return sum(rows for _, _, rows in self.stretches) * self.row
+
+    @property
+    def cost(self) -> int:
+        """How many bytes are read, about, with those between."""
+        return sum(rows for _, _, rows in self.stretches) * self.stride
 
     def cut(self, size: int) -> Iterator[Rows]:
         """Cut them into pieces, each of about so many bytes of a file."""
         step, at = max(1, size // self.stride), self.begin
-        for file, offset, rows in self._stretches:
+        for file, offset, rows in self.stretches:
             for k in range(0, rows, step):
                 piece = Rows(self._view, at, self.row, self.stride)
-                piece.add(file, offset + k * self.stride, min(step, rows - k))
-                at = piece.end
+                piece.stretches.append((file, offset + k * self.stride, min(step, rows - k)))
+                at += piece.size
                 yield piece
 
     def fill(self) -> int:
@@ -102,23 +102,23 @@ class Rows:
         step = len(scratch) // stride  # rows at a time
         whole = scratch.data
         sorted_out = scratch[: step * stride].reshape(step, stride)[:, :row]
-        into = np.frombuffer(self._view[self.begin : self.end], np.uint8).reshape(-1, row)
+        into = np.frombuffer(self._view[self.begin : self.begin + self.size], np.uint8).reshape(-1, row)
         k = 0
-        for file, offset, rows in self._stretches:
-            for at in range(offset, offset + rows * stride, step * stride):
-                n = min(step, rows - (at - offset) // stride)
+        for file, at, rows in self.stretches:
+            while rows:
+                n = rows if rows < step else step
                 need = (n - 1) * stride + row
                 if os.preadv(file, (whole[:need],), at) < need:
                     short = _fill(_Piece(file, at, [whole[:need]]))
                     if short >= 0:
                         return short
                 into[k : k + n] = sorted_out[:n]
-                k += n
+                k, rows, at = k + n, rows - n, at + n * stride
         return -1
 
     def _fill_each(self) -> int:
         at = self.begin
-        for file, offset, rows in self._stretches:
+        for file, offset, rows in self.stretches:
             for k in range(rows):
                 short = _fill(_Piece(file, offset + k * self.stride, [self._view[at : at + self.row]]))
                 if short >= 0:
@@ -137,7 +137,7 @@ def read(parts: Sequence[Part | Rows], new: bool = False) -> int:
     Returns the offset at which a file ended too early, or -1. Raises OSError. Nobody writes to
     the memory any more when this returns or raises, an interrupt too.
     """
-    if THREADS < 2 or sum(p.size for p in parts) < (SHARED_NEW if new else SHARED):
+    if THREADS < 2 or sum(p.cost for p in parts) < (SHARED_NEW if new else SHARED):
         return _in_turn(parts)
     pieces = _pieces(parts)
     jobs = [_Job(pieces) for _ in range(min(THREADS, len(pieces)) - 1)]
