@@ -126,16 +126,16 @@ func lift(where expr.Expr) Filter {
 		case col == "size" && v.Type == expr.Int64 && v.I >= 0:
 			n := uint64(v.I)
 			switch op {
-			case expr.Eq:
-				f.MinSize, f.MaxSize = &n, &n
-			case expr.Gt, expr.Ge:
-				if f.MinSize == nil || *f.MinSize < n {
-					f.MinSize = &n
-				}
-			case expr.Lt, expr.Le:
-				if f.MaxSize == nil || *f.MaxSize > n {
-					f.MaxSize = &n
-				}
+			case expr.Gt:
+				n++
+			case expr.Lt:
+				n = max(n, 1) - 1 // below 0 there is none: the predicate says so
+			}
+			if (op == expr.Eq || op == expr.Gt || op == expr.Ge) && (f.MinSize == nil || *f.MinSize < n) {
+				f.MinSize = &n
+			}
+			if (op == expr.Eq || op == expr.Lt || op == expr.Le) && (f.MaxSize == nil || *f.MaxSize > n) {
+				f.MaxSize = &n
 			}
 		case col == "mtime":
 			ns := v.I
