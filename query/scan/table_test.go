@@ -87,7 +87,7 @@ func TestTableKeepsWhatThePredicateKeeps(t *testing.T) {
 	for _, w := range []string{"size > 500", "size = 7", "size between 10 and 20", "size < 3.5 and type = 'file'", "type = 'symlink'", "name like '%.png'",
 		"ext = 'gz' and size >= 900", "path glob 'd1/*'", "path_bytes is not null", "depth = 1", "mtime > timestamp '" + now + "'", "mtime <= '" + now + "' and depth = 2",
 		"symlink_target = 'e0'", "type = 'directory' and name = 'empty'", "size > 5 and size > 900 and size < 100000 and size <= 990",
-		"size > 0", "0 < size", "size >= 0", "size < 0", "size < 1", "size <= 0", "size != 0", "not size > 7", "size > 14 and size < 28", "size >= 14 and size <= 14",
+		"size > 0", "0 < size", "size >= 0", "size < 0", "size < 1", "size <= 0", "size != 0", "not size > 7", "size > 14 and size < 28", "size < 15", "size > 13 and size < 22", "size > 6 and size < 8", "size >= 14 and size <= 14",
 		"size = 7 and size = 14", "size > 13 and size = 14", "size > 14 and size = 14", "size < 14 and size = 14", "size > 9223372036854775807", "size < 9223372036854775807"} {
 		x, err := expr.Parse(w)
 		if err != nil {
