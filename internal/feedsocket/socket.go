@@ -32,9 +32,11 @@ const (
 	// to have something to read before.
 	maxGrace = 6 * spinFor
 	// yieldEvery is how often who looks again and again lets others have its
-	// processor. If one of them keeps it for longer than crowded, the processors
-	// have enough to do, and for calmFor waiting is done asleep.
+	// processor. If one of them takes it, for longer than shared, waiting is done
+	// asleep this time; if it keeps it for longer than crowded, the processors have
+	// enough to do, and it is done asleep for calmFor.
 	yieldEvery = 15 * time.Microsecond
+	shared     = 8 * time.Microsecond
 	crowded    = 500 * time.Microsecond
 	calmFor    = 100 * time.Millisecond
 	// yieldAfter is how long a goroutine that never blocks in Go's eyes keeps its
@@ -326,8 +328,13 @@ func (s *Socket) spin(begun time.Time, events int16, awake time.Duration) bool {
 		}
 		if now.Sub(yielded) > yieldEvery {
 			s.threads.letOthers() // who asks may wait for this very processor
-			if yielded = time.Now(); yielded.Sub(now) > crowded {
+			yielded = time.Now()
+			if yielded.Sub(now) > crowded {
 				s.threads.calm.Store(int64(yielded.Sub(loaded) + calmFor))
+			}
+			if yielded.Sub(now) > shared {
+				// Who is woken gets a processor of its own, if there is one.
+				return ready(s.fd, events, 0)
 			}
 		}
 	}

@@ -61,9 +61,11 @@ SPIN = 120e-6 if len(os.sched_getaffinity(0)) > 1 else 0.0
 # The same of answers that are no batches: a durable write takes 200 us, and being woken adds
 # half of that.
 CALL_SPIN = 400e-6 if SPIN else 0.0
-# Who looks again and again lets others have its processor so often. If one of them keeps it for
-# so long, the processors have enough to do: for `CALM` seconds waiting is done asleep.
+# Who looks again and again lets others have its processor so often. If one of them takes it, for
+# so long at least, waiting is done asleep this time; if it keeps it for so long, the processors have
+# enough to do, and it is done asleep for `CALM` seconds.
 YIELD = 15e-6
+SHARED = 8e-6
 CROWDED = 500e-6
 CALM = 0.1
 
@@ -540,9 +542,10 @@ class FeedConnection:
                 if now > rest:
                     os.sched_yield()  # who answers may wait for this very processor; another thread for the interpreter
                     rest = time.perf_counter()
-                    if rest - now > CROWDED:
-                        self._calm_until = rest + CALM
-                        until = rest
+                    if rest - now > SHARED:
+                        until = rest  # a last look; who is woken gets a processor of its own, if there is one
+                        if rest - now > CROWDED:
+                            self._calm_until = rest + CALM
                     rest += YIELD
                 continue
             if control:
