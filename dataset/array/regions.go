@@ -173,8 +173,11 @@ func (r *Reader) rows(ctx context.Context, out *object.Regions) (bool, error) {
 	}
 	out.OnRelease(func() { m.close(r.d) })
 	out.OnDoubt(m.doubt)
-	if w.together = w.regular(out.Rows); !w.together {
-		out.Grow(int(pieces))
+	n := 0
+	if n, w.together = w.regular(out.Rows); w.together {
+		out.Grow(n, n)
+	} else {
+		out.Grow(int(pieces), 0)
 	}
 	w.add(out, 0, 0, 0)
 	return true, nil
@@ -203,23 +206,23 @@ type rowWalk struct {
 }
 
 // regular tells whether rows follow each other in the answer as they do in the
-// chunks, close together, in few and large enough pieces.
-func (w *rowWalk) regular(most object.RowLimits) bool {
+// chunks, close together, in few and large enough pieces; and in how many.
+func (w *rowWalk) regular(most object.RowLimits) (pieces int, ok bool) {
 	last := len(w.plans) - 1
 	if last == 0 || len(w.plans[last]) > 1 || len(w.maps.open) > most.Files || w.r.Bytes() < most.Least {
-		return false
+		return 0, false
 	}
-	pieces := len(w.plans[last-1])
+	pieces = len(w.plans[last-1])
 	for d := range last - 1 {
 		if pieces *= count(w.plans[d]); pieces > most.Pieces {
-			return false
+			return 0, false
 		}
 	}
 	if pieces > most.Pieces || w.r.Bytes()/uint64(pieces) < most.Bytes {
-		return false
+		return 0, false
 	}
 	n := w.plans[last][0].n * w.cs[last]
-	return max(1, w.plans[last-1][0].step)*w.cs[last-1] <= rowApart*n
+	return pieces, max(1, w.plans[last-1][0].step)*w.cs[last-1] <= rowApart*n
 }
 
 // find maps what is touched of each chunk, from the first byte lo to the last hi;

@@ -109,8 +109,10 @@ func (r *Regions) AddLent(b []byte, back func()) {
 	r.lent = append(r.lent, back)
 }
 
-// Grow makes room for so many more pieces.
-func (r *Regions) Grow(n int) { r.Parts = slices.Grow(r.Parts, n) }
+// Grow makes room for so many more pieces, of which so many are in files.
+func (r *Regions) Grow(n, files int) {
+	r.Parts, r.held = slices.Grow(r.Parts, n), slices.Grow(r.held, files)
+}
 
 // OnRelease calls back when the memory that was added is not used any more.
 func (r *Regions) OnRelease(back func()) { r.lent = append(r.lent, back) }

@@ -103,16 +103,19 @@ class Rows:
         whole = scratch.data
         sorted_out = scratch[: step * stride].reshape(step, stride)[:, :row]
         into = np.frombuffer(self._view[self.begin : self.begin + self.size], np.uint8).reshape(-1, row)
-        k = 0
+        k = n = need = 0
+        room, rows_of_it = whole[:0], sorted_out[:0]
         for file, at, rows in self.stretches:
             while rows:
-                n = rows if rows < step else step
-                need = (n - 1) * stride + row
-                if os.preadv(file, (whole[:need],), at) < need:
-                    short = _fill(_Piece(file, at, [whole[:need]]))
+                if n != (rows if rows < step else step):
+                    n = rows if rows < step else step
+                    need = (n - 1) * stride + row
+                    room, rows_of_it = whole[:need], sorted_out[:n]
+                if os.preadv(file, (room,), at) < need:
+                    short = _fill(_Piece(file, at, [room]))
                     if short >= 0:
                         return short
-                into[k : k + n] = sorted_out[:n]
+                into[k : k + n] = rows_of_it
                 k, rows, at = k + n, rows - n, at + n * stride
         return -1
 
