@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import decimal
 import os
 import pickle
+import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,6 +160,78 @@ def test_element_types(arrays: Arrays, dtype: str) -> None:
     a[...] = x
     assert a[3:39:2].tobytes() == x[3:39:2].tobytes()
     assert pickle.loads(pickle.dumps(a))[5:7].tobytes() == x[5:7].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "raw"),
+    [
+        ("date32", np.array(["1970-01-08", "1969-12-31T23:59:59.5"], "M8[ms]"), np.array([7, -1], "i4")),
+        ("date32", [7, -1], np.array([7, -1], "i4")),
+        ("time64[us]", np.array([1500], "m8[ms]"), np.array([1_500_000])),
+        ("decimal128(10, 2)", [decimal.Decimal("1.25"), 3], np.array([125, 0, 300, 0], "u8")),
+        ("decimal128(10, 2)", [decimal.Decimal("-0.01")], np.array([-1, -1])),
+        ("bfloat16", np.array([0x3F80], "u2"), np.array([0x3F80], "u2")),
+        ("float8_e5m2", [0.0, 0], np.zeros(2, "u1")),
+        ("fixed_size_binary[4]", [b"ab", b"wxyz"], np.array([b"ab", b"wxyz"], "S4")),
+        ("interval[month]", [5], np.array([5], "i4")),
+    ],
+)
+def test_what_stands_for_an_element_is_that_element(arrays: Arrays, dtype: str, value: Any, raw: Any) -> None:
+    x = arrays.create_array("x", shape=(len(value),), dtype=dtype)
+    x[:] = value
+    assert x[:].tobytes() == raw.tobytes()
+    x.append(value)
+    assert x[len(value) :].tobytes() == raw.tobytes()
+    assert arrays.create_array("y", data=value, dtype=dtype)[:].tobytes() == raw.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        ("date32", [1.5]),
+        ("time32[s]", np.array(["2024-01-01"], "M8[s]")),
+        ("decimal128(10, 2)", [1.25]),
+        ("decimal128(4, 1)", [decimal.Decimal("123456789.5")]),
+        ("decimal128(4, 1)", [None]),
+        ("fixed_size_binary[2]", [b"abc"]),
+        ("fixed_size_binary[8]", [1.5]),
+        ("interval[day_time]", [7]),
+        ("interval[month]", [1.5]),
+    ],
+)
+def test_numbers_that_are_no_elements_are_refused(arrays: Arrays, dtype: str, value: Any) -> None:
+    x = arrays.create_array("x", shape=(1,), dtype=dtype)
+    before = x[:].tobytes()
+    for write in (
+        lambda: x.__setitem__(0, value[0]),
+        lambda: x.append(value),
+        lambda: x.__setitem__(slice(None), value),
+    ):
+        with pytest.raises(pydaos.InvalidError, match=re.escape(f"can't be made {dtype}")):
+            write()
+    with pytest.raises(pydaos.InvalidError, match="can't be made"):
+        arrays.create_array("y", data=value, dtype=dtype)
+    if value[0] is not None:
+        with pytest.raises(pydaos.InvalidError, match="can't be made"):
+            arrays.create_array("y", shape=(1,), dtype=dtype, fill_value=value[0])
+    assert x.shape == (1,)
+    assert x[:].tobytes() == before
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "float8_e5m2"])
+def test_small_floats(arrays: Arrays, dtype: str) -> None:
+    """They are numbers with ml_dtypes, and bits without it: never one taken for the other."""
+    x = arrays.create_array("x", shape=(3,), dtype=dtype)
+    values = [0.25, 0.5, -1.5]
+    if x.dtype.kind == "u":
+        for wrong in (values, [1, 2, 3], np.array([1, 2, 3], "f4")):
+            with pytest.raises(pydaos.InvalidError, match="install ml_dtypes, or give the bits") as caught:
+                x[:] = wrong
+            assert dtype in str(caught.value)
+        assert not x[:].any()
+    else:
+        x[:] = values
+        np.testing.assert_array_equal(x[:].astype("f4"), values)
 
 
 def test_statistics_of_chunks(arrays: Arrays) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pydaos import _errors as errors
-from pydaos._dtypes import numpy_dtype
+from pydaos._dtypes import converted, numpy_dtype
 from pydaos._proto.daos.array.v1 import array_service_pb2 as pb
 from pydaos._select import Axis, Selection, pieces, resolve
 
@@ -330,7 +330,7 @@ class Array:
         if "@" not in self.address:
             self._refresh()
         chosen = resolve(key, self._shape, self.where, orthogonal=orthogonal)
-        data = converted(value, self._dtype)
+        data = converted(value, self._dtype_name)
         kept = tuple(n for n, k in zip(chosen.shape, chosen.after) if k != 0 or isinstance(k, slice))
         if data.ndim == 0:
             axes = tuple(_once(a) for a in chosen.axes)
@@ -386,7 +386,7 @@ class Array:
         range
             The new positions along the axis.
         """
-        new = converted(data, self._dtype)
+        new = converted(data, self._dtype_name)
         axis = range(self.ndim)[axis]
         if new.ndim == self.ndim - 1:
             new = np.expand_dims(new, axis)
@@ -461,16 +461,6 @@ def _bytes(axes: Sequence[Axis], itemsize: int) -> int:
     for a in axes:
         itemsize *= a.length
     return itemsize
-
-
-def converted(value: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Return elements in a dtype, as an assignment to a numpy array converts them."""
-    data = np.asarray(value)
-    if data.dtype != dtype:
-        if dtype.kind == "V" and data.dtype.kind in "SV" and data.dtype.itemsize <= dtype.itemsize:
-            return data.astype(f"S{dtype.itemsize}").view(dtype) if data.ndim else np.asarray(data.astype(dtype))
-        data = data.astype(dtype)
-    return data
 
 
 def _raw(part: npt.NDArray[Any]) -> memoryview:

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pydaos import _errors as errors
-from pydaos._array import Array, Attributes, converted, encoded, where_of
+from pydaos._array import Array, Attributes, encoded, where_of
 from pydaos._dataset import Dataset
-from pydaos._dtypes import dtype_name, numpy_dtype
+from pydaos._dtypes import converted, dtype_name
 from pydaos._proto.daos.array.v1 import array_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Arrays(Dataset):
         name = dtype_name(dtype)
         fill = b""
         if fill_value is not None:
-            fill = converted(fill_value, numpy_dtype(name)).tobytes()
+            fill = converted(fill_value, name).tobytes()
         spec = pb.ArraySpec(
             dtype=name,
             shape=[shape] if isinstance(shape, (int, np.integer)) else [int(n) for n in shape],

@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pydaos import _errors as errors
 
@@ -90,6 +91,68 @@ def dtype_name(dtype: Any) -> str:
     raise errors.UnsupportedError(
         f"dtype {t} has no element type of a fixed width", resolution="convert it, or use a tensor dataset"
     )
+
+
+def converted(value: Any, name: str) -> npt.NDArray[Any]:
+    """Return elements of a named type, converted as an assignment to a numpy array converts them.
+
+    Where memory has bits or integers that stand for the elements, numpy would take the numbers for
+    them: only what is known to mean the same is taken then.
+
+    Raises
+    ------
+    InvalidError
+        The values can't be made elements of that type.
+    """
+    dtype = numpy_dtype(name)
+    data = np.asarray(value)
+    if data.dtype == dtype:
+        return data
+    base = re.split(r"[\[(]", name, maxsplit=1)[0]
+    if base.startswith("decimal"):
+        return _decimals(data, name)
+    if name in _SMALL and dtype.kind == "u":
+        if data.dtype.kind in "iuf" and not data.any() and not np.signbit(data).any():
+            return np.zeros(data.shape, dtype)
+        raise errors.InvalidError(
+            f"{data.dtype} can't be made {name}, which numpy lacks",
+            resolution=f"install ml_dtypes, or give the bits, as {dtype}",
+        )
+    if dtype.kind == "V" and data.dtype.kind in "SV" and base == "fixed_size_binary":
+        if data.dtype.itemsize <= dtype.itemsize:
+            return data.astype(f"S{dtype.itemsize}").view(dtype) if data.ndim else np.asarray(data.astype(dtype))
+    elif base in ("date32", "time32", "time64"):
+        unit = "D" if base == "date32" else name[:-1].split("[")[1]
+        kind = "M" if base == "date32" else "m"
+        if data.dtype.kind == kind:
+            data = data.astype(f"{kind}8[{unit}]").astype(np.int64)
+        if data.dtype.kind in "iu":
+            return data.astype(dtype)
+    elif (dtype.kind != "V" and base != "interval") or (data.dtype.kind in "iu" and dtype.kind == "i"):
+        return data.astype(dtype)
+    raise errors.InvalidError(
+        f"{data.dtype} can't be made {name}", resolution=f"give an array of {dtype}, which elements are in memory"
+    )
+
+
+def _decimals(data: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    """Return the bytes of decimal.Decimal and integers."""
+    import pyarrow as pa
+
+    precision, scale = (int(n) for n in re.findall(r"-?\d+", name.partition("(")[2]))
+    kind = (pa.decimal128 if name.startswith("decimal128") else pa.decimal256)(precision, scale)
+    try:
+        made = pa.array(data.ravel().tolist(), type=kind)
+    except (pa.ArrowException, TypeError, ValueError) as e:
+        made, why = None, str(e)
+    else:
+        why = "" if not made.null_count else "there are values missing"
+    if made is None or why:
+        raise errors.InvalidError(
+            f"{data.dtype} can't be made {name}: {why}", resolution="give decimal.Decimal, or integers"
+        )
+    raw = np.frombuffer(made.buffers()[1], numpy_dtype(name), len(made))
+    return raw.reshape(data.shape)
 
 
 def same_bytes(dtype: np.dtype[Any]) -> np.dtype[Any]:
