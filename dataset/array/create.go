@@ -99,7 +99,7 @@ func (d *Dataset) Create(ctx context.Context, path string, s Spec, o CreateOptio
 		n, err := d.node(ctx, c.tx.ReadAt, path)
 		switch {
 		case err == nil && (n.Spec == nil || !o.Overwrite):
-			return fault.New(fault.Exists, "array.create", d.where(path), "it is there already").Do("choose another path, or replace it")
+			return fault.New(fault.Exists, "array.create", d.where(path), "it is there already").Do("choose another path, or replace it (--overwrite; overwrite=True)")
 		case err == nil:
 			c.remove(n)
 		case !fault.Is(err, fault.NotFound):

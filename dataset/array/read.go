@@ -50,6 +50,9 @@ func (d *Dataset) Select(ctx context.Context, at object.Epoch, path string, axes
 // Epoch is the epoch that is read.
 func (r *Reader) Epoch() object.Epoch { return r.at }
 
+// ID is the array's number.
+func (r *Reader) ID() uint64 { return r.node.ID }
+
 // Spec describes the array at that epoch.
 func (r *Reader) Spec() *Spec { return r.node.Spec }
 

@@ -2,7 +2,9 @@ package kv
 
 import (
 	"context"
+	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 
 	"daos/engine/object"
@@ -58,13 +60,37 @@ func (v *View) Get(ctx context.Context, key, akey []byte) (Value, error) {
 	}
 	b, e, err := v.d.st.Get(ctx, v.at, v.d.values, key, valueAkey(akey))
 	if fault.Is(err, fault.NotFound) {
-		return Value{}, notFound(key)
+		return Value{}, v.missing(ctx, key, akey)
 	}
 	if err != nil {
 		return Value{}, err
 	}
 	p, err := decodePlace(b, key)
 	return Value{Version: e, Size: p.size, place: p}, err
+}
+
+// missing says that there is no such value; of a key that has others, under which
+// names.
+func (v *View) missing(ctx context.Context, key, akey []byte) error {
+	const most = 3
+	var names []string
+	end := append(append(make([]byte, 0, len(key)+1), key...), 0)
+	err := v.d.st.List(ctx, v.at, v.d.values, object.ListOptions{From: key, To: end, KeysOnly: true}, func(it object.Item) bool {
+		names = append(names, fmt.Sprintf("%q", it.Akey[1:]))
+		return len(names) <= most
+	})
+	if err != nil || len(names) == 0 {
+		return notFound(key)
+	}
+	if len(names) > most {
+		names[most] = "..."
+	}
+	which := "itself"
+	if len(akey) > 0 {
+		which = fmt.Sprintf("under the akey %q", akey)
+	}
+	return fault.New(fault.NotFound, "kv.get", show(key), "it has no value %s; it has some under the akeys %s", which, strings.Join(names, ", ")).
+		Do("name one of them (--akey)")
 }
 
 // roundSize is how many values are looked up before the budget is looked at:

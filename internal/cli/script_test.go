@@ -31,6 +31,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`process \d+`), "process PID"},
 	{regexp.MustCompile(`/\S*/dw\d+`), "WORLD"},
 	{regexp.MustCompile(`up: +[0-9hms]+`), "up: T"},
+	{regexp.MustCompile(`uid:\d+`), "uid:N"},
 	{regexp.MustCompile(` +TIME`), " TIME"}, // widths follow what was replaced
 	{regexp.MustCompile(` +EPOCH`), " EPOCH"},
 	{regexp.MustCompile(`(EPOCH|SNAPSHOT) +(CREATED|EPOCH)`), "$1 $2"},

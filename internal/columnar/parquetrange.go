@@ -129,6 +129,13 @@ func OpenParquetAt(name string, r io.ReaderAt, size int64, most int) (*ParquetFi
 		if p.rd, err = pqarrow.NewFileReader(f, pqarrow.ArrowReadProperties{BatchSize: parquetRows}, mem); err != nil {
 			return err
 		}
+		rows := int64(0)
+		for k := range f.NumRowGroups() {
+			rows += f.MetaData().RowGroup(k).NumRows()
+		}
+		if rows != f.NumRows() {
+			return fault.New(fault.Invalid, "query.parquet", name, "its metadata is damaged: %d rows, of which its groups have %d", f.NumRows(), rows)
+		}
 		fields := make([]arrow.Field, len(p.rd.Manifest.Fields))
 		for i := range fields {
 			plainLists(&p.rd.Manifest.Fields[i])

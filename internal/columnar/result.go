@@ -389,7 +389,7 @@ func npyRows(out io.Writer, r io.Reader, alone bool) (int64, error) {
 	rows, bytes := int64(0), int64(0)
 	err := eachRecord(r, func(s *arrow.Schema) (err error) {
 		if cols, err = tensorarrow.ColumnsOf(s); err == nil && len(cols) != 1 {
-			err = fault.New(fault.Invalid, "query.format", "npy", "an .npy file has one column, the result has %d", len(cols)).Do("choose one with --columns")
+			err = fault.New(fault.Invalid, "query.format", "npy", "an .npy file has one column, the result has %d", len(cols)).Do("choose one (--columns; in SQL, select it)")
 		}
 		return err
 	}, func(rec arrow.Record) error {

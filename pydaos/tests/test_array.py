@@ -6,6 +6,8 @@ import decimal
 import os
 import pickle
 import re
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -114,6 +116,94 @@ def test_an_array_that_grew_elsewhere_is_read_whole(client: pydaos.Client, array
     a.resize(2)
     assert np.array_equal(b[:], [0, 1])
     assert b[-1] == 1
+
+
+@pytest.mark.parametrize("shape", [(40,), (3000, 2000)])
+def test_an_array_that_was_made_anew_is_another_one(arrays: Arrays, shape: tuple[int, ...]) -> None:
+    """Also where as many bytes come, or more, or fewer: never its bits for numbers of the old type."""
+    for old, new in (("f4", "i4"), ("f8", "f4"), ("f4", "f8"), ("f4", "f4")):
+        x = arrays.create_array("x", data=np.full(shape, 7, old), overwrite=True)
+        assert (x[...] == 7).all()
+        arrays.create_array("x", data=np.full(shape, 9, new), overwrite=True)
+        for key in (np.s_[...], np.s_[5:30], 3, [1, 2]):
+            with pytest.raises(pydaos.StaleError, match="another array now"):
+                x[key]
+        assert (arrays["x"][...] == 9).all()
+
+
+def test_a_snapshot_that_is_made_anew_is_not_mixed_with_the_one_before(
+    client: pydaos.Client, arrays: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = arrays.create_array("x", data=np.full((5000, 2000), 1, "f4"))
+    arrays.snapshot("v1")
+    frozen = arrays.at("v1")["x"]
+    plain, times = client.call_many, []
+
+    def call_many(method: str, calls: Any, response: Any, *, into: Any = None, **more: Any) -> Any:
+        times.append(len(calls))
+        if len(times) > 1:
+            return plain(method, calls, response, into=into, **more)
+        begun = plain(method, calls[:1], response, into=into[:1], **more)
+        x[...] = 2
+        arrays.destroy_snapshot("v1")
+        arrays.snapshot("v1")
+        return begun + plain(method, calls[1:], response, into=into[1:], **more)
+
+    monkeypatch.setattr(frozen.client, "call_many", call_many)
+    assert (frozen[...] == 2).all()
+    assert len(times) == 2 and times[0] > 1
+
+
+_HANDLER = """
+import signal, sys, time
+import numpy as np
+import pydaos
+from pydaos import _side
+_side.IDLE = 0.002  # threads begin again and again
+with pydaos.connect(sys.argv[1]) as client:
+    x = client.dataset(sys.argv[2])["x"]
+    inside = [0]
+    def handler(*_):
+        if inside[0] < 1:
+            inside[0] += 1
+            assert (x[3] == 3).all() and (np.asarray(x[:16]).sum(axis=1)[5] == 5 * 2**18)
+            inside[0] -= 1
+            times[0] += 1
+    times = [0]
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.003)
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        assert (x[7] == 7).all()
+        assert (x[:20][9] == 9).all()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    print(times[0])
+"""
+
+
+def test_a_signal_handler_may_read_too(server: Any, arrays: Arrays) -> None:
+    """Wherever its thread is: it waits for nothing that this one has."""
+    rows = np.arange(20, dtype="f4")[:, None]
+    arrays.create_array("x", data=np.broadcast_to(rows, (20, 1 << 18)), chunks=(4, 1 << 16))
+    arrays.snapshot("v1")
+    done = subprocess.run(
+        [sys.executable, "-c", _HANDLER, server.unix, f"{arrays.address}@v1"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 10
+
+
+def test_long_lists_go_in_pieces(arrays: Arrays) -> None:
+    x = arrays.create_array("x", data=np.arange(3_000_000, dtype="i4"))
+    mask = np.arange(3_000_000) % 3 > 0
+    np.testing.assert_array_equal(x[mask], np.flatnonzero(mask))
+    y = arrays.create_array("y", data=np.arange(600_000, dtype="i4").reshape(2, 300_000))
+    many = np.arange(299_999, 0, -1)
+    np.testing.assert_array_equal(y.oindex[[1, 0, 1], many], np.arange(600_000).reshape(2, 300_000)[[1, 0, 1]][:, many])
 
 
 def test_groups_and_attributes(arrays: Arrays) -> None:

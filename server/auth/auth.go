@@ -31,7 +31,7 @@ const tokenBytes = 32
 
 // Identity is an authenticated caller.
 type Identity struct {
-	// Name is "token" or "uid:N".
+	// Name is "uid:N" of who comes over the unix socket, else "token".
 	Name string
 }
 
@@ -41,6 +41,14 @@ type Peer struct {
 	UID  uint32 // its user when it connected
 	PID  int32
 	Addr string // for logs
+}
+
+// name is who a peer that may come in is known as.
+func (p *Peer) name() string {
+	if p.Unix {
+		return fmt.Sprintf("uid:%d", p.UID)
+	}
+	return "token"
 }
 
 // Authenticator checks callers against one token and one user. It is immutable.
@@ -64,11 +72,11 @@ func (a *Authenticator) Check(token string, p Peer) (Identity, error) {
 	case token != "":
 		sum := sha256.Sum256([]byte(strings.TrimSpace(token)))
 		if subtle.ConstantTimeCompare(sum[:], a.sum[:]) == 1 {
-			return Identity{Name: "token"}, nil
+			return Identity{Name: p.name()}, nil
 		}
 		return Identity{}, fault.New(fault.Unauthenticated, "auth.check", "token", "the token is not this server's").Do(do)
 	case p.Unix && p.UID == a.uid:
-		return Identity{Name: fmt.Sprintf("uid:%d", p.UID)}, nil
+		return Identity{Name: p.name()}, nil
 	case p.Unix:
 		return Identity{}, fault.New(fault.Unauthenticated, "auth.check", "peer", "user %d is not the server's user and sent no token", p.UID).Do(do)
 	}

@@ -25,7 +25,8 @@ func TestCheck(t *testing.T) {
 	}{
 		{token, auth.Peer{}, "token"},
 		{token + "\n", auth.Peer{}, "token"},
-		{token, other, "token"},
+		{token, other, "uid:1001"}, // the token lets it in, its user is known
+		{token, mine, "uid:1000"},
 		{"", mine, "uid:1000"},
 		{"", other, ""},
 		{"", auth.Peer{}, ""},

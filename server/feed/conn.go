@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -36,7 +37,7 @@ const (
 )
 
 // errEnd ends a connection without a complaint: the client went away.
-var errEnd = errors.New("end of the connection")
+var errEnd = fmt.Errorf("end of the connection: %w", context.Canceled)
 
 // conn is one connection.
 type conn struct {

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"daos/engine/object"
@@ -127,6 +128,31 @@ func (s *Service) learn(ctx context.Context, rev control.Rev, events []control.E
 	if err != nil {
 		return err
 	}
+	for said := false; ; said = true {
+		if err = s.settle(ctx, t); err == nil {
+			s.state.advance(rev)
+			return nil
+		}
+		if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
+			return err
+		}
+		// There will be descriptors again; without this nothing would be known any more.
+		if !said {
+			s.log.ErrorContext(ctx, "a change waits for descriptors", "err", err)
+		}
+		select {
+		case <-time.After(scarceFor):
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
+// scarceFor is how long the service waits where there are no descriptors left.
+const scarceFor = 100 * time.Millisecond
+
+// settle tells the engine of what was touched, once more if need be.
+func (s *Service) settle(ctx context.Context, t touched) error {
 	for name := range t.pools {
 		if p, ok := s.state.pool(name); ok {
 			if err := s.engine.SetPoolQuota(p.ID, p.Quota); err != nil {
@@ -141,7 +167,6 @@ func (s *Service) learn(ctx context.Context, rev control.Rev, events []control.E
 			}
 		}
 	}
-	s.state.advance(rev)
 	return nil
 }
 

@@ -3,8 +3,10 @@ package pool_test
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,7 +27,7 @@ type memEngine struct {
 	settings  map[object.DatasetID]pool.Settings
 	quotas    map[object.PoolID]uint64
 	destroyed []object.DatasetID
-	fail      error // of Destroy
+	fail      error // of all that changes something
 }
 
 func newEngine() *memEngine {
@@ -35,6 +37,9 @@ func newEngine() *memEngine {
 func (e *memEngine) SetPoolQuota(p object.PoolID, bytes uint64) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.fail != nil {
+		return e.fail
+	}
 	e.quotas[p] = bytes
 	return nil
 }
@@ -42,6 +47,9 @@ func (e *memEngine) SetPoolQuota(p object.PoolID, bytes uint64) error {
 func (e *memEngine) Configure(_ context.Context, s pool.Settings) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.fail != nil {
+		return e.fail
+	}
 	e.settings[s.Dataset] = s
 	if e.stores[s.Dataset] == nil {
 		e.stores[s.Dataset] = memstore.New()
@@ -452,4 +460,31 @@ func TestQuotaAndAttributes(t *testing.T) {
 	if len(d.Attributes) != 0 {
 		t.Fatal("a record that was handed out has changed")
 	}
+}
+
+// TestService_WaitsForDescriptors: where the engine can open no more files, a change
+// waits until it can, and nothing is lost with it.
+func TestService_WaitsForDescriptors(t *testing.T) {
+	b := newBench(t)
+	set := func(err error) {
+		b.engine.mu.Lock()
+		defer b.engine.mu.Unlock()
+		b.engine.fail = err
+	}
+	set(fault.New(fault.Internal, "engine.registry", "", "can't be written").Because(&os.PathError{Op: "open", Path: "datasets", Err: syscall.EMFILE}))
+	made := make(chan error, 1)
+	go func() {
+		_, err := b.CreatePool(t.Context(), "p", 1<<30, object.RequestID{})
+		made <- err
+	}()
+	select {
+	case err := <-made:
+		t.Fatalf("made without descriptors: %v", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	set(nil)
+	if err := <-made; err != nil {
+		t.Fatal(err)
+	}
+	b.dataset("p/d")
 }

@@ -274,6 +274,12 @@ func axesOf(ms []*arrayv1.Axis) []array.Axis {
 	return axes
 }
 
+func found(rd *array.Reader, payload []byte) *arrayv1.GetResponse {
+	return &arrayv1.GetResponse{
+		Epoch: uint64(rd.Epoch()), Shape: rd.Shape(), ArrayShape: rd.Spec().Shape, Id: rd.ID(), Dtype: rd.Spec().DType.Name(), Payload: payload,
+	}
+}
+
 // Get implements the service.
 func (s *Array) Get(ctx context.Context, r *arrayv1.GetRequest) (*arrayv1.GetResponse, error) {
 	a, at, err := s.view(ctx, r.GetDataset(), r.GetEpoch(), r.GetSeen())
@@ -304,14 +310,14 @@ func (s *Array) Get(ctx context.Context, r *arrayv1.GetRequest) (*arrayv1.GetRes
 			}
 		}
 		if whole {
-			return &arrayv1.GetResponse{Epoch: uint64(at), Shape: rd.Shape(), ArrayShape: rd.Spec().Shape}, nil
+			return found(rd, nil), nil
 		}
 	}
 	buf := make([]byte, rd.Bytes())
 	if err := rd.ReadInto(ctx, buf); err != nil {
 		return nil, a.Err(err)
 	}
-	return &arrayv1.GetResponse{Epoch: uint64(at), Shape: rd.Shape(), ArrayShape: rd.Spec().Shape, Payload: buf}, nil
+	return found(rd, buf), nil
 }
 
 // Read implements the service.

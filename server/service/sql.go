@@ -116,7 +116,7 @@ func (s *SQL) run(ctx context.Context, task *queryv1.SqlTask, fn func(context.Co
 	reading := p.reading()
 	p.bury()
 	switch {
-	case context.Cause(ctx) != nil && !errors.Is(context.Cause(ctx), context.Canceled):
+	case ctx.Err() != nil: // its client has left, or it was killed
 		return fault.Wrap(context.Cause(ctx), "query.sql", "statement")
 	case died(err) && reading != "":
 		return fault.New(fault.Internal, "query.sql", "statement", "the process that ran it died (%s) while it read %s%s", p.cmd.ProcessState, reading, p.said).

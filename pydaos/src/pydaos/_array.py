@@ -293,29 +293,49 @@ class Array:
         cuts = list(pieces(chosen.axes, self._chunks, self._dtype.itemsize, READ_PIECE))
         ends = np.cumsum([_bytes(axes, self._dtype.itemsize) for _, axes in cuts]).tolist()
         into = [flat[start:end] for start, end in zip([0, *ends], ends)]
-        epoch = 0
-        first = 0
+        axes = [axes for _, axes in cuts]
+        while not self._pieces(axes, into):
+            pass  # the snapshot's name was given to another one meanwhile
+        return out
+
+    def _pieces(self, cuts: Sequence[Sequence[Axis]], into: Sequence[memoryview]) -> bool:
+        """Receive a selection in pieces; False if they are not of one epoch."""
+        epoch = first = 0
         if "@" not in self.address or len(cuts) == 1:
             # What else there is comes from the epoch of the first piece.
-            epoch, first = self._first(cuts[0][1], into[0]), 1
-        calls: list[tuple[pb.GetRequest, None]] = [(self._get(axes, epoch), None) for _, axes in cuts[first:]]
+            epoch, first = self._first(cuts[0], into[0]), 1
+        calls: list[tuple[pb.GetRequest, None]] = [(self._get(axes, epoch), None) for axes in cuts[first:]]
         if not calls:
-            return out
-        for answer in self.client.call_many("array.Get", calls, pb.GetResponse, into=into[first:], window=_WINDOW):
+            return True
+        epochs = set()
+        for i, answer in enumerate(
+            self.client.call_many("array.Get", calls, pb.GetResponse, into=into[first:], window=_WINDOW), first
+        ):
             if isinstance(answer, errors.DaosError):
                 raise answer
-        return out
+            self._same(answer[0], len(answer[1]) == len(into[i]))
+            epochs.add(answer[0].epoch)
+        return len(epochs) == 1
 
     def _first(self, axes: Sequence[Axis], into: memoryview) -> int:
         """Receive elements as they are now; returns the epoch that they are of."""
-        reply, _ = self.client.call_payload(
+        reply, data = self.client.call_payload(
             "array.Get",
             self._get(axes, 0),
             pb.GetResponse,
             alloc=lambda n: into if n == len(into) else bytearray(n),
         )
+        self._same(reply, data is into)
         self._shape = tuple(reply.array_shape)
         return reply.epoch
+
+    def _same(self, reply: pb.GetResponse, whole: bool) -> None:
+        """Check that an answer is of this array, and not of another one that has its name by now."""
+        other = (reply.id, reply.dtype) != (self._id, self._dtype_name) and reply.id  # 0: of an older server
+        if other or not whole:
+            raise errors.StaleError(
+                f"{self.where}: it is another array now", resource=self.where, resolution="open it again"
+            )
 
     def _get(self, axes: Sequence[Axis], epoch: int) -> pb.GetRequest:
         return pb.GetRequest(dataset=self.address, path=self.path, axes=[a.to_proto() for a in axes], epoch=epoch)

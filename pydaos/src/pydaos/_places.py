@@ -168,4 +168,5 @@ class Places:
         close_all(self._files)
 
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self, "_files"):  # an interrupt may have come before
+            self.close()

@@ -8,6 +8,7 @@ because closing or using them there would disturb the parent's.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -51,7 +52,8 @@ class ConnectionPool:
 
     def _reset(self) -> None:
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        # A signal's handler that reads may come while its thread has it.
+        self._lock = threading.RLock()
         self._idle: list[FeedConnection] = []
 
     def _after_fork(self) -> None:
@@ -65,7 +67,7 @@ class ConnectionPool:
         with self._lock:
             if self._closed:
                 raise errors.InvalidError("this client is closed", resolution="call pydaos.connect() again")
-            if self._idle:
+            with contextlib.suppress(IndexError):
                 return self._idle.pop()
         return self.open()
 

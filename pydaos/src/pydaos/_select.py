@@ -17,8 +17,8 @@ import numpy.typing as npt
 from pydaos import _errors as errors
 from pydaos._proto.daos.array.v1 import array_service_pb2 as pb
 
-# Positions in lists of one request.
-MAX_INDICES = 1 << 20
+# Positions in lists of one request, each of up to 5 bytes: a message has up to 1 MiB.
+LISTED = 1 << 17
 
 
 class Axis(NamedTuple):
@@ -157,7 +157,8 @@ def pieces(
     total = math.prod(lengths) * itemsize
     if not total:
         return
-    if total <= most and all(a.indices is None or len(a.indices) <= MAX_INDICES // 4 for a in axes):
+    lists = [0 if a.indices is None else len(a.indices) for a in axes]
+    if total <= most and sum(lists) <= LISTED:
         yield tuple(slice(0, n) for n in lengths), tuple(axes)
         return
     d = next((i for i, n in enumerate(lengths) if n > 1), None)
@@ -165,8 +166,11 @@ def pieces(
         yield tuple(slice(0, n) for n in lengths), tuple(axes)
         return
     step = max(1, most // max(1, math.prod(lengths[d + 1 :]) * itemsize))
-    if axes[d].indices is not None:
-        step = min(step, MAX_INDICES // 4)
+    room = LISTED - sum(lists[d + 1 :]) - d
+    if room < 1:
+        step = 1  # what follows is cut next
+    elif lists[d]:
+        step = min(step, room)
     start = 0
     while start < lengths[d]:
         stop = min(start + step, lengths[d])

@@ -279,13 +279,19 @@ class _Crew:
 
     def take_up(self, jobs: Sequence[_Job]) -> None:
         """Let threads run jobs, as soon as they can."""
-        with self._lock:
+        if not self._lock.acquire(blocking=False):
+            # Somebody else is here, perhaps this thread itself, whom a signal's handler that reads has
+            # interrupted: the reader does it alone.
+            return
+        try:
             while self._threads < len(jobs):
                 try:
                     threading.Thread(target=self._work, name="pydaos-side", daemon=True).start()
                 except RuntimeError:
                     break  # no more threads to be had, or the interpreter is going down: the reader does it alone
                 self._threads += 1
+        finally:
+            self._lock.release()
         for job in jobs:
             self._jobs.put(job)
 

@@ -233,6 +233,9 @@ func (d *DB) Tree(text string) ([]byte, error) {
 		}
 		return nil, e
 	}
+	if len(head.Stmts) == 0 {
+		return nil, sql.Problem(text, -1, fault.Invalid, "there is no statement in it").Do("send one, as SELECT 1")
+	}
 	if len(head.Stmts) != 1 {
 		return nil, sql.Problem(text, -1, fault.Invalid, "there are %d statements, one can be run", len(head.Stmts)).Do("send them one by one")
 	}

@@ -1363,6 +1363,10 @@ type GetResponse struct {
 	Shape []uint64 `protobuf:"varint,2,rep,packed,name=shape,proto3" json:"shape,omitempty"`
 	// Shape of the array at that epoch, by which a client sees that it has changed.
 	ArrayShape []uint64 `protobuf:"varint,3,rep,packed,name=array_shape,json=arrayShape,proto3" json:"array_shape,omitempty"`
+	// Number and element type of the array, by which a client sees that there is
+	// another one of its name.
+	Id    uint64 `protobuf:"varint,4,opt,name=id,proto3" json:"id,omitempty"`
+	Dtype string `protobuf:"bytes,5,opt,name=dtype,proto3" json:"dtype,omitempty"`
 	// The elements, little-endian, C order.
 	Payload       []byte `protobuf:"bytes,15,opt,name=payload,proto3" json:"payload,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1418,6 +1422,20 @@ func (x *GetResponse) GetArrayShape() []uint64 {
 		return x.ArrayShape
 	}
 	return nil
+}
+
+func (x *GetResponse) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *GetResponse) GetDtype() string {
+	if x != nil {
+		return x.Dtype
+	}
+	return ""
 }
 
 func (x *GetResponse) GetPayload() []byte {
@@ -2867,12 +2885,14 @@ const file_daos_array_v1_array_service_proto_rawDesc = "" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12'\n" +
 	"\x04axes\x18\x03 \x03(\v2\x13.daos.array.v1.AxisR\x04axes\x12\x14\n" +
 	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x12\n" +
-	"\x04seen\x18\x05 \x01(\x04R\x04seen\"t\n" +
+	"\x04seen\x18\x05 \x01(\x04R\x04seen\"\x9a\x01\n" +
 	"\vGetResponse\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
 	"\x05shape\x18\x02 \x03(\x04R\x05shape\x12\x1f\n" +
 	"\varray_shape\x18\x03 \x03(\x04R\n" +
-	"arrayShape\x12\x18\n" +
+	"arrayShape\x12\x0e\n" +
+	"\x02id\x18\x04 \x01(\x04R\x02id\x12\x14\n" +
+	"\x05dtype\x18\x05 \x01(\tR\x05dtype\x12\x18\n" +
 	"\apayload\x18\x0f \x01(\fR\apayload\"\x8e\x01\n" +
 	"\vReadRequest\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\x12\x12\n" +

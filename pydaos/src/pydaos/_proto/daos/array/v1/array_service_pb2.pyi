@@ -250,16 +250,20 @@ class GetRequest(_message.Message):
     def __init__(self, dataset: _Optional[str] = ..., path: _Optional[str] = ..., axes: _Optional[_Iterable[_Union[Axis, _Mapping]]] = ..., epoch: _Optional[int] = ..., seen: _Optional[int] = ...) -> None: ...
 
 class GetResponse(_message.Message):
-    __slots__ = ("epoch", "shape", "array_shape", "payload")
+    __slots__ = ("epoch", "shape", "array_shape", "id", "dtype", "payload")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     ARRAY_SHAPE_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     shape: _containers.RepeatedScalarFieldContainer[int]
     array_shape: _containers.RepeatedScalarFieldContainer[int]
+    id: int
+    dtype: str
     payload: bytes
-    def __init__(self, epoch: _Optional[int] = ..., shape: _Optional[_Iterable[int]] = ..., array_shape: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, epoch: _Optional[int] = ..., shape: _Optional[_Iterable[int]] = ..., array_shape: _Optional[_Iterable[int]] = ..., id: _Optional[int] = ..., dtype: _Optional[str] = ..., payload: _Optional[bytes] = ...) -> None: ...
 
 class ReadRequest(_message.Message):
     __slots__ = ("dataset", "path", "axes", "epoch", "seen")
