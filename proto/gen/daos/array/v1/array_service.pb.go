@@ -1363,9 +1363,9 @@ type GetResponse struct {
 	Shape []uint64 `protobuf:"varint,2,rep,packed,name=shape,proto3" json:"shape,omitempty"`
 	// Shape of the array at that epoch, by which a client sees that it has changed.
 	ArrayShape []uint64 `protobuf:"varint,3,rep,packed,name=array_shape,json=arrayShape,proto3" json:"array_shape,omitempty"`
-	// Number and element type of the array, by which a client sees that there is
-	// another one of its name.
-	Id    uint64 `protobuf:"varint,4,opt,name=id,proto3" json:"id,omitempty"`
+	// Number of the array, by which a client sees that there is another one of its name.
+	Id uint64 `protobuf:"varint,4,opt,name=id,proto3" json:"id,omitempty"`
+	// Element type of the array, for the same.
 	Dtype string `protobuf:"bytes,5,opt,name=dtype,proto3" json:"dtype,omitempty"`
 	// The elements, little-endian, C order.
 	Payload       []byte `protobuf:"bytes,15,opt,name=payload,proto3" json:"payload,omitempty"`
