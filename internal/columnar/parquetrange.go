@@ -134,7 +134,7 @@ func OpenParquetAt(name string, r io.ReaderAt, size int64, most int) (*ParquetFi
 			rows += f.MetaData().RowGroup(k).NumRows()
 		}
 		if rows != f.NumRows() {
-			return fault.New(fault.Invalid, "query.parquet", name, "its metadata is damaged: %d rows, of which its groups have %d", f.NumRows(), rows)
+			return fault.New(fault.Invalid, "query.parquet", name, "its metadata is damaged: %d rows, of which its groups have %d", f.NumRows(), rows).Do("write the file anew")
 		}
 		fields := make([]arrow.Field, len(p.rd.Manifest.Fields))
 		for i := range fields {

@@ -95,14 +95,16 @@ func Open(ctx context.Context, o Options) (*Service, error) {
 	for _, kv := range kvs {
 		events = append(events, control.Event{Rev: kv.Modified, Key: kv.Key, Value: kv.Value})
 	}
-	if err := s.learn(ctx, rev, events); err != nil {
+	if err := s.learn(ctx, rev, events, s.settle); err != nil {
 		return nil, err
 	}
 	watch, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	go func() {
 		defer close(s.stopped)
-		err := s.ctl.Watch(watch, "", rev+1, func(rev control.Rev, events []control.Event) error { return s.learn(watch, rev, events) })
+		err := s.ctl.Watch(watch, "", rev+1, func(rev control.Rev, events []control.Event) error {
+			return s.learn(watch, rev, events, s.settleInTime)
+		})
 		s.state.fail(fault.New(fault.Unreachable, "pool.watch", "", "the pool service has stopped").Because(err))
 		if watch.Err() == nil {
 			s.log.ErrorContext(watch, "the pool service lost its control store", "err", err)
@@ -123,20 +125,29 @@ func (s *Service) Close() error {
 
 // learn takes changes over: first the state, then the engine, then those who
 // wait for the revision.
-func (s *Service) learn(ctx context.Context, rev control.Rev, events []control.Event) error {
+func (s *Service) learn(ctx context.Context, rev control.Rev, events []control.Event, settle func(context.Context, touched) error) error {
 	t, err := s.state.apply(events)
 	if err != nil {
 		return err
 	}
+	if err := settle(ctx, t); err != nil {
+		return err
+	}
+	s.state.advance(rev)
+	return nil
+}
+
+// scarceFor is how long the service waits where there are no descriptors left.
+const scarceFor = 100 * time.Millisecond
+
+// settleInTime is settle, as soon as there are descriptors for it: of a service
+// that gave up here nothing would be known any more.
+func (s *Service) settleInTime(ctx context.Context, t touched) error {
 	for said := false; ; said = true {
-		if err = s.settle(ctx, t); err == nil {
-			s.state.advance(rev)
-			return nil
-		}
+		err := s.settle(ctx, t)
 		if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
 			return err
 		}
-		// There will be descriptors again; without this nothing would be known any more.
 		if !said {
 			s.log.ErrorContext(ctx, "a change waits for descriptors", "err", err)
 		}
@@ -147,9 +158,6 @@ func (s *Service) learn(ctx context.Context, rev control.Rev, events []control.E
 		}
 	}
 }
-
-// scarceFor is how long the service waits where there are no descriptors left.
-const scarceFor = 100 * time.Millisecond
 
 // settle tells the engine of what was touched, once more if need be.
 func (s *Service) settle(ctx context.Context, t touched) error {
