@@ -33,6 +33,28 @@ func isTable(op errorfs.Op) bool {
 	return strings.HasSuffix(op.Path, ".sst") && (isWrite(op) || isSync(op))
 }
 
+// noTables says that there is no room for tables.
+func noTables(op errorfs.Op) error {
+	if isTable(op) {
+		return syscall.ENOSPC
+	}
+	return nil
+}
+
+// kept opens a target, and writes to it until the journal takes it.
+func kept(t *testing.T, o vos.Options) *vos.Target {
+	t.Helper()
+	v, _, err := openJournaled(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; vos.Waiting(v) == 0; i++ {
+		prepare(t, v, batch(1, put(oid(7), fmt.Sprint("kept", i), "a", "old")))
+		time.Sleep(time.Millisecond)
+	}
+	return v
+}
+
 // stalled is a target whose index makes its writers wait, as no table can be
 // written; writing is how many values were answered, at epochs from 10 on.
 func stalled(t *testing.T, inj *failing) (v *vos.Target, f *vfs.MemFS, writing int) {
@@ -40,23 +62,11 @@ func stalled(t *testing.T, inj *failing) (v *vos.Target, f *vfs.MemFS, writing i
 	f = vfs.NewCrashableMem()
 	o := options(errorfs.Wrap(f, inj), "t")
 	o.MemTable = 64 << 10
-	v, _, err := openJournaled(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := 0; vos.Waiting(v) == 0; i++ { // until the journal takes it
-		prepare(t, v, batch(1, put(oid(7), fmt.Sprint("kept", i), "a", "old")))
-		time.Sleep(time.Millisecond)
-	}
+	v = kept(t, o)
 	if err := v.Checkpoint(); err != nil {
 		t.Fatal(err)
 	}
-	inj.set(func(op errorfs.Op) error {
-		if isTable(op) {
-			return syscall.ENOSPC
-		}
-		return nil
-	})
+	inj.set(noTables)
 	answered := make(chan struct{}, 1000)
 	go func() {
 		for i := range 3000 {
@@ -133,21 +143,8 @@ func TestStall_JournalFails(t *testing.T) {
 	inj := &failing{}
 	o := options(errorfs.Wrap(vfs.NewMem(), inj), "t")
 	o.MemTable = 64 << 10
-	v, _, err := openJournaled(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := 0; vos.Waiting(v) == 0; i++ { // until the journal takes it
-		prepare(t, v, batch(1, put(oid(7), fmt.Sprint("kept", i), "a", "old")))
-		time.Sleep(time.Millisecond)
-	}
-	full := func(op errorfs.Op) error {
-		if isTable(op) {
-			return syscall.ENOSPC
-		}
-		return nil
-	}
-	inj.set(full)
+	v := kept(t, o)
+	inj.set(noTables)
 	written := 0
 	put1 := func() error {
 		return v.Prepare(context.Background(), batch(object.Epoch(10+written), put(oid(1), fmt.Sprint("k", written), "a", strings.Repeat("s", 900))))
@@ -165,7 +162,7 @@ func TestStall_JournalFails(t *testing.T) {
 		if isSync(op) && strings.HasPrefix(op.Path, "j/") {
 			return syscall.EIO
 		}
-		return full(op)
+		return noTables(op)
 	})
 	within(t, "a write", func() {
 		if put1() == nil || v.Failed() == nil {
@@ -183,14 +180,7 @@ func dying(t *testing.T) (*vos.Target, *vfs.MemFS, int) {
 	f := vfs.NewCrashableMem()
 	o := options(errorfs.Wrap(f, inj), "t")
 	o.MemTable = 256 << 10
-	v, _, err := openJournaled(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := 0; vos.Waiting(v) == 0; i++ {
-		prepare(t, v, batch(1, put(oid(7), fmt.Sprint("kept", i), "a", "old")))
-		time.Sleep(time.Millisecond)
-	}
+	v := kept(t, o)
 	inj.set(func(op errorfs.Op) error {
 		if strings.HasSuffix(op.Path, ".log") && path.Base(path.Dir(op.Path)) == "index" && isWrite(op) {
 			return syscall.EIO

@@ -45,15 +45,6 @@ def draw(files, seed):
     return parts, room, want
 
 
-@pytest.mark.parametrize("threads", [1, 2, 4])
-def test_every_part_is_filled(files, threads, monkeypatch):
-    monkeypatch.setattr(side, "THREADS", threads)
-    for seed in range(30):
-        parts, room, want = draw(files, seed)
-        assert side.read(parts, new=True) == -1, seed
-        assert room == want, seed
-
-
 def test_rows_of_a_chunk_are_read_together(files, monkeypatch):
     monkeypatch.setattr(side, "THREADS", 2)
     opened, content = files
@@ -104,10 +95,11 @@ def draw_rows(files, seed):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
-def test_rows_are_sorted_out(files, threads, monkeypatch):
+@pytest.mark.parametrize("drawn", [draw, draw_rows])
+def test_every_part_is_filled(files, drawn, threads, monkeypatch):
     monkeypatch.setattr(side, "THREADS", threads)
-    for seed in range(12):
-        parts, room, want = draw_rows(files, seed)
+    for seed in range(15):
+        parts, room, want = drawn(files, seed)
         assert side.read(parts, new=True) == -1, seed
         assert room == want, seed
 

@@ -185,6 +185,18 @@ func newStored(t *testing.T, files int) *stored {
 	return p
 }
 
+// nobodyHolds closes the server and fails where a file of an answer is still held.
+func (p *stored) nobodyHolds(t *testing.T, r *rig) {
+	t.Helper()
+	r.Close()
+	r.awaitIdle(t)
+	for i, f := range p.files {
+		if n := f.held.Load(); n != 0 {
+			t.Errorf("file %d has %d holders", i, n)
+		}
+	}
+}
+
 // TestFiles_AnswersThatLieInFiles looks at which answers a client reads itself:
 // those of whoever has asked for it, large, in few pieces, all in files.
 func TestFiles_AnswersThatLieInFiles(t *testing.T) {
@@ -234,13 +246,7 @@ func TestFiles_AnswersThatLieInFiles(t *testing.T) {
 	}
 	_ = nc.Close()
 	_ = old.Close()
-	r.Close()
-	r.awaitIdle(t)
-	for i, f := range p.files {
-		if n := f.held.Load(); n != 0 {
-			t.Errorf("file %d has %d holders", i, n)
-		}
-	}
+	p.nobodyHolds(t, r)
 }
 
 // TestFiles_Rows looks at answers in rows: who takes them gets them as such, also
@@ -290,13 +296,7 @@ func TestFiles_Rows(t *testing.T) {
 	}
 	_ = both.Close()
 	_ = files.Close()
-	r.Close()
-	r.awaitIdle(t)
-	for i, f := range p.files {
-		if n := f.held.Load(); n != 0 {
-			t.Errorf("file %d has %d holders", i, n)
-		}
-	}
+	p.nobodyHolds(t, r)
 }
 
 // TestFiles_OnlyForTheServersUser: neither over TCP nor to another user.
