@@ -90,7 +90,7 @@ func (v *View) missing(ctx context.Context, key, akey []byte) error {
 		which = fmt.Sprintf("under the akey %q", akey)
 	}
 	return fault.New(fault.NotFound, "kv.get", show(key), "it has no value %s; it has some under the akeys %s", which, strings.Join(names, ", ")).
-		Do("name one of them (--akey)")
+		Do("name one of them (--akey; akey=)")
 }
 
 // roundSize is how many values are looked up before the budget is looked at:

@@ -274,7 +274,8 @@ func axesOf(ms []*arrayv1.Axis) []array.Axis {
 	return axes
 }
 
-func found(rd *array.Reader, payload []byte) *arrayv1.GetResponse {
+// getResponse is an answer of what rd has selected.
+func getResponse(rd *array.Reader, payload []byte) *arrayv1.GetResponse {
 	return &arrayv1.GetResponse{
 		Epoch: uint64(rd.Epoch()), Shape: rd.Shape(), ArrayShape: rd.Spec().Shape, Id: rd.ID(), Dtype: rd.Spec().DType.Name(), Payload: payload,
 	}
@@ -310,14 +311,14 @@ func (s *Array) Get(ctx context.Context, r *arrayv1.GetRequest) (*arrayv1.GetRes
 			}
 		}
 		if whole {
-			return found(rd, nil), nil
+			return getResponse(rd, nil), nil
 		}
 	}
 	buf := make([]byte, rd.Bytes())
 	if err := rd.ReadInto(ctx, buf); err != nil {
 		return nil, a.Err(err)
 	}
-	return found(rd, buf), nil
+	return getResponse(rd, buf), nil
 }
 
 // Read implements the service.
